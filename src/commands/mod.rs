@@ -1,0 +1,27 @@
+//! One thin file per command: its arguments, the calls, the exit code.
+
+pub mod analyze;
+pub mod completion;
+pub mod demo;
+pub mod explain;
+pub mod gather;
+pub mod rules;
+pub mod serve;
+
+use crate::cli::{Cli, Command};
+use crate::error::CommandResult;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: Cli) -> CommandResult {
+    cli.global.color.apply();
+    match cli.command {
+        Command::Gather(args) => gather::run(args),
+        Command::Analyze(args) => analyze::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Rules(args) => rules::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Completion(args) => completion::run(args),
+        Command::Man(args) => completion::man(args),
+    }
+}

@@ -1,0 +1,1 @@
+//! A built-in installation with faults, for `demo` and for learning.

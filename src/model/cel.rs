@@ -1,0 +1,1 @@
+//! CEL expressions: parsing, free names and functions per environment.

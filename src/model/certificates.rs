@@ -1,0 +1,1 @@
+//! Certificates: subject, names, validity, issuer, as far as the public part tells.

@@ -1,0 +1,1 @@
+//! Envoy's admin output: listeners, filter chains, clusters, routes, error states.

@@ -1,0 +1,1 @@
+//! The dependencies between objects: requires, creates, selects, enforces, routes to.

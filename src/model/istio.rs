@@ -1,0 +1,1 @@
+//! Istio semantics: EnvoyFilter selection, revisions, ServiceEntry and DestinationRule visibility.

@@ -1,0 +1,1 @@
+//! Kuadrant semantics: policy targets, effective policies, AuthConfigs.

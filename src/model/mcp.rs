@@ -1,0 +1,1 @@
+//! What the MCP gateway's controller would decide, in its order: extensions, registrations, their chain.

@@ -1,0 +1,25 @@
+//! What the objects of a bundle mean: pure data and functions, no files, clock or printing.
+//!
+//! [`kinds`] is the table of the kinds we know, [`object`] a thin view over JSON, [`bundle`] the
+//! lookup with three answers (found, absent, *not collected*). [`gateway_api`], [`mcp`] and the
+//! others hold the semantics: what the controllers would decide from these objects.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod bundle;
+pub mod cel;
+pub mod certificates;
+pub mod envoy;
+pub mod gateway_api;
+pub mod graph;
+pub mod istio;
+pub mod kinds;
+pub mod kuadrant;
+pub mod logs;
+pub mod mcp;
+pub mod object;
+pub mod workloads;
+
+pub use bundle::{Bundle, Missing, Seen};
+pub use kinds::Kind;
+pub use object::Object;

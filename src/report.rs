@@ -1,0 +1,213 @@
+//! The report of an analysis, `mcpgw.report/v1`: what `analyze -o json` prints and what
+//! `mcpgw/analysis/report.json` holds. Rules make it, renderers print it; nothing is computed here.
+//!
+//! A reader of an older version ignores fields it does not know; fields are added, never
+//! renamed or given another meaning.
+
+use serde::{Deserialize, Serialize};
+
+/// The value of [`Report::schema_version`].
+pub const SCHEMA_VERSION: &str = "mcpgw.report/v1";
+
+/// Everything that an analysis of one bundle found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: String,
+    /// The program that made the report.
+    pub tool: Tool,
+    /// The bundle that was read.
+    pub bundle: BundleInfo,
+    /// The counts.
+    pub summary: Summary,
+    /// Sorted: roots first, then severity, code, object.
+    pub findings: Vec<Finding>,
+    /// What could not be decided for want of evidence.
+    pub unknown: Vec<Unknown>,
+    /// How many rules ran and decided, and what was looked at: the context of "no findings".
+    pub coverage: Coverage,
+}
+
+/// The program that made a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tool {
+    /// Always `oc-mcpgw`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// Where the evidence came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BundleInfo {
+    /// The cluster's name, where the bundle tells it.
+    pub cluster: Option<String>,
+    /// When the evidence was collected, RFC 3339; the time that ages and expiries refer to.
+    pub collected_at: Option<String>,
+    /// `gather`, `must-gather` or `files`.
+    pub source: String,
+}
+
+/// The counts of a report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Findings of severity error.
+    pub errors: usize,
+    /// Findings of severity warning.
+    pub warnings: usize,
+    /// Findings of severity info.
+    pub infos: usize,
+    /// Findings that no other finding causes.
+    pub roots: usize,
+    /// Entries of [`Report::unknown`].
+    pub unknown: usize,
+}
+
+/// What was looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Coverage {
+    /// Rules that reached a verdict everywhere they applied.
+    pub rules_decided: usize,
+    /// Rules that lacked evidence somewhere.
+    pub rules_unknown: usize,
+    /// Objects read, by kind.
+    pub objects: std::collections::BTreeMap<String, usize>,
+    /// Log files read.
+    pub logs: usize,
+    /// Parts of the input that could not be read, one line each.
+    pub skipped: Vec<String>,
+}
+
+/// How bad a finding is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Something is broken.
+    Error,
+    /// Likely to break, or broken for some.
+    Warning,
+    /// Worth knowing.
+    Info,
+}
+
+impl Severity {
+    /// The word used in reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// One thing that is wrong, with its proof and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// Stable within the report: `R1`, `R2`, … for roots, `S1`, … for consequences.
+    pub id: String,
+    /// The code of the catalogue, `MG213`.
+    pub code: String,
+    /// The name of the rule, `route-hostname-mismatch`.
+    pub name: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// One line with the names in it.
+    pub title: String,
+    /// The objects it is about; the first is the subject.
+    pub objects: Vec<ObjectRef>,
+    /// What was observed, where. Never empty.
+    pub evidence: Vec<Evidence>,
+    /// What to do.
+    pub remedy: Remedy,
+    /// The findings that this one follows from; empty for a root.
+    pub caused_by: Vec<String>,
+    /// The findings whose effect hides this one: once they are repaired, this one shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden_behind: Vec<String>,
+    /// The section of the troubleshooting chapter.
+    pub section: String,
+    /// How to read more: `explain MG213`.
+    pub docs: String,
+}
+
+/// Names one object of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRef {
+    /// `group/version`, or `v1` for the core group.
+    pub api_version: String,
+    /// The kind.
+    pub kind: String,
+    /// The namespace; absent for a cluster-scoped object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ObjectRef {
+    /// `HTTPRoute team-a/weather`, the way people write it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// One observation: where it stands in the bundle and what it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// A path in the bundle.
+    pub file: String,
+    /// The field within the object, `spec.hostnames[0]`; absent for logs and whole files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The line in the file, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// What was observed there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What that means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What to do about a finding; the tool never does it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remedy {
+    /// In words.
+    pub text: String,
+    /// To paste, with the real names filled in.
+    pub commands: Vec<String>,
+    /// Proves that the repair worked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verify: Vec<String>,
+}
+
+/// A question that the bundle could not answer (finding code MG001).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unknown {
+    /// The name of the rule.
+    pub rule: String,
+    /// The codes that stay undecided.
+    pub codes: Vec<String>,
+    /// Which evidence is missing, and why.
+    pub missing: String,
+    /// How to collect it.
+    pub how_to_gather: String,
+}

@@ -1,0 +1,264 @@
+//! What is wrong: the rules, the catalogue of finding codes, and the runner.
+//!
+//! One rule is one `declare_rule!` whose doc comment is the `explain` page, one function next to
+//! it, and its tests. A rule is pure: it takes a [`Context`] and adds to [`Findings`]; it says
+//! [`Findings::cannot_tell`] when its evidence was not collected. [`causes`] then finds the roots.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod authentication;
+pub mod causes;
+mod credentials;
+mod envoy_filter;
+mod extensions;
+mod external;
+mod gateways;
+mod installation;
+mod policies;
+mod proxy;
+mod registrations;
+mod routes;
+mod workloads;
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use chrono::{DateTime, Utc};
+
+use crate::model::{Bundle, Missing, Object};
+use crate::report::{Evidence, ObjectRef, Remedy, Report, Severity};
+
+/// A rule: its place in the catalogue, its page, and its function.
+#[derive(Debug)]
+pub struct Rule {
+    /// The code, `MG213`. Never changes its meaning, never is used again.
+    pub code: &'static str,
+    /// The name, which states the fault: `route-hostname-mismatch`.
+    pub name: &'static str,
+    /// The severity that its findings have unless they say otherwise.
+    pub severity: Severity,
+    /// The section of the troubleshooting chapter.
+    pub section: &'static str,
+    /// The evidence it needs, for `rules`.
+    pub needs: &'static [&'static str],
+    /// The version of this program that introduced it.
+    pub since: &'static str,
+    /// The codes whose findings, on an object that this rule's object depends on, cause this one.
+    pub caused_by: &'static [&'static str],
+    /// The `explain` page, from the doc comment; its first line is the title.
+    pub page: &'static str,
+    /// The check. Several codes may share one evaluation; each rule reports only its own code.
+    pub check: fn(&Context<'_>, &mut Findings),
+}
+
+impl Rule {
+    /// The first line of the page.
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        self.page.trim_start().lines().next().unwrap_or_default()
+    }
+}
+
+/// Declares a rule as a `static`; its doc comment becomes the `explain` page.
+#[macro_export]
+macro_rules! declare_rule {
+    ($(#[doc = $doc:expr])+ $vis:vis static $id:ident = {
+        code: $code:literal, name: $name:literal, severity: $severity:ident, section: $section:literal,
+        needs: [$($need:literal),* $(,)?], since: $since:literal, caused_by: [$($cause:literal),* $(,)?],
+        check: $check:path $(,)?
+    }) => {
+        $(#[doc = $doc])+
+        $vis static $id: $crate::rules::Rule = $crate::rules::Rule {
+            code: $code,
+            name: $name,
+            severity: $crate::report::Severity::$severity,
+            section: $section,
+            needs: &[$($need),*],
+            since: $since,
+            caused_by: &[$($cause),*],
+            page: concat!($($doc, "\n"),+),
+            check: $check,
+        };
+    };
+}
+
+/// The rules of each subject. A rule that is not listed in its subject does not exist.
+static SUBJECTS: &[&[&Rule]] = &[
+    installation::RULES,
+    workloads::RULES,
+    gateways::RULES,
+    routes::RULES,
+    envoy_filter::RULES,
+    proxy::RULES,
+    extensions::RULES,
+    registrations::RULES,
+    external::RULES,
+    credentials::RULES,
+    authentication::RULES,
+    policies::RULES,
+];
+
+/// Every rule, sorted by code.
+pub fn all() -> &'static [&'static Rule] {
+    static ALL: LazyLock<Vec<&'static Rule>> = LazyLock::new(|| {
+        let mut rules: Vec<&'static Rule> = SUBJECTS.iter().copied().flatten().copied().collect();
+        rules.sort_by_key(|rule| rule.code);
+        rules
+    });
+    &ALL
+}
+
+/// The rule of a code (`MG213`, any case) or of a name (`route-hostname-mismatch`).
+#[must_use]
+pub fn find(code_or_name: &str) -> Option<&'static Rule> {
+    all().iter().copied().find(|r| r.code.eq_ignore_ascii_case(code_or_name) || r.name == code_or_name)
+}
+
+/// What a rule sees.
+pub struct Context<'a> {
+    /// The evidence.
+    pub bundle: &'a Bundle,
+    /// The time of the collection: ages and expiries refer to it. `None` when the bundle does not
+    /// tell; then nothing that depends on time is decided.
+    pub now: Option<DateTime<Utc>>,
+}
+
+/// A finding before it has an id and its causes.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// The rule's severity, or another where the catalogue says so.
+    pub severity: Severity,
+    /// One line with the names in it.
+    pub title: String,
+    /// The subject first.
+    pub objects: Vec<ObjectRef>,
+    /// Never empty.
+    pub evidence: Vec<Evidence>,
+    /// What to do.
+    pub remedy: Remedy,
+    /// Direct causes that the rule knows: findings of one of these codes on this object.
+    pub because_of: Vec<(Vec<&'static str>, ObjectRef)>,
+    /// Findings whose effect hides this one: of one of these codes on this object.
+    pub hidden_behind: Vec<(Vec<&'static str>, ObjectRef)>,
+}
+
+impl Draft {
+    /// Overrides the rule's severity, where the catalogue allows both.
+    pub fn severity(&mut self, severity: Severity) -> &mut Self {
+        self.severity = severity;
+        self
+    }
+
+    /// Adds an object that the finding is also about.
+    pub fn object(&mut self, object: ObjectRef) -> &mut Self {
+        if !self.objects.contains(&object) {
+            self.objects.push(object);
+        }
+        self
+    }
+
+    /// Adds an observation.
+    pub fn evidence(&mut self, evidence: Evidence) -> &mut Self {
+        if !self.evidence.contains(&evidence) {
+            self.evidence.push(evidence);
+        }
+        self
+    }
+
+    /// Adds a command that repairs it.
+    pub fn command(&mut self, command: impl Into<String>) -> &mut Self {
+        self.remedy.commands.push(command.into());
+        self
+    }
+
+    /// Adds a command that proves the repair.
+    pub fn verify(&mut self, command: impl Into<String>) -> &mut Self {
+        self.remedy.verify.push(command.into());
+        self
+    }
+
+    /// Names a direct cause: any finding of these codes on this object.
+    pub fn because_of(&mut self, codes: &[&'static str], object: ObjectRef) -> &mut Self {
+        self.because_of.push((codes.to_vec(), object));
+        self
+    }
+
+    /// Says that a finding of these codes on this object hides this one for now.
+    pub fn hidden_behind(&mut self, codes: &[&'static str], object: ObjectRef) -> &mut Self {
+        self.hidden_behind.push((codes.to_vec(), object));
+        self
+    }
+}
+
+/// What the rules have found so far.
+#[derive(Debug, Default)]
+pub struct Findings {
+    drafts: Vec<Draft>,
+    unknown: BTreeSet<(&'static str, &'static str, Missing)>,
+}
+
+impl Findings {
+    /// Reports a fault of an object. The evidence is not optional.
+    pub fn report(
+        &mut self,
+        rule: &'static Rule,
+        subject: &Object,
+        title: impl Into<String>,
+        evidence: Evidence,
+        remedy: impl Into<String>,
+    ) -> &mut Draft {
+        self.report_on(rule, subject.reference(), title, evidence, remedy)
+    }
+
+    /// Reports a fault of something that is named but not in the bundle.
+    pub fn report_on(
+        &mut self,
+        rule: &'static Rule,
+        subject: ObjectRef,
+        title: impl Into<String>,
+        evidence: Evidence,
+        remedy: impl Into<String>,
+    ) -> &mut Draft {
+        self.drafts.push(Draft {
+            rule,
+            severity: rule.severity,
+            title: title.into(),
+            objects: vec![subject],
+            evidence: vec![evidence],
+            remedy: Remedy { text: remedy.into(), ..Remedy::default() },
+            because_of: Vec::new(),
+            hidden_behind: Vec::new(),
+        });
+        let last = self.drafts.len() - 1;
+        &mut self.drafts[last]
+    }
+
+    /// Says that the rule cannot decide for want of this evidence (finding code MG001).
+    pub fn cannot_tell(&mut self, rule: &'static Rule, missing: Missing) {
+        self.unknown.insert((rule.name, rule.code, missing));
+    }
+
+    /// The drafts, in the order in which they were reported.
+    #[must_use]
+    pub fn drafts(&self) -> &[Draft] {
+        &self.drafts
+    }
+
+    /// The undecided questions: rule name, code, what is missing.
+    pub fn unknown(&self) -> impl Iterator<Item = &(&'static str, &'static str, Missing)> {
+        self.unknown.iter()
+    }
+}
+
+/// Runs every rule over a bundle and finds the roots.
+#[must_use]
+pub fn analyze(bundle: &Bundle) -> Report {
+    let context = Context { bundle, now: bundle.meta.collected_at };
+    let mut findings = Findings::default();
+    for rule in all() {
+        (rule.check)(&context, &mut findings);
+    }
+    causes::report(&context, findings)
+}
