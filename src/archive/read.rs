@@ -64,6 +64,51 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// The file exists, but cannot be read.
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, ReadError>;
+
+    /// Hands the visitor one file as a stream, in bounded memory whatever its size; `false` when
+    /// there is no such file. A source that can find a file without a walk does better than this.
+    ///
+    /// # Errors
+    /// The file exists, but cannot be read.
+    fn stream(&self, path: &str, visit: &mut dyn FnMut(&mut dyn Read)) -> Result<bool, ReadError> {
+        let mut found = false;
+        self.walk(&mut |entry, content| {
+            if entry.path != path {
+                return Visit::Next;
+            }
+            found = true;
+            visit(content);
+            Visit::Stop
+        })?;
+        Ok(found)
+    }
+}
+
+/// A bundle in memory: path to content. For installations that are built rather than read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory(pub std::collections::BTreeMap<String, Vec<u8>>);
+
+impl Source for Memory {
+    fn walk(&self, visit: &mut dyn FnMut(&Entry, &mut dyn Read) -> Visit) -> Result<Vec<String>, ReadError> {
+        for (path, content) in &self.0 {
+            let entry = Entry { path: path.clone(), bytes: content.len() as u64 };
+            if visit(&entry, &mut content.as_slice()) == Visit::Stop {
+                break;
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(self.0.get(path).map(|content| content[..content.len().min(limit)].to_vec()))
+    }
+
+    fn stream(&self, path: &str, visit: &mut dyn FnMut(&mut dyn Read)) -> Result<bool, ReadError> {
+        let Some(content) = self.0.get(path) else { return Ok(false) };
+        visit(&mut content.as_slice());
+        Ok(true)
+    }
 }
 
 /// Opens a bundle by path, or standard input for `-`.
