@@ -21,10 +21,11 @@ mod routes;
 mod workloads;
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use chrono::{DateTime, Utc};
 
+use crate::model::workloads::Workloads;
 use crate::model::{Bundle, Missing, Object};
 use crate::report::{Evidence, ObjectRef, Remedy, Report, Severity};
 
@@ -121,6 +122,20 @@ pub struct Context<'a> {
     /// The time of the collection: ages and expiries refer to it. `None` when the bundle does not
     /// tell; then nothing that depends on time is decided.
     pub now: Option<DateTime<Utc>>,
+    workloads: OnceLock<Workloads<'a>>,
+}
+
+impl<'a> Context<'a> {
+    /// A context over a bundle, at the time of its collection.
+    #[must_use]
+    pub fn new(bundle: &'a Bundle) -> Self {
+        Self { bundle, now: bundle.meta.collected_at, workloads: OnceLock::new() }
+    }
+
+    /// The index of pods, owners, endpoints, events and logs; built once, on first use.
+    pub fn workloads(&self) -> &Workloads<'a> {
+        self.workloads.get_or_init(|| Workloads::new(self.bundle))
+    }
 }
 
 /// A finding before it has an id and its causes.
@@ -255,7 +270,7 @@ impl Findings {
 /// Runs every rule over a bundle and finds the roots.
 #[must_use]
 pub fn analyze(bundle: &Bundle) -> Report {
-    let context = Context { bundle, now: bundle.meta.collected_at };
+    let context = Context::new(bundle);
     let mut findings = Findings::default();
     for rule in all() {
         (rule.check)(&context, &mut findings);

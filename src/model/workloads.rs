@@ -1,1 +1,0 @@
-//! Workloads: which pods stand behind a Service, a Gateway, a controller; what their status says.
