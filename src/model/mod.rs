@@ -15,6 +15,7 @@ pub mod graph;
 pub mod istio;
 pub mod kinds;
 pub mod kuadrant;
+pub mod labels;
 pub mod logs;
 pub mod mcp;
 pub mod object;

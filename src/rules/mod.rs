@@ -25,6 +25,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use chrono::{DateTime, Utc};
 
+use crate::model::graph::Graph;
 use crate::model::workloads::Workloads;
 use crate::model::{Bundle, Missing, Object};
 use crate::report::{Evidence, ObjectRef, Remedy, Report, Severity};
@@ -123,18 +124,24 @@ pub struct Context<'a> {
     /// tell; then nothing that depends on time is decided.
     pub now: Option<DateTime<Utc>>,
     workloads: OnceLock<Workloads<'a>>,
+    graph: OnceLock<Graph>,
 }
 
 impl<'a> Context<'a> {
     /// A context over a bundle, at the time of its collection.
     #[must_use]
     pub fn new(bundle: &'a Bundle) -> Self {
-        Self { bundle, now: bundle.meta.collected_at, workloads: OnceLock::new() }
+        Self { bundle, now: bundle.meta.collected_at, workloads: OnceLock::new(), graph: OnceLock::new() }
     }
 
     /// The index of pods, owners, endpoints, events and logs; built once, on first use.
     pub fn workloads(&self) -> &Workloads<'a> {
         self.workloads.get_or_init(|| Workloads::new(self.bundle))
+    }
+
+    /// Which object depends on which.
+    pub fn graph(&self) -> &Graph {
+        self.graph.get_or_init(|| Graph::new(self.bundle))
     }
 }
 
@@ -253,6 +260,11 @@ impl Findings {
     /// Says that the rule cannot decide for want of this evidence (finding code MG001).
     pub fn cannot_tell(&mut self, rule: &'static Rule, missing: Missing) {
         self.unknown.insert((rule.name, rule.code, missing));
+    }
+
+    /// The drafts and the undecided questions.
+    pub(crate) fn into_parts(self) -> (Vec<Draft>, BTreeSet<(&'static str, &'static str, Missing)>) {
+        (self.drafts, self.unknown)
     }
 
     /// The drafts, in the order in which they were reported.
