@@ -29,6 +29,20 @@ pub struct Report {
     pub coverage: Coverage,
 }
 
+impl Report {
+    /// Counts the findings and the open questions anew, after some were left out.
+    pub fn count(&mut self) {
+        let of = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
+        self.summary = Summary {
+            errors: of(Severity::Error),
+            warnings: of(Severity::Warning),
+            infos: of(Severity::Info),
+            roots: self.findings.iter().filter(|finding| finding.caused_by.is_empty()).count(),
+            unknown: self.unknown.len(),
+        };
+    }
+}
+
 /// The program that made a report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

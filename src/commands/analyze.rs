@@ -1,13 +1,188 @@
 //! `oc mcpgw analyze`.
 
-use crate::error::{CommandError, CommandResult};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::archive::read::{ReadError, Source};
+use crate::archive::{load, locate, read};
+use crate::cli::Global;
+use crate::commands::filter::{self, Filter};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::model::kinds;
+use crate::redact::{RedactedReport, Redactor};
+use crate::render::{self, TextOptions};
+use crate::report::{Report, Severity};
+use crate::{redact, rules, term};
 
 /// Arguments of `analyze`.
 #[derive(Debug, clap::Args)]
-pub struct AnalyzeArgs {}
+pub struct AnalyzeArgs {
+    /// What to analyze: an archive of `gather` (.tar.gz, .tgz, .tar, .tar.zst, .zip), an unpacked
+    /// directory, the output of `oc adm must-gather` or `oc adm inspect`, or files of
+    /// `oc get -o yaml|json`; `-` reads standard input
+    #[arg(value_name = "BUNDLE", required = true, num_args = 1..)]
+    bundle: Vec<PathBuf>,
+    /// How to print the report
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    /// Write the report to a file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    output_file: Option<PathBuf>,
+    /// Print everything in the text form: nothing folded, counted or cut
+    #[arg(short, long)]
+    verbose: bool,
+    #[command(flatten)]
+    filter: filter::FilterArgs,
+    /// Exit with code 1 when a finding of this severity or worse remains
+    #[arg(long, value_enum, default_value_t, value_name = "SEVERITY")]
+    fail_on: FailOn,
+}
+
+/// The forms of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// mcpgw.report/v1
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+/// From which severity on findings fail the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum FailOn {
+    /// Errors
+    #[default]
+    Error,
+    /// Errors and warnings
+    Warning,
+    /// Any finding
+    Info,
+    /// Nothing
+    Never,
+}
+
+impl FailOn {
+    /// How a command with this report ends.
+    #[must_use]
+    pub fn exit(self, report: &Report) -> Exit {
+        let worst = match self {
+            Self::Error => Severity::Error,
+            Self::Warning => Severity::Warning,
+            Self::Info => Severity::Info,
+            Self::Never => return Exit::Ok,
+        };
+        if report.findings.iter().any(|finding| finding.severity <= worst) {
+            Exit::Findings
+        } else {
+            Exit::Ok
+        }
+    }
+}
 
 /// Runs the command.
-pub(crate) fn run(args: AnalyzeArgs) -> CommandResult {
-    let _ = args;
-    Err(CommandError::usage_message("analyze is not built yet"))
+pub(crate) fn run(args: AnalyzeArgs, global: &Global) -> CommandResult {
+    let [bundle] = args.bundle.as_slice() else {
+        let error = CommandError::usage_message(format!(
+            "analyze takes one bundle, but {} were named",
+            args.bundle.len()
+        ));
+        return Err(error.hint("run it once for each, or put the files into one directory and name that"));
+    };
+    let filter = Filter::new(&args.filter)?;
+    let unusable = |error: ReadError| refused(error, global);
+    let source = read::open(bundle).map_err(unusable)?;
+    let report = analysis(&*source, &filter).map_err(unusable)?;
+
+    let options = TextOptions { full: args.verbose, ..text_options(&args, bundle, global) };
+    let text = match args.output {
+        Format::Text => render::text(&report, &options),
+        Format::Json => render::json(&report),
+        Format::Yaml => render::yaml(&report),
+    };
+    match &args.output_file {
+        Some(file) => write(file, text.as_bytes())?,
+        None => term::print(&text)?,
+    }
+    Ok(args.fail_on.exit(&report))
+}
+
+/// The whole way from files to a report that may be shown: load, decide, choose, locate, redact.
+///
+/// Evidence of a foreign bundle quotes what nobody has redacted yet, so that values of the Secrets
+/// in it are learned first and found wherever the report repeats them.
+///
+/// # Errors
+/// Only when the bundle as a whole cannot be read.
+pub(crate) fn analysis(source: &dyn Source, filter: &Filter) -> Result<RedactedReport, ReadError> {
+    let bundle = load::load(source)?;
+    let redactor = Redactor::new(redact::Options::default());
+    for secret in bundle.list(&kinds::SECRET) {
+        redactor.learn_secret(secret.value());
+    }
+    let mut report = rules::analyze(&bundle);
+    filter.apply(&mut report);
+    locate::fill_lines(&mut report, source);
+    Ok(redactor.report(report))
+}
+
+/// Says what can be done about an input that cannot be read.
+fn refused(error: ReadError, global: &Global) -> CommandError {
+    let program = &global.program;
+    let hint = match &error {
+        ReadError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            format!("name an archive or a directory; `{program} gather` makes one from a cluster")
+        }
+        ReadError::Io { .. } => "check the path and its permissions".to_owned(),
+        ReadError::NotABundle { .. } => format!(
+            "a bundle is an archive or a directory of `{program} gather`, `oc adm must-gather`, \
+             `oc adm inspect`, or files of `oc get -o yaml`"
+        ),
+        ReadError::Limit { .. } => {
+            "unpack it and name the directory, if you trust where it comes from".to_owned()
+        }
+    };
+    CommandError::unusable(error).hint(hint)
+}
+
+fn text_options(args: &AnalyzeArgs, bundle: &Path, global: &Global) -> TextOptions {
+    let named = Some(bundle.display().to_string()).filter(|name| name != "-");
+    let options = if args.output_file.is_some() {
+        TextOptions { program: global.program.clone(), ..TextOptions::default() }
+    } else {
+        term::text_options(global)
+    };
+    let links = options.links.filter(|_| bundle.is_dir()).and_then(|_| {
+        let absolute = std::path::absolute(bundle).ok()?;
+        Some(format!("file://{}/", render::address(absolute.to_str()?)))
+    });
+    TextOptions { bundle: named, links, ..options }
+}
+
+/// Writes the report under its final name at once, so that nobody reads half of it.
+fn write(path: &Path, content: &[u8]) -> Result<(), CommandError> {
+    let failed = |error: std::io::Error| {
+        CommandError::unusable(anyhow::Error::new(error).context(format!("cannot write {}", path.display())))
+            .hint("choose another --output-file, or leave it out to print the report")
+    };
+    // What is no ordinary file (/dev/null, a pipe) is written to, not replaced.
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        let mut file = std::fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
+        return file.write_all(content).map_err(failed);
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".mcpgw-report-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // The umask decides who else may read it, as for any file that a program writes.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(directory).map_err(failed)?;
+    file.write_all(content).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
 }

@@ -1,9 +1,11 @@
 //! One thin file per command: its arguments, the calls, the exit code.
 
 pub mod analyze;
+pub(crate) mod catalogue;
 pub mod completion;
 pub mod demo;
 pub mod explain;
+pub mod filter;
 pub mod gather;
 pub mod rules;
 pub mod serve;
@@ -16,9 +18,9 @@ pub(crate) fn run(cli: Cli) -> CommandResult {
     cli.global.color.apply();
     match cli.command {
         Command::Gather(args) => gather::run(args),
-        Command::Analyze(args) => analyze::run(args),
-        Command::Explain(args) => explain::run(args),
-        Command::Rules(args) => rules::run(args),
+        Command::Analyze(args) => analyze::run(args, &cli.global),
+        Command::Explain(args) => explain::run(args, &cli.global),
+        Command::Rules(args) => rules::run(args, &cli.global),
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Completion(args) => completion::run(args),

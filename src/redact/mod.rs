@@ -6,6 +6,10 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod findings;
+
+pub use findings::RedactedReport;
+
 use serde::Serialize;
 use serde_json::Value;
 

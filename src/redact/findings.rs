@@ -1,0 +1,151 @@
+//! The gate for reports: evidence quotes foreign text, so that a report is rendered only after its
+//! strings went through the redactor.
+
+use std::ops::Deref;
+
+use super::{RedactedPath, Redactor};
+use crate::report::{BundleInfo, Coverage, Evidence, Finding, ObjectRef, Remedy, Report, Unknown};
+
+/// A report that has passed the redactor: the only thing that a renderer takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedactedReport(Report);
+
+impl Deref for RedactedReport {
+    type Target = Report;
+
+    fn deref(&self) -> &Report {
+        &self.0
+    }
+}
+
+impl Redactor {
+    /// Redacts every string of a report that can quote the bundle.
+    ///
+    /// Codes, rule names, ids and pages are ours and stay as they are. The patterns below name every
+    /// field, so that a new one cannot be forgotten.
+    #[must_use]
+    pub fn report(&self, report: Report) -> RedactedReport {
+        let scrub = Scrub { redactor: self, file: self.path(crate::archive::path::REPORT_JSON) };
+        let Report { schema_version, tool, bundle, summary, findings, unknown, coverage } = report;
+        let BundleInfo { cluster, collected_at, source } = bundle;
+        let Coverage { rules_decided, rules_unknown, objects, logs, skipped } = coverage;
+        RedactedReport(Report {
+            schema_version,
+            tool,
+            bundle: BundleInfo { cluster: scrub.option(cluster), collected_at, source },
+            summary,
+            findings: findings.into_iter().map(|finding| scrub.finding(finding)).collect(),
+            unknown: unknown.into_iter().map(|unknown| scrub.unknown(unknown)).collect(),
+            coverage: Coverage {
+                rules_decided,
+                rules_unknown,
+                objects: objects.into_iter().map(|(kind, count)| (scrub.text(kind), count)).collect(),
+                logs,
+                skipped: scrub.all(skipped),
+            },
+        })
+    }
+}
+
+/// The redactor and the file that its counts belong to.
+struct Scrub<'a> {
+    redactor: &'a Redactor,
+    file: RedactedPath,
+}
+
+impl Scrub<'_> {
+    fn text(&self, text: String) -> String {
+        if text.is_empty() {
+            return text;
+        }
+        let redacted = self.redactor.text(&self.file, text.as_bytes());
+        if redacted.as_bytes() == text.as_bytes() {
+            return text;
+        }
+        String::from_utf8_lossy(redacted.as_bytes()).into_owned()
+    }
+
+    fn option(&self, text: Option<String>) -> Option<String> {
+        text.map(|text| self.text(text))
+    }
+
+    fn all(&self, texts: Vec<String>) -> Vec<String> {
+        texts.into_iter().map(|text| self.text(text)).collect()
+    }
+
+    fn object(&self, object: ObjectRef) -> ObjectRef {
+        let ObjectRef { api_version, kind, namespace, name } = object;
+        ObjectRef {
+            api_version: self.text(api_version),
+            kind: self.text(kind),
+            namespace: self.option(namespace),
+            name: self.text(name),
+        }
+    }
+
+    fn evidence(&self, evidence: Evidence) -> Evidence {
+        let Evidence { file, path, line, value, note } = evidence;
+        Evidence {
+            file: self.text(file),
+            value: self.value(path.as_deref(), value),
+            path: self.option(path),
+            line,
+            note: self.option(note),
+        }
+    }
+
+    /// A value is redacted together with the name of its field, because a pattern such as
+    /// `password: …` needs both.
+    fn value(&self, path: Option<&str>, value: Option<String>) -> Option<String> {
+        let value = value?;
+        let key = path
+            .and_then(|path| path.rsplit(['.', '[', '/', '\'']).find(|part| !part.is_empty()))
+            .filter(|key| key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'));
+        let Some(key) = key.filter(|_| !value.contains('\n')) else {
+            return Some(self.text(value));
+        };
+        let together = self.text(format!("{key}: {value}"));
+        let rest = together.strip_prefix(key).and_then(|rest| rest.strip_prefix(": "));
+        Some(match rest {
+            Some(rest) => rest.to_owned(),
+            None => self.text(value),
+        })
+    }
+
+    fn finding(&self, finding: Finding) -> Finding {
+        let Finding {
+            id,
+            code,
+            name,
+            severity,
+            title,
+            objects,
+            evidence,
+            remedy,
+            caused_by,
+            hidden_behind,
+            section,
+            docs,
+        } = finding;
+        let Remedy { text, commands, verify } = remedy;
+        Finding {
+            id,
+            code,
+            name,
+            severity,
+            title: self.text(title),
+            objects: objects.into_iter().map(|object| self.object(object)).collect(),
+            evidence: evidence.into_iter().map(|evidence| self.evidence(evidence)).collect(),
+            remedy: Remedy { text: self.text(text), commands: self.all(commands), verify: self.all(verify) },
+            caused_by,
+            hidden_behind,
+            section,
+            docs,
+        }
+    }
+
+    fn unknown(&self, unknown: Unknown) -> Unknown {
+        let Unknown { rule, codes, missing, how_to_gather } = unknown;
+        Unknown { rule, codes, missing: self.text(missing), how_to_gather: self.text(how_to_gather) }
+    }
+}

@@ -1,0 +1,123 @@
+//! The order in which every form tells a report: roots, under each what follows from it, then what
+//! is left over; open questions grouped by the evidence that would answer them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::report::{Finding, Report, Severity, Unknown};
+
+/// A report arranged for reading.
+pub(super) struct View<'a> {
+    /// The roots in the report's order.
+    pub(super) roots: Vec<Root<'a>>,
+    /// Findings whose cause is not in the report (a filter hides it).
+    pub(super) loose: Vec<&'a Finding>,
+    /// Open questions, one per missing piece of evidence.
+    pub(super) questions: Vec<Question<'a>>,
+}
+
+/// A finding that nothing else causes.
+pub(super) struct Root<'a> {
+    pub(super) finding: &'a Finding,
+    /// What follows from it, nearest first.
+    pub(super) consequences: Vec<Consequence<'a>>,
+}
+
+/// A finding that follows from a root.
+pub(super) struct Consequence<'a> {
+    pub(super) finding: &'a Finding,
+    /// The consequence in between, when the root is not the direct cause.
+    pub(super) through: Option<&'a str>,
+    /// The other roots that also cause it.
+    pub(super) also: Vec<&'a str>,
+}
+
+/// A missing piece of evidence and the codes that wait for it.
+pub(super) struct Question<'a> {
+    pub(super) missing: &'a str,
+    pub(super) how: &'a str,
+    pub(super) codes: Vec<&'a str>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(report: &'a Report) -> Self {
+        let by_id: BTreeMap<&str, &Finding> =
+            report.findings.iter().map(|finding| (finding.id.as_str(), finding)).collect();
+        let mut effects: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
+        for finding in &report.findings {
+            for cause in &finding.caused_by {
+                effects.entry(cause.as_str()).or_default().push(finding);
+            }
+        }
+        // Which roots lead to a finding, in the report's order, and through which finding first.
+        let mut causes: BTreeMap<&str, Vec<(&str, Option<&str>)>> = BTreeMap::new();
+        let roots: Vec<&Finding> = report.findings.iter().filter(|f| f.caused_by.is_empty()).collect();
+        let mut reached: Vec<Vec<&Finding>> = Vec::with_capacity(roots.len());
+        for root in &roots {
+            let mut seen: BTreeSet<&str> = BTreeSet::from([root.id.as_str()]);
+            let mut queue = VecDeque::from([root.id.as_str()]);
+            let mut order = Vec::new();
+            while let Some(id) = queue.pop_front() {
+                for &effect in effects.get(id).into_iter().flatten() {
+                    if seen.insert(&effect.id) {
+                        let through = Some(id).filter(|id| *id != root.id);
+                        causes.entry(&effect.id).or_default().push((root.id.as_str(), through));
+                        queue.push_back(&effect.id);
+                        order.push(effect);
+                    }
+                }
+            }
+            reached.push(order);
+        }
+        let roots = roots
+            .iter()
+            .zip(reached)
+            .map(|(root, order)| Root {
+                finding: root,
+                consequences: order
+                    .into_iter()
+                    .filter_map(|finding| {
+                        let causes = causes.get(finding.id.as_str())?;
+                        // Told once, under the first root that leads to it.
+                        let (first, through) = *causes.first()?;
+                        (first == root.id).then(|| Consequence {
+                            finding,
+                            through,
+                            also: causes[1..].iter().map(|(root, _)| *root).collect(),
+                        })
+                    })
+                    .collect(),
+            })
+            .collect();
+        let loose = report
+            .findings
+            .iter()
+            .filter(|f| !f.caused_by.is_empty() && !causes.contains_key(f.id.as_str()))
+            .filter(|f| by_id.contains_key(f.id.as_str()))
+            .collect();
+        Self { roots, loose, questions: questions(&report.unknown) }
+    }
+
+    /// How many findings stand under a root.
+    pub(super) fn consequences(&self) -> usize {
+        self.roots.iter().map(|root| root.consequences.len()).sum()
+    }
+
+    /// How many roots have this severity.
+    pub(super) fn roots_of(&self, severity: Severity) -> usize {
+        self.roots.iter().filter(|root| root.finding.severity == severity).count()
+    }
+}
+
+fn questions(unknown: &[Unknown]) -> Vec<Question<'_>> {
+    let mut grouped: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for entry in unknown {
+        grouped
+            .entry((&entry.missing, &entry.how_to_gather))
+            .or_default()
+            .extend(entry.codes.iter().map(String::as_str));
+    }
+    grouped
+        .into_iter()
+        .map(|((missing, how), codes)| Question { missing, how, codes: codes.into_iter().collect() })
+        .collect()
+}
