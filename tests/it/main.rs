@@ -1,1 +1,11 @@
 //! The integration tests, one binary: the real program as a process, whole bundles, the wire.
+
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+
+// The fixture language offers more than each test of the moment uses.
+#[allow(dead_code)]
+mod bundles;
+#[allow(dead_code)]
+mod faults;
+#[allow(dead_code)]
+mod fixture;

@@ -1,0 +1,52 @@
+//! The faults: for every finding code at least one change of the healthy installation that raises it.
+//!
+//! A subject's faults stand in a file of the rules' name and are composed in [`all`]. The generic
+//! tests below run on every entry.
+
+use crate::fixture::Fixture;
+
+/// One way to break the healthy installation.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// The code that must be reported.
+    pub code: &'static str,
+    /// What is broken, in a few words; unique.
+    pub name: &'static str,
+    /// Whether the finding of this code must be a root; `false` where the fault itself has another
+    /// code and this one follows from it.
+    pub root: bool,
+    /// Breaks it.
+    pub apply: fn(Fixture) -> Fixture,
+}
+
+/// Every fault of every subject.
+pub fn all() -> Vec<&'static Fault> {
+    let subjects: &[&[Fault]] = &[];
+    subjects.iter().copied().flatten().collect()
+}
+
+#[test]
+fn every_fault_raises_its_code() {
+    let mut wrong = Vec::new();
+    for fault in all() {
+        let report = (fault.apply)(Fixture::healthy()).report();
+        let found: Vec<_> = report.findings.iter().filter(|f| f.code == fault.code).collect();
+        if found.is_empty() {
+            let instead: Vec<_> = report.findings.iter().map(|f| format!("{} {}", f.code, f.title)).collect();
+            wrong.push(format!("{} ({}) was not found, but {instead:#?}", fault.code, fault.name));
+        } else if fault.root && !found.iter().any(|f| f.caused_by.is_empty()) {
+            let causes: Vec<_> = found.iter().flat_map(|f| &f.caused_by).collect();
+            wrong.push(format!("{} ({}) is no root, but caused by {causes:?}", fault.code, fault.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_names_of_the_faults_are_unique() {
+    let mut names: Vec<_> = all().iter().map(|f| (f.code, f.name)).collect();
+    names.sort_unstable();
+    let before = names.len();
+    names.dedup();
+    assert_eq!(names.len(), before);
+}
