@@ -10,6 +10,7 @@ mod authentication;
 pub mod causes;
 mod credentials;
 mod envoy_filter;
+pub(crate) mod evidence;
 mod extensions;
 mod external;
 mod gateways;
