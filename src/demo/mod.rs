@@ -2,14 +2,17 @@
 //!
 //! `installation/` holds what people and operators write, with the status that the controllers
 //! add; [`workloads`] adds what a cluster makes of it (ReplicaSets, Pods, EndpointSlices, UIDs).
-//! `logs/` holds a few lines of each container; [`files`] makes a bundle of it. The `demo` command serves the result as a cluster, the tests build their bundles from it.
+//! `logs/` holds a few lines of each container; [`files`] makes a bundle of it, [`faults`] breaks it
+//! in three places. The `demo` command serves the result as a cluster, the tests build their bundles from it.
 //!
 //! All names, tokens and addresses are made up; times are around [`reference_time`] and can be
 //! moved with [`Installation::moved_to`].
 
+mod faults;
 mod files;
 mod workloads;
 
+pub use faults::faulty;
 pub use files::Refused;
 
 use chrono::{DateTime, SecondsFormat, TimeZone as _, Utc};
@@ -205,6 +208,17 @@ impl Installation {
         }
     }
 
+    /// Sets a condition (type, status, reason, message) of an object (kind, namespace, name), in its
+    /// `/status/conditions`, as a controller would: seen at the present generation, if the kind's
+    /// controller says which generation it has seen.
+    pub fn set_condition(&mut self, object: (&str, &str, &str), condition: [&str; 4], since: &str) {
+        let (kind, namespace, name) = object;
+        if let Some(object) = self.get_mut(kind, namespace, name) {
+            let generation = object["metadata"]["generation"].clone();
+            set_condition(&mut object["status"]["conditions"], condition, since, &generation);
+        }
+    }
+
     /// Makes a pod not ready, with what follows for its Deployment, its ReplicaSet and the endpoints.
     pub fn unready(&mut self, namespace: &str, deployment: &str, pod: &str) {
         workloads::unready(&mut self.objects, namespace, deployment, pod);
@@ -266,6 +280,29 @@ fn shift_strings(value: &mut Value, shift: &impl Fn(&str) -> Option<String>) {
         Value::Array(items) => items.iter_mut().for_each(|item| shift_strings(item, shift)),
         Value::Object(fields) => fields.values_mut().for_each(|field| shift_strings(field, shift)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Sets a condition (type, status, reason, message) in a list of conditions, and adds it if there
+/// is none of its type. `observedGeneration` is kept up where it is used.
+pub fn set_condition(conditions: &mut Value, condition: [&str; 4], since: &str, generation: &Value) {
+    let [kind, status, reason, message] = condition;
+    if !conditions.is_array() {
+        *conditions = serde_json::json!([]);
+    }
+    let Some(list) = conditions.as_array_mut() else { return };
+    let index = list.iter().position(|c| c["type"] == kind).unwrap_or_else(|| {
+        list.push(serde_json::json!({"type": kind, "observedGeneration": generation}));
+        list.len() - 1
+    });
+    let Some(fields) = list[index].as_object_mut() else { return };
+    if fields.contains_key("observedGeneration") {
+        fields.insert("observedGeneration".to_owned(), generation.clone());
+    }
+    for (key, value) in
+        [("status", status), ("reason", reason), ("message", message), ("lastTransitionTime", since)]
+    {
+        fields.insert(key.to_owned(), Value::from(value));
     }
 }
 

@@ -18,6 +18,9 @@ use oc_mcpgw::report::Report;
 use oc_mcpgw::rules;
 use serde_json::{Value, json};
 
+/// When the conditions that a fixture sets have changed: 40 minutes before the collection.
+const SINCE: &str = "2026-09-14T09:50:00Z";
+
 /// An installation in the making.
 #[derive(Debug, Clone)]
 pub struct Fixture {
@@ -31,6 +34,12 @@ impl Fixture {
     #[must_use]
     pub fn healthy() -> Self {
         Self { installation: demo::healthy(), refused: Refused::default() }
+    }
+
+    /// The installation of the `demo` command, with its three faults.
+    #[must_use]
+    pub fn faulty() -> Self {
+        Self { installation: demo::faulty(), refused: Refused::default() }
     }
 
     /// Changes one object. An empty namespace means cluster-scoped; a Pod may be named by its Deployment.
@@ -66,8 +75,7 @@ impl Fixture {
     pub fn status(self, kind: &str, namespace: &str, name: &str, condition: [&str; 4]) -> Self {
         self.edit(kind, namespace, name, |object| {
             let generation = object["metadata"]["generation"].clone();
-            let conditions = field(object, "/status/conditions");
-            set_condition(conditions, condition, generation);
+            demo::set_condition(field(object, "/status/conditions"), condition, SINCE, &generation);
         })
     }
 
@@ -76,7 +84,8 @@ impl Fixture {
     pub fn route_status(self, namespace: &str, name: &str, condition: [&str; 4]) -> Self {
         self.edit("HTTPRoute", namespace, name, |route| {
             let generation = route["metadata"]["generation"].clone();
-            set_condition(&mut route["status"]["parents"][0]["conditions"], condition, generation);
+            let conditions = field(route, "/status/parents/0/conditions");
+            demo::set_condition(conditions, condition, SINCE, &generation);
         })
     }
 
@@ -254,21 +263,5 @@ fn set_field(object: &mut Value, pointer: &str, value: Value) {
         Value::Object(fields) => drop(fields.remove(&key)),
         Value::Array(items) => drop(items.remove(key.parse().expect("an index"))),
         _ => {}
-    }
-}
-
-fn set_condition(conditions: &mut Value, [kind, status, reason, message]: [&str; 4], generation: Value) {
-    let mut condition = json!({"type": kind, "status": status, "reason": reason, "message": message,
-        "lastTransitionTime": "2026-09-14T09:50:00Z"});
-    if !generation.is_null() {
-        condition["observedGeneration"] = generation;
-    }
-    if !conditions.is_array() {
-        *conditions = json!([]);
-    }
-    let list = conditions.as_array_mut().expect("a list of conditions");
-    match list.iter_mut().find(|c| c["type"] == kind) {
-        Some(existing) => *existing = condition,
-        None => list.push(condition),
     }
 }
