@@ -277,6 +277,12 @@ impl Bundle {
             .get(&(namespace.to_owned(), name.to_owned()))
     }
 
+    /// [`Bundle::get`] for a kind that the table does not need to know.
+    #[must_use]
+    pub fn get_dynamic(&self, group: &str, kind: &str, namespace: &str, name: &str) -> Option<&Object> {
+        self.objects.get(&(group.to_owned(), kind.to_owned()))?.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
     /// Looks an object up: found, absent, or not to be known.
     #[must_use]
     pub fn find(&self, kind: &Kind, namespace: &str, name: &str) -> Seen<'_> {

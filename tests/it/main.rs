@@ -9,3 +9,4 @@ mod bundles;
 mod faults;
 #[allow(dead_code)]
 mod fixture;
+mod serve;
