@@ -3,6 +3,9 @@
 //! A subject's faults stand in a file of the rules' name and are composed in [`all`]. The generic
 //! tests below run on every entry.
 
+mod installation;
+mod workloads;
+
 use crate::fixture::Fixture;
 
 /// One way to break the healthy installation.
@@ -21,7 +24,7 @@ pub struct Fault {
 
 /// Every fault of every subject.
 pub fn all() -> Vec<&'static Fault> {
-    let subjects: &[&[Fault]] = &[];
+    let subjects: &[&[Fault]] = &[installation::FAULTS, workloads::FAULTS];
     subjects.iter().copied().flatten().collect()
 }
 
