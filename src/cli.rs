@@ -12,7 +12,7 @@ use crate::term::{self, ColorChoice};
 
 /// Collects, redacts and diagnoses an MCP gateway (Kuadrant/mcp-gateway).
 #[derive(Debug, Parser)]
-#[command(name = "oc-mcpgw", bin_name = "oc mcpgw", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "oc-mcpgw", bin_name = "oc mcpgw", version, max_term_width = 100)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -25,8 +25,16 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// When to use colour
-    #[arg(long, value_enum, default_value_t, global = true, value_name = "WHEN")]
+    /// When to use colour: auto (on a terminal; NO_COLOR and CLICOLOR_FORCE count), always, never
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        global = true,
+        value_name = "WHEN",
+        hide_possible_values = true,
+        help_heading = "Global options"
+    )]
     pub color: ColorChoice,
     /// What the user types to run this program, for hints and next steps.
     #[arg(skip = PROGRAM.to_owned())]

@@ -20,8 +20,11 @@ pub struct AnalyzeArgs {
     /// What to analyze: an archive of `gather` (.tar.gz, .tgz, .tar, .tar.zst, .zip), an unpacked
     /// directory, the output of `oc adm must-gather` or `oc adm inspect`, or files of
     /// `oc get -o yaml|json`; `-` reads standard input
-    #[arg(value_name = "BUNDLE", required = true, num_args = 1..)]
-    bundle: Vec<PathBuf>,
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// Further bundles, which are refused with a hint
+    #[arg(hide = true)]
+    further: Vec<PathBuf>,
     /// How to print the report
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
@@ -84,13 +87,12 @@ impl FailOn {
 
 /// Runs the command.
 pub(crate) fn run(args: AnalyzeArgs, global: &Global) -> CommandResult {
-    let [bundle] = args.bundle.as_slice() else {
-        let error = CommandError::usage_message(format!(
-            "analyze takes one bundle, but {} were named",
-            args.bundle.len()
-        ));
+    if !args.further.is_empty() {
+        let number = args.further.len() + 1;
+        let error = CommandError::usage_message(format!("analyze takes one bundle, but {number} were named"));
         return Err(error.hint("run it once for each, or put the files into one directory and name that"));
-    };
+    }
+    let bundle = &args.bundle;
     let filter = Filter::new(&args.filter)?;
     let unusable = |error: ReadError| refused(error, global);
     let source = read::open(bundle).map_err(unusable)?;

@@ -13,8 +13,10 @@ use super::view::{Consequence, Question, Root, View};
 use crate::redact::RedactedReport;
 use crate::report::{Evidence, Finding, Report, Severity};
 
-/// Roots of one code that get a whole card; further ones get three lines.
+/// Roots of one code that get a whole card; further ones are listed.
 const CARDS_PER_CODE: usize = 3;
+/// Roots that are listed so.
+const LISTED: usize = 20;
 /// Consequences that are listed under a root before they are counted by code.
 const CONSEQUENCES: usize = 8;
 /// Observations that are shown for a finding.
@@ -34,17 +36,53 @@ pub fn text(report: &RedactedReport, options: &TextOptions) -> String {
     let mut printer = Printer { options, out: String::new() };
     printer.header(report);
     printer.verdict(report, &view);
-    let mut cards: BTreeMap<&str, usize> = BTreeMap::new();
+    let folded = folded(&view, options);
     for root in &view.roots {
-        let printed = cards.entry(&root.finding.code).or_default();
-        *printed += 1;
-        let full = options.full || *printed <= CARDS_PER_CODE || !root.consequences.is_empty();
-        printer.root(root, full);
+        match folded.get(root.finding.code.as_str()) {
+            // Told in the list under the last card of the code.
+            Some(more) if more.iter().any(|other| other.id == root.finding.id) => {}
+            more => {
+                printer.root(root);
+                if let Some(more) = more.filter(|_| last_card(&view, &folded, root)) {
+                    printer.more_roots(more);
+                }
+            }
+        }
     }
     printer.loose(&view);
     printer.coverage(report, &view);
     printer.next(report, &view);
     printer.out
+}
+
+/// The roots that are only listed, by code: those beyond the first cards of their code from which
+/// nothing follows.
+fn folded<'a>(view: &View<'a>, options: &TextOptions) -> BTreeMap<&'a str, Vec<&'a Finding>> {
+    let mut codes: BTreeMap<&str, (usize, Vec<&Finding>)> = BTreeMap::new();
+    if !options.full {
+        for root in &view.roots {
+            let (cards, more) = codes.entry(&root.finding.code).or_default();
+            if *cards >= CARDS_PER_CODE && root.consequences.is_empty() {
+                more.push(root.finding);
+            } else {
+                *cards += 1;
+            }
+        }
+    }
+    // A list of one is no shorter than its card.
+    codes.into_iter().filter(|(_, (_, more))| more.len() > 1).map(|(code, (_, more))| (code, more)).collect()
+}
+
+/// Whether no further card of this root's code comes after it.
+fn last_card(view: &View<'_>, folded: &BTreeMap<&str, Vec<&Finding>>, root: &Root<'_>) -> bool {
+    let code = root.finding.code.as_str();
+    let more = folded.get(code);
+    let last = view
+        .roots
+        .iter()
+        .filter(|other| other.finding.code == code)
+        .rfind(|other| more.is_none_or(|more| more.iter().all(|listed| listed.id != other.finding.id)));
+    last.is_some_and(|last| last.finding.id == root.finding.id)
 }
 
 /// The roots in one line each, for the end of `gather`: what is wrong, and where to read more.
@@ -77,6 +115,26 @@ impl Printer<'_> {
         self.out.push('\n');
     }
 
+    /// Parts of a line with dots between them, broken only at the dots.
+    fn parts(&mut self, parts: &[(String, anstyle::Style)]) {
+        let dot = self.options.dot();
+        let mut line = String::new();
+        let mut columns = 0;
+        for (part, style) in parts {
+            if columns > 0 && columns + width(dot) + width(part) > self.options.width {
+                self.line(&std::mem::take(&mut line));
+                columns = 0;
+            }
+            if columns > 0 {
+                line.push_str(&self.options.paint(DIM, dot));
+                columns += width(dot);
+            }
+            line.push_str(&self.options.paint(*style, part));
+            columns += width(part);
+        }
+        self.line(&line);
+    }
+
     /// Wrapped text behind an indentation, in one style.
     fn wrapped(&mut self, indent: usize, style: anstyle::Style, text: &str) {
         for line in wrap(text, self.options.width.saturating_sub(indent)) {
@@ -106,7 +164,6 @@ impl Printer<'_> {
     }
 
     fn header(&mut self, report: &Report) {
-        let dot = self.options.dot();
         let mut parts = vec![format!("{} {}", report.tool.name, report.tool.version)];
         match &report.bundle.cluster {
             Some(cluster) => parts.push(format!("cluster {}", cut(&one_line(cluster), 120))),
@@ -126,61 +183,61 @@ impl Printer<'_> {
             count(objects, "object", "objects"),
             count(report.coverage.logs, "log", "logs")
         ));
-        self.wrapped(0, DIM, &parts.join(dot));
+        let parts: Vec<_> = parts.into_iter().map(|part| (part, DIM)).collect();
+        self.parts(&parts);
         self.line("");
     }
 
     fn verdict(&mut self, report: &Report, view: &View<'_>) {
-        let options = self.options;
-        let open = match view.questions.len() {
-            0 => String::new(),
-            number => {
-                format!("{}{} open, see COVERAGE", options.dot(), count(number, "question", "questions"))
-            }
-        };
-        if report.findings.is_empty() {
+        let plain = anstyle::Style::new();
+        let mut parts = Vec::new();
+        // Notes alone do not say that anything is wrong.
+        if report.findings.iter().all(|finding| finding.severity == Severity::Info) {
             let decided = report.coverage.rules_decided;
             if report.coverage.objects.is_empty() || decided == 0 {
-                let text = "Nothing could be decided: the bundle holds no evidence that a rule needs.";
-                self.line(&options.paint(YELLOW, text));
+                let text = "Nothing could be decided: the bundle holds no evidence that a rule needs";
+                parts.push((text.to_owned(), YELLOW));
             } else {
-                let mark = options.paint(GREEN, options.symbol("✓", "ok"));
-                let rules = count(decided, "rule that could decide", "rules that could decide");
-                self.line(&format!("{mark} Nothing wrong was found by the {rules}{open}."));
+                let mark = self.options.symbol("✓", "ok:");
+                let rules = count(decided, "rule", "rules");
+                parts.push((format!("{mark} {rules} found nothing wrong"), GREEN));
             }
-            return;
-        }
-        let mut severities = Vec::new();
-        for (severity, style, one, many) in [
-            (Severity::Error, RED, "error", "errors"),
-            (Severity::Warning, YELLOW, "warning", "warnings"),
-            (Severity::Info, BOLD, "note", "notes"),
-        ] {
-            match view.roots_of(severity) {
+            match report.findings.len() {
                 0 => {}
-                number => severities.push(options.paint(style, &count(number, one, many))),
+                number => parts.push((count(number, "note", "notes"), BOLD)),
+            }
+        } else {
+            parts.push((count(view.roots.len(), "root cause", "root causes"), BOLD));
+            for (severity, style, one, many) in [
+                (Severity::Error, RED, "error", "errors"),
+                (Severity::Warning, YELLOW, "warning", "warnings"),
+                (Severity::Info, BOLD, "note", "notes"),
+            ] {
+                match view.roots_of(severity) {
+                    0 => {}
+                    number => parts.push((count(number, one, many), style)),
+                }
+            }
+            match view.consequences() {
+                0 => {}
+                number => parts.push((count(number, "consequence", "consequences"), plain)),
+            }
+            match view.loose.len() {
+                0 => {}
+                number => {
+                    let consequences = count(number, "consequence", "consequences");
+                    parts.push((format!("{consequences} of a cause that is not shown"), plain));
+                }
             }
         }
-        let mut line = options.paint(BOLD, &count(view.roots.len(), "root cause", "root causes"));
-        if !severities.is_empty() {
-            let _ = write!(line, ": {}", severities.join(", "));
-        }
-        match view.consequences() {
+        match view.questions.len() {
             0 => {}
             number => {
-                let _ = write!(line, "{}{}", options.dot(), count(number, "consequence", "consequences"));
+                let questions = count(number, "question", "questions");
+                parts.push((format!("{questions} open, see COVERAGE"), plain));
             }
         }
-        if !view.loose.is_empty() {
-            let _ = write!(
-                line,
-                "{}{} of a cause that is not shown",
-                options.dot(),
-                count(view.loose.len(), "consequence", "consequences")
-            );
-        }
-        line.push_str(&open);
-        self.line(&line);
+        self.parts(&parts);
     }
 
     /// `✗ R1  MG101  title`, wrapped under the title.
@@ -200,32 +257,42 @@ impl Printer<'_> {
         }
     }
 
-    fn root(&mut self, root: &Root<'_>, full: bool) {
+    fn root(&mut self, root: &Root<'_>) {
         let finding = root.finding;
         self.line("");
         let hidden = hidden(finding);
         self.title(finding, 0, &hidden);
-        let shown = if self.options.full {
-            usize::MAX
-        } else if full {
-            OBSERVATIONS
-        } else {
-            1
-        };
+        let shown = if self.options.full { usize::MAX } else { OBSERVATIONS };
         for (at, evidence) in finding.evidence.iter().take(shown).enumerate() {
             self.observation(if at == 0 { "because" } else { "" }, evidence);
         }
         let more = finding.evidence.len().saturating_sub(shown);
-        if full && more > 0 {
-            let text = format!("and {}", count(more, "more observation", "more observations"));
-            self.part("", DIM, &text);
+        if more > 0 {
+            self.part("", DIM, &format!("and {}", count(more, "more observation", "more observations")));
         }
         self.consequences(&root.consequences);
-        self.remedy(finding, full);
-        let docs = format!("{} {}", self.options.program, finding.docs);
-        let section = format!("{}section {}", self.options.dot(), finding.section);
-        if full {
-            self.part("more", DIM, &format!("{docs}{section}"));
+        self.remedy(finding);
+        let (program, dot) = (&self.options.program, self.options.dot());
+        let text = format!("{program} {}{dot}{}{dot}section {}", finding.docs, finding.name, finding.section);
+        self.part("more", DIM, &text);
+    }
+
+    /// Further roots of a code, after its cards: the same cause and the same remedy elsewhere.
+    fn more_roots(&mut self, more: &[&Finding]) {
+        let Some(first) = more.first() else { return };
+        self.line("");
+        let text = format!(
+            "and {} more of {} {} (--verbose shows them whole)",
+            thousands(more.len()),
+            first.code,
+            first.name
+        );
+        self.wrapped(CARD, DIM, &text);
+        for finding in more.iter().take(LISTED) {
+            self.title(finding, CARD, &hidden(finding));
+        }
+        if more.len() > LISTED {
+            self.wrapped(CARD, DIM, &format!("and {} more", thousands(more.len() - LISTED)));
         }
     }
 
@@ -292,12 +359,17 @@ impl Printer<'_> {
         for consequence in &consequences[shown..] {
             *codes.entry((&consequence.finding.code, &consequence.finding.name)).or_default() += 1;
         }
-        let rest: Vec<String> = codes
-            .into_iter()
-            .map(|((code, name), number)| format!("{} {code} {name}", thousands(number)))
-            .collect();
-        let more = consequences.len() - shown;
-        self.part("", DIM, &format!("and {} more: {}", thousands(more), rest.join(", ")));
+        let more = thousands(consequences.len() - shown);
+        let text = if let [((code, name), _)] = codes.iter().collect::<Vec<_>>().as_slice() {
+            format!("and {more} more of {code} {name}")
+        } else {
+            let rest: Vec<String> = codes
+                .into_iter()
+                .map(|((code, name), number)| format!("{} {code} {name}", thousands(number)))
+                .collect();
+            format!("and {more} more: {}", rest.join(", "))
+        };
+        self.part("", DIM, &text);
     }
 
     fn consequence(&mut self, label: &str, consequence: &Consequence<'_>) {
@@ -325,16 +397,13 @@ impl Printer<'_> {
         }
     }
 
-    fn remedy(&mut self, finding: &Finding, full: bool) {
+    fn remedy(&mut self, finding: &Finding) {
         let text = one_line(&finding.remedy.text);
         if !text.is_empty() {
             self.part("fix", anstyle::Style::new(), &cut(&text, 3 * TEXT_LIMIT));
         }
         for command in &finding.remedy.commands {
             self.command(CARD + LABEL + 2, command);
-        }
-        if !full {
-            return;
         }
         for (at, command) in finding.remedy.verify.iter().enumerate() {
             if at == 0 {

@@ -5,8 +5,10 @@
 // The fixture language offers more than each test of the moment uses.
 #[allow(dead_code)]
 mod bundles;
+mod cli;
 #[allow(dead_code)]
 mod faults;
 #[allow(dead_code)]
 mod fixture;
+mod render;
 mod serve;

@@ -1,0 +1,378 @@
+//! Every form of a report, over reports of every shape.
+
+use oc_mcpgw::redact::{Options, RedactedReport, Redactor};
+use oc_mcpgw::render::{self, TextOptions};
+use oc_mcpgw::report::*;
+
+fn object(api_version: &str, kind: &str, namespace: &str, name: &str) -> ObjectRef {
+    ObjectRef {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        namespace: Some(namespace).filter(|ns| !ns.is_empty()).map(str::to_owned),
+        name: name.to_owned(),
+    }
+}
+
+fn evidence(file: &str, line: u64, path: &str, value: &str, note: &str) -> Evidence {
+    let some = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+    Evidence {
+        file: file.to_owned(),
+        path: some(path),
+        line: Some(line).filter(|line| *line > 0),
+        value: some(value),
+        note: some(note),
+    }
+}
+
+fn finding(id: &str, code: &str, name: &str, severity: Severity, title: &str, subject: ObjectRef) -> Finding {
+    Finding {
+        id: id.to_owned(),
+        code: code.to_owned(),
+        name: name.to_owned(),
+        severity,
+        title: title.to_owned(),
+        objects: vec![subject],
+        evidence: Vec::new(),
+        remedy: Remedy::default(),
+        caused_by: Vec::new(),
+        hidden_behind: Vec::new(),
+        section: "1.2.2".to_owned(),
+        docs: format!("explain {code}"),
+    }
+}
+
+fn report(findings: Vec<Finding>, unknown: Vec<Unknown>) -> Report {
+    let mut report = Report {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        tool: Tool { name: "oc-mcpgw".to_owned(), version: "0.1.0".to_owned() },
+        bundle: BundleInfo {
+            cluster: Some("prod-eu-1".to_owned()),
+            collected_at: Some("2026-07-21T09:14:03Z".to_owned()),
+            source: "gather".to_owned(),
+        },
+        summary: Summary::default(),
+        findings,
+        unknown,
+        coverage: Coverage {
+            rules_decided: 96,
+            rules_unknown: 4,
+            objects: [
+                ("Pod", 214),
+                ("Event", 120),
+                ("Service", 31),
+                ("HTTPRoute", 12),
+                ("ReplicaSet", 12),
+                ("MCPServerRegistration", 3),
+                ("Gateway", 1),
+                ("MCPGatewayExtension", 1),
+                ("EnvoyFilter", 1),
+                ("AuthPolicy", 2),
+            ]
+            .map(|(kind, number)| (kind.to_owned(), number))
+            .into(),
+            logs: 14,
+            skipped: Vec::new(),
+        },
+    };
+    report.count();
+    report
+}
+
+fn unknown() -> Vec<Unknown> {
+    let entry = |rule: &str, code: &str, missing: &str, how: &str| Unknown {
+        rule: rule.to_owned(),
+        codes: vec![code.to_owned()],
+        missing: missing.to_owned(),
+        how_to_gather: how.to_owned(),
+    };
+    vec![
+        entry(
+            "route-not-allowed",
+            "MG214",
+            "namespaces: 403 Forbidden: User \"dev\" cannot list resource \"namespaces\" at the cluster scope",
+            "oc get namespaces -o yaml",
+        ),
+        entry(
+            "extension-not-allowed",
+            "MG308",
+            "namespaces: 403 Forbidden: User \"dev\" cannot list resource \"namespaces\" at the cluster scope",
+            "oc get namespaces -o yaml",
+        ),
+        entry(
+            "broker-upstream-failing",
+            "MG417",
+            "the broker's /status: the pod is not running",
+            "oc mcpgw gather --probe http",
+        ),
+    ]
+}
+
+/// Three independent faults, one hidden behind another, with their consequences.
+fn three_roots() -> Report {
+    let pod = object("v1", "Pod", "mcp-system", "mcp-gateway-6c9f7d5b8-x2x4q");
+    let mut pull = finding(
+        "R1",
+        "MG101",
+        "image-pull",
+        Severity::Error,
+        "Pod mcp-system/mcp-gateway-6c9f7d5b8-x2x4q cannot pull its image: access denied",
+        pod,
+    );
+    pull.section = "1.1.2".to_owned();
+    pull.evidence = vec![
+        evidence(
+            "namespaces/mcp-system/core/pods.yaml",
+            212,
+            "items[0].status.containerStatuses[0].state.waiting.reason",
+            "ImagePullBackOff",
+            "for 41 minutes",
+        ),
+        evidence(
+            "namespaces/mcp-system/core/events.yaml",
+            88,
+            "items[3].message",
+            "Failed to pull image \"registry.example.com/rhcl/mcp-gateway:1.3\": unauthorized: access to the requested resource is not authorized",
+            "17 times, first 08:33:10Z",
+        ),
+        evidence(
+            "namespaces/mcp-system/apps/deployments.yaml",
+            41,
+            "items[0].spec.template.spec.imagePullSecrets",
+            "",
+            "absent",
+        ),
+    ];
+    pull.remedy = Remedy {
+        text: "Give the service account a pull secret for registry.example.com, then let the Pod start again."
+            .to_owned(),
+        commands: vec![
+            "oc -n mcp-system create secret docker-registry rhcl-pull --docker-server=registry.example.com --docker-username=USER --docker-password=PASSWORD".to_owned(),
+            "oc -n mcp-system secrets link mcp-gateway rhcl-pull --for=pull".to_owned(),
+        ],
+        verify: vec![
+            "oc -n mcp-system wait --for=condition=Ready mcpgatewayextension/mcp --timeout=120s".to_owned(),
+        ],
+    };
+    let mut deployment = finding(
+        "S1",
+        "MG107",
+        "no-replicas",
+        Severity::Error,
+        "Deployment mcp-system/mcp-gateway has 0 of 1 replicas available",
+        object("apps/v1", "Deployment", "mcp-system", "mcp-gateway"),
+    );
+    deployment.caused_by = vec!["R1".to_owned()];
+    deployment.evidence = vec![evidence(
+        "namespaces/mcp-system/apps/deployments.yaml",
+        77,
+        "items[0].status.unavailableReplicas",
+        "1",
+        "",
+    )];
+    let mut broker = finding(
+        "S2",
+        "MG312",
+        "broker-not-ready",
+        Severity::Error,
+        "MCPGatewayExtension mcp-system/mcp is not Ready: DeploymentNotReady",
+        object("mcp.kuadrant.io/v1", "MCPGatewayExtension", "mcp-system", "mcp"),
+    );
+    broker.caused_by = vec!["S1".to_owned()];
+    broker.evidence = vec![evidence(
+        "namespaces/mcp-system/mcp.kuadrant.io/mcpgatewayextensions/mcp.yaml",
+        33,
+        "status.conditions[0].reason",
+        "DeploymentNotReady",
+        "",
+    )];
+    let mut registration = finding(
+        "S3",
+        "MG403",
+        "registration-not-ready",
+        Severity::Error,
+        "MCPServerRegistration weather/weather is not Ready: no valid mcpgatewayextensions configured",
+        object("mcp.kuadrant.io/v1", "MCPServerRegistration", "weather", "weather"),
+    );
+    registration.caused_by = vec!["S2".to_owned()];
+    registration.evidence = vec![evidence(
+        "namespaces/weather/mcp.kuadrant.io/mcpserverregistrations/weather.yaml",
+        29,
+        "status.conditions[0].message",
+        "no valid mcpgatewayextensions configured",
+        "",
+    )];
+    let mut cel = finding(
+        "R2",
+        "MG806",
+        "cel-syntax",
+        Severity::Error,
+        "AuthPolicy gateway-system/mcp-tools: predicate of rule \"tool-access\" reads '-' as minus",
+        object("kuadrant.io/v1", "AuthPolicy", "gateway-system", "mcp-tools"),
+    );
+    cel.section = "1.8.3".to_owned();
+    cel.evidence = vec![evidence(
+        "namespaces/gateway-system/kuadrant.io/authpolicies/mcp-tools.yaml",
+        58,
+        "spec.rules.authorization['tool-access'].patternMatching.patterns[0].predicate",
+        "request.headers.x-mcp-toolname in auth.identity.tools\n                ^^^^^^^^^^^^^^ reads as request.headers.x - mcp - toolname",
+        "undeclared names mcp, toolname",
+    )];
+    cel.remedy = Remedy {
+        text: "Quote the header's name.".to_owned(),
+        commands: vec![
+            "oc -n gateway-system patch authpolicy mcp-tools --type=json -p '[{\"op\":\"replace\",\"path\":\"/spec/rules/authorization/tool-access/patternMatching/patterns/0/predicate\",\"value\":\"request.headers[\\'x-mcp-toolname\\'] in auth.identity.tools\"}]'".to_owned(),
+        ],
+        verify: Vec::new(),
+    };
+    let mut strict = finding(
+        "R3",
+        "MG423",
+        "registration-chain-strict",
+        Severity::Warning,
+        "Host api.weather.mcp.example.com of HTTPRoute weather/weather-route is accepted by the Gateway, but not by the MCP gateway",
+        object("gateway.networking.k8s.io/v1", "HTTPRoute", "weather", "weather-route"),
+    );
+    strict.section = "1.4.4".to_owned();
+    strict.hidden_behind = vec!["R1".to_owned()];
+    strict.evidence = vec![
+        evidence(
+            "namespaces/weather/gateway.networking.k8s.io/httproutes/weather-route.yaml",
+            14,
+            "spec.hostnames[0]",
+            "api.weather.mcp.example.com",
+            "two labels in front of the listener's domain",
+        ),
+        evidence(
+            "namespaces/gateway-system/gateway.networking.k8s.io/gateways/mcp.yaml",
+            33,
+            "spec.listeners[1].hostname",
+            "*.mcp.example.com",
+            "",
+        ),
+    ];
+    strict.remedy.text =
+        "Add sectionName: mcps to the route's parentRef, or use weather.mcp.example.com.".to_owned();
+    report(vec![pull, cel, strict, deployment, broker, registration], unknown())
+}
+
+/// One root and nothing open.
+fn one_root() -> Report {
+    let mut only = three_roots().findings.swap_remove(1);
+    only.id = "R1".to_owned();
+    let mut report = report(vec![only], Vec::new());
+    report.coverage.rules_decided += report.coverage.rules_unknown;
+    report.coverage.rules_unknown = 0;
+    report
+}
+
+/// Sixty findings: thirty roots of two codes, and one cascade.
+fn sixty() -> Report {
+    let mut findings = Vec::new();
+    for at in 1..=30 {
+        let namespace = format!("team-{at:02}");
+        let (code, name, severity) = if at % 5 == 0 {
+            ("MG418", "registration-disabled", Severity::Info)
+        } else {
+            ("MG213", "route-hostname-mismatch", Severity::Error)
+        };
+        let mut root = finding(
+            &format!("R{at}"),
+            code,
+            name,
+            severity,
+            &format!(
+                "HTTPRoute {namespace}/orders: no hostname intersects that of listener mcps (*.mcp.example.com)"
+            ),
+            object("gateway.networking.k8s.io/v1", "HTTPRoute", &namespace, "orders"),
+        );
+        root.evidence = vec![
+            evidence(
+                &format!("namespaces/{namespace}/gateway.networking.k8s.io/httproutes/orders.yaml"),
+                12,
+                "spec.hostnames[0]",
+                "orders.example.org",
+                "",
+            ),
+            evidence(
+                "namespaces/gateway-system/gateway.networking.k8s.io/gateways/mcp.yaml",
+                33,
+                "spec.listeners[1].hostname",
+                "*.mcp.example.com",
+                "",
+            ),
+        ];
+        root.remedy.text = "Use a hostname below mcp.example.com.".to_owned();
+        root.remedy.commands = vec![format!(
+            "oc -n {namespace} patch httproute orders --type=merge -p '{{\"spec\":{{\"hostnames\":[\"orders.mcp.example.com\"]}}}}'"
+        )];
+        findings.push(root);
+    }
+    for at in 1..=30 {
+        let namespace = format!("team-{at:02}");
+        let mut symptom = finding(
+            &format!("S{at}"),
+            "MG403",
+            "registration-not-ready",
+            Severity::Error,
+            &format!("MCPServerRegistration {namespace}/orders is not Ready"),
+            object("mcp.kuadrant.io/v1", "MCPServerRegistration", &namespace, "orders"),
+        );
+        symptom.caused_by = vec!["R1".to_owned()];
+        symptom.evidence = vec![evidence(
+            &format!("namespaces/{namespace}/mcp.kuadrant.io/mcpserverregistrations/orders.yaml"),
+            30,
+            "status.conditions[0].status",
+            "False",
+            "",
+        )];
+        findings.push(symptom);
+    }
+    report(findings, unknown())
+}
+
+fn redacted(report: Report) -> RedactedReport {
+    Redactor::new(Options::default()).report(report)
+}
+
+fn text(report: Report, width: usize) -> String {
+    let options =
+        TextOptions { width, bundle: Some("must-gather-0721.tar.gz".to_owned()), ..TextOptions::default() };
+    render::text(&redacted(report), &options)
+}
+
+#[test]
+fn three_roots_on_a_terminal() {
+    insta::assert_snapshot!(text(three_roots(), 100));
+}
+
+#[test]
+fn three_roots_on_a_narrow_terminal() {
+    insta::assert_snapshot!(text(three_roots(), 60));
+}
+
+#[test]
+fn one_root_on_a_terminal() {
+    insta::assert_snapshot!(text(one_root(), 80));
+}
+
+#[test]
+fn sixty_findings_are_folded() {
+    insta::assert_snapshot!(text(sixty(), 120));
+}
+
+#[test]
+fn no_finding_is_not_said_without_coverage() {
+    insta::assert_snapshot!(text(report(Vec::new(), unknown()), 100));
+}
+
+#[test]
+fn an_empty_bundle_is_not_a_healthy_one() {
+    let mut empty = report(Vec::new(), Vec::new());
+    empty.coverage = Coverage { skipped: vec!["README: not an object".to_owned()], ..Coverage::default() };
+    insta::assert_snapshot!(text(empty, 100));
+}
+
+#[test]
+fn the_roots_in_short() {
+    insta::assert_snapshot!(render::roots(&redacted(three_roots()), &TextOptions::default()));
+}
