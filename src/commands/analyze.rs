@@ -131,7 +131,7 @@ pub(crate) fn analysis(source: &dyn Source, filter: &Filter) -> Result<RedactedR
 }
 
 /// Says what can be done about an input that cannot be read.
-fn refused(error: ReadError, global: &Global) -> CommandError {
+pub(crate) fn refused(error: ReadError, global: &Global) -> CommandError {
     let program = &global.program;
     let hint = match &error {
         ReadError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {

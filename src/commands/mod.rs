@@ -21,7 +21,7 @@ pub(crate) fn run(cli: Cli) -> CommandResult {
         Command::Analyze(args) => analyze::run(args, &cli.global),
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Rules(args) => rules::run(args, &cli.global),
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(args, &cli.global),
         Command::Demo(args) => demo::run(args),
         Command::Completion(args) => completion::run(args),
         Command::Man(args) => completion::man(args),
