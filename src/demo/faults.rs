@@ -21,6 +21,7 @@ pub fn faulty() -> Installation {
     image_cannot_be_pulled(&mut installation);
     credential_without_label(&mut installation);
     hostname_outside_the_listener(&mut installation);
+    installation.refresh_answers();
     installation
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `installation/` holds what people and operators write, with the status that the controllers
 //! add; [`workloads`] adds what a cluster makes of it (ReplicaSets, Pods, EndpointSlices, UIDs).
-//! `logs/` holds a few lines of each container; [`files`] makes a bundle of it, [`faults`] breaks it
+//! `logs/` holds a few lines of each container, [`live`] makes up what Envoy and the broker
+//! answer; [`files`] makes a bundle of it, [`faults`] breaks it
 //! in three places. The `demo` command serves the result as a cluster, the tests build their bundles from it.
 //!
 //! All names, tokens and addresses are made up; times are around [`reference_time`] and can be
@@ -10,6 +11,7 @@
 
 mod faults;
 mod files;
+mod live;
 mod workloads;
 
 pub use faults::faulty;
@@ -112,6 +114,7 @@ pub fn healthy() -> Installation {
         let pod = workloads::pod_name(namespace, deployment, 0);
         installation.set_log(namespace, &pod, container, false, text);
     }
+    installation.refresh_answers();
     installation
 }
 
@@ -206,6 +209,14 @@ impl Installation {
         if !content.is_empty() {
             self.extras.push((path.to_owned(), content.to_vec()));
         }
+    }
+
+    /// Asks Envoy and the brokers again: what they answer follows from the objects.
+    pub fn refresh_answers(&mut self) {
+        self.extras
+            .retain(|(path, _)| !path.starts_with("mcpgw/envoy/") && !path.starts_with("mcpgw/broker/"));
+        let answers = live::answers(self);
+        self.extras.extend(answers);
     }
 
     /// Sets a condition (type, status, reason, message) of an object (kind, namespace, name), in its

@@ -309,7 +309,7 @@ pub(super) fn unready(objects: &mut [Value], namespace: &str, deployment: &str, 
 }
 
 /// Whether the pod's `Ready` condition is true.
-fn is_ready(pod: &Value) -> bool {
+pub(super) fn is_ready(pod: &Value) -> bool {
     let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
     conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }

@@ -153,6 +153,13 @@ impl Fixture {
         self
     }
 
+    /// Lets Envoy and the brokers answer again, so that their answers follow the changed objects.
+    #[must_use]
+    pub fn refresh_answers(mut self) -> Self {
+        self.installation.refresh_answers();
+        self
+    }
+
     /// Lets the collection of a kind be refused, in one namespace or everywhere.
     #[must_use]
     pub fn uncollected(mut self, kind: &'static Kind, namespace: Option<&str>) -> Self {
