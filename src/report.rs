@@ -95,6 +95,24 @@ pub struct Coverage {
     pub logs: usize,
     /// Parts of the input that could not be read, one line each.
     pub skipped: Vec<String>,
+    /// The codes, code prefixes or names that were asked for; empty when all were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
+}
+
+impl Coverage {
+    /// Whether this rule was asked for.
+    #[must_use]
+    pub fn asked(&self, code: &str, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|typed| means(typed, code, name))
+    }
+}
+
+/// Whether what was typed (a code, the beginning of one, a rule's name; any case) means this rule.
+#[must_use]
+pub fn means(typed: &str, code: &str, name: &str) -> bool {
+    name.eq_ignore_ascii_case(typed)
+        || typed.len() >= 2 && code.get(..typed.len()).is_some_and(|start| start.eq_ignore_ascii_case(typed))
 }
 
 /// How bad a finding is.

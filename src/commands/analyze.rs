@@ -11,7 +11,7 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::model::kinds;
 use crate::redact::{RedactedReport, Redactor};
 use crate::render::{self, TextOptions};
-use crate::report::{Report, Severity};
+use crate::report::{Finding, Report, Severity};
 use crate::{redact, rules, term};
 
 /// Arguments of `analyze`.
@@ -51,6 +51,12 @@ pub enum Format {
     Json,
     /// The same as YAML
     Yaml,
+    /// At most 60 lines, for a support case
+    Markdown,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// JUnit XML, for pipelines
+    Junit,
 }
 
 /// From which severity on findings fail the command.
@@ -68,20 +74,21 @@ pub enum FailOn {
 }
 
 impl FailOn {
+    /// The mildest severity that fails the command.
+    fn mildest(self) -> Option<Severity> {
+        match self {
+            Self::Error => Some(Severity::Error),
+            Self::Warning => Some(Severity::Warning),
+            Self::Info => Some(Severity::Info),
+            Self::Never => None,
+        }
+    }
+
     /// How a command with this report ends.
     #[must_use]
     pub fn exit(self, report: &Report) -> Exit {
-        let worst = match self {
-            Self::Error => Severity::Error,
-            Self::Warning => Severity::Warning,
-            Self::Info => Severity::Info,
-            Self::Never => return Exit::Ok,
-        };
-        if report.findings.iter().any(|finding| finding.severity <= worst) {
-            Exit::Findings
-        } else {
-            Exit::Ok
-        }
+        let fails = |finding: &Finding| self.mildest().is_some_and(|mildest| finding.severity <= mildest);
+        if report.findings.iter().any(fails) { Exit::Findings } else { Exit::Ok }
     }
 }
 
@@ -103,6 +110,9 @@ pub(crate) fn run(args: AnalyzeArgs, global: &Global) -> CommandResult {
         Format::Text => render::text(&report, &options),
         Format::Json => render::json(&report),
         Format::Yaml => render::yaml(&report),
+        Format::Markdown => render::markdown(&report),
+        Format::Sarif => render::sarif(&report),
+        Format::Junit => render::junit(&report, args.fail_on.mildest()),
     };
     match &args.output_file {
         Some(file) => write(file, text.as_bytes())?,

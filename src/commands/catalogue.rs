@@ -61,10 +61,12 @@ impl Pattern {
 
     /// Whether it means this code.
     pub(crate) fn matches(&self, code: &str, name: &str) -> bool {
-        let typed = self.0.as_str();
-        name.eq_ignore_ascii_case(typed)
-            || typed.len() >= 2
-                && code.get(..typed.len()).is_some_and(|start| start.eq_ignore_ascii_case(typed))
+        crate::report::means(&self.0, code, name)
+    }
+
+    /// What was typed.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -94,6 +94,7 @@ impl Filter {
                 && !self.ignore.iter().any(|ignored| ignored.matches(finding))
         });
         report.unknown.retain(|unknown| unknown.codes.iter().any(|code| chosen(code, &unknown.rule)));
+        report.coverage.only = self.only.iter().map(|pattern| pattern.as_str().to_owned()).collect();
         report.count();
     }
 }

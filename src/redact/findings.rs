@@ -28,7 +28,7 @@ impl Redactor {
         let scrub = Scrub { redactor: self, file: self.path(crate::archive::path::REPORT_JSON) };
         let Report { schema_version, tool, bundle, summary, findings, unknown, coverage } = report;
         let BundleInfo { cluster, collected_at, source } = bundle;
-        let Coverage { rules_decided, rules_unknown, objects, logs, skipped } = coverage;
+        let Coverage { rules_decided, rules_unknown, objects, logs, skipped, only } = coverage;
         RedactedReport(Report {
             schema_version,
             tool,
@@ -42,6 +42,7 @@ impl Redactor {
                 objects: objects.into_iter().map(|(kind, count)| (scrub.text(kind), count)).collect(),
                 logs,
                 skipped: scrub.all(skipped),
+                only,
             },
         })
     }

@@ -5,15 +5,21 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod junit;
 mod layout;
+mod markdown;
 mod page;
 mod paint;
+mod sarif;
 mod table;
 mod text;
 mod view;
 
+pub use junit::junit;
+pub use markdown::markdown;
 pub use page::page;
 pub use paint::{TextOptions, address, dim, heading};
+pub use sarif::sarif;
 pub use table::table;
 pub use text::{roots, text};
 

@@ -324,6 +324,7 @@ fn coverage(bundle: &Bundle, undecided: &BTreeSet<(&'static str, &'static str, M
         objects.insert(name, bundle.list_dynamic(group, kind).count());
     }
     Coverage {
+        only: Vec::new(),
         rules_decided: all().len() - unknown.len(),
         rules_unknown: unknown.len(),
         objects,

@@ -72,6 +72,7 @@ fn report(findings: Vec<Finding>, unknown: Vec<Unknown>) -> Report {
             .into(),
             logs: 14,
             skipped: Vec::new(),
+            only: Vec::new(),
         },
     };
     report.count();
@@ -375,4 +376,48 @@ fn an_empty_bundle_is_not_a_healthy_one() {
 #[test]
 fn the_roots_in_short() {
     insta::assert_snapshot!(render::roots(&redacted(three_roots()), &TextOptions::default()));
+}
+
+#[test]
+fn three_roots_for_a_support_case() {
+    insta::assert_snapshot!(render::markdown(&redacted(three_roots())));
+}
+
+#[test]
+fn a_support_case_never_exceeds_sixty_lines() {
+    for report in [sixty(), three_roots(), one_root(), report(Vec::new(), unknown())] {
+        let text = render::markdown(&redacted(report));
+        assert!(text.lines().count() <= 60, "{text}");
+    }
+}
+
+#[test]
+fn three_roots_as_sarif() {
+    let text = render::sarif(&redacted(three_roots()));
+    let log: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let run = &log["runs"][0];
+    // The pages change with the catalogue; what must hold is that results point at their rule.
+    for result in run["results"].as_array().expect("results") {
+        if let Some(index) = result["ruleIndex"].as_u64() {
+            assert_eq!(run["tool"]["driver"]["rules"][index as usize]["id"], result["ruleId"]);
+        }
+    }
+    let results: Vec<_> = run["results"]
+        .as_array()
+        .expect("results")
+        .iter()
+        .map(|result| {
+            let mut result = result.clone();
+            result.as_object_mut().expect("an object").remove("ruleIndex");
+            result
+        })
+        .collect();
+    insta::assert_json_snapshot!(results);
+}
+
+#[test]
+fn three_roots_as_junit() {
+    let mut report = three_roots();
+    report.coverage.only = ["MG101", "MG107", "MG312", "MG403", "MG423", "MG806"].map(str::to_owned).into();
+    insta::assert_snapshot!(render::junit(&redacted(report), Some(Severity::Error)));
 }
