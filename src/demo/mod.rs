@@ -101,7 +101,22 @@ pub fn reference_time() -> DateTime<Utc> {
 /// the cluster and one outside.
 #[must_use]
 pub fn healthy() -> Installation {
-    let mut objects: Vec<Value> = MANIFESTS.iter().flat_map(|text| parse(text)).collect();
+    renamed(&[])
+}
+
+/// The healthy installation with these texts replaced in every manifest and log, in this order:
+/// the same installation under other names.
+#[must_use]
+pub fn renamed(replacements: &[(&str, &str)]) -> Installation {
+    let rename =
+        |text: &str| replacements.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    let mut objects: Vec<Value> = Vec::new();
+    for object in MANIFESTS.iter().flat_map(|text| parse(&rename(text))) {
+        // Two namespaces may have become one.
+        if !objects.iter().any(|o| identity(o) == identity(&object)) {
+            objects.push(object);
+        }
+    }
     workloads::run(&mut objects);
     let mut installation = Installation {
         cluster: "demo".to_owned(),
@@ -111,8 +126,9 @@ pub fn healthy() -> Installation {
         time: reference_time(),
     };
     for (namespace, deployment, container, text) in LOGS {
-        let pod = workloads::pod_name(namespace, deployment, 0);
-        installation.set_log(namespace, &pod, container, false, text);
+        let (namespace, deployment) = (rename(namespace), rename(deployment));
+        let pod = workloads::pod_name(&namespace, &deployment, 0);
+        installation.set_log(&namespace, &pod, container, false, &rename(text));
     }
     installation.refresh_answers();
     installation

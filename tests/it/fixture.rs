@@ -36,6 +36,12 @@ impl Fixture {
         Self { installation: demo::healthy(), refused: Refused::default() }
     }
 
+    /// Some other installation, with nothing refused.
+    #[must_use]
+    pub fn from(installation: Installation) -> Self {
+        Self { installation, refused: Refused::default() }
+    }
+
     /// The installation of the `demo` command, with its three faults.
     #[must_use]
     pub fn faulty() -> Self {
@@ -87,6 +93,28 @@ impl Fixture {
             let conditions = field(route, "/status/parents/0/conditions");
             demo::set_condition(conditions, condition, SINCE, &generation);
         })
+    }
+
+    /// Changes the broker's container in its Deployment, ReplicaSet and Pod.
+    #[must_use]
+    pub fn edit_broker(self, change: impl Fn(&mut Value)) -> Self {
+        let pod = self.pod_of("mcp-system", "mcp-gateway");
+        let set = pod.rsplit_once('-').expect("a pod's name").0.to_owned();
+        self.edit("Deployment", "mcp-system", "mcp-gateway", |d| {
+            change(&mut d["spec"]["template"]["spec"]["containers"][0]);
+        })
+        .edit("ReplicaSet", "mcp-system", &set, |r| {
+            change(&mut r["spec"]["template"]["spec"]["containers"][0]);
+        })
+        .edit("Pod", "mcp-system", &pod, |p| change(&mut p["spec"]["containers"][0]))
+    }
+
+    /// Sets the content of a gateway's config Secret.
+    #[must_use]
+    pub fn config(self, namespace: &str, yaml: &str) -> Self {
+        use base64::Engine as _;
+        let data = base64::engine::general_purpose::STANDARD.encode(yaml);
+        self.set("Secret", namespace, "mcp-gateway-config", "/data/config.yaml", json!(data))
     }
 
     /// Removes an object.

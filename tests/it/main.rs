@@ -10,5 +10,7 @@ mod cli;
 mod faults;
 #[allow(dead_code)]
 mod fixture;
+#[allow(dead_code)]
+mod fixture_kinds;
 mod render;
 mod serve;
