@@ -9,6 +9,7 @@
 pub mod bundle;
 pub mod cel;
 pub mod certificates;
+pub mod claims;
 pub mod envoy;
 pub mod gateway_api;
 pub mod graph;
@@ -19,6 +20,7 @@ pub mod labels;
 pub mod logs;
 pub mod mcp;
 pub mod object;
+pub mod secret_shape;
 pub mod workloads;
 
 pub use bundle::{Bundle, Missing, Seen};

@@ -6,12 +6,34 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod base64;
 mod findings;
+mod jwt;
+mod learned;
+mod names;
+mod objects;
+mod patterns;
+mod placeholder;
+mod secret;
+mod stream;
+mod text;
+mod value;
 
-pub use findings::RedactedReport;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 use serde_json::Value;
+
+pub use findings::RedactedReport;
+use learned::Learned;
+use objects::Walk;
+use placeholder::{Key, Kind, Style};
+pub use stream::TextStream;
+use text::{Engine, Found};
 
 /// Bytes that have passed the redactor (or never were foreign).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,71 +113,148 @@ pub struct Options {}
 /// Redacts objects, text, streams and paths. Cheap to clone; clones share what was learned, the
 /// key of the placeholders and the counts.
 #[derive(Debug, Clone)]
-pub struct Redactor {}
+pub struct Redactor {
+    inner: Arc<Inner>,
+}
+
+/// What the clones of a redactor share.
+#[derive(Debug)]
+struct Inner {
+    key: Key,
+    engine: &'static Engine,
+    learned: Learned,
+    counts: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
+}
+
+impl Inner {
+    fn token(&self, value: &[u8]) -> String {
+        self.key.token(value)
+    }
+
+    fn placeholder(&self, kind: Kind, style: Style, value: &[u8]) -> String {
+        text::placeholder_of(&self.key, kind, style, value)
+    }
+
+    fn count(&self, file: &str, rule: &'static str) {
+        self.count_all(file, &BTreeMap::from([(rule, 1)]));
+    }
+
+    fn count_all(&self, file: &str, counts: &BTreeMap<&'static str, u64>) {
+        if counts.is_empty() {
+            return;
+        }
+        let mut all = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let of_file = all.entry(file.to_owned()).or_default();
+        for (rule, count) in counts {
+            *of_file.entry(rule).or_default() += count;
+        }
+    }
+
+    /// What is secret in a text, sorted.
+    fn scan(&self, text: &[u8]) -> Vec<Found> {
+        let mut found = Vec::new();
+        self.learned.scan(text, &mut found);
+        self.engine.scan(text, &mut found);
+        found
+    }
+
+    fn replace(&self, file: &str, text: &[u8], found: &[Found], out: &mut Vec<u8>) {
+        let mut counts = BTreeMap::new();
+        text::replace(&self.key, text, found, out, &mut |rule| *counts.entry(rule).or_default() += 1);
+        self.count_all(file, &counts);
+    }
+
+    /// The redacted text, or `None` when it has no secret.
+    fn text(&self, file: &str, text: &[u8]) -> Option<Vec<u8>> {
+        let found = self.scan(text);
+        if found.is_empty() {
+            return None;
+        }
+        let mut out = Vec::with_capacity(text.len() + 64);
+        self.replace(file, text, &found, &mut out);
+        Some(out)
+    }
+}
+
+/// Whether a string is one placeholder and nothing else.
+fn is_placeholder(text: &str) -> bool {
+    placeholder::recognise(text.as_bytes()).is_some_and(|len| {
+        len == text.len() || (text.ends_with('>') && !text[len..text.len() - 1].contains(['<', '>', '\n']))
+    })
+}
 
 impl Redactor {
     /// Makes a redactor with a fresh random key, which is never stored.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let _ = options;
-        Self {}
+        let Options {} = options;
+        Self {
+            inner: Arc::new(Inner {
+                key: Key::random(),
+                engine: Engine::shared(),
+                learned: Learned::default(),
+                counts: Mutex::default(),
+            }),
+        }
     }
 
     /// Learns the values of a Secret as the API server sent it (`data`, `stringData`), so that
     /// they are found wherever else they stand.
     pub fn learn_secret(&self, secret: &Value) {
-        let _ = secret;
+        for value in crate::model::secret_shape::values(secret).values() {
+            self.learn(value);
+        }
+    }
+
+    /// Learns one value.
+    pub fn learn(&self, value: &[u8]) {
+        self.inner.learned.learn(value);
+        let value = value.trim_ascii();
+        if let Some(skip) = text::scheme_word(value) {
+            self.inner.learned.learn(&value[skip..]);
+        }
     }
 
     /// Redacts a path of the archive.
     #[must_use]
     pub fn path(&self, path: &str) -> RedactedPath {
-        RedactedPath(path.to_owned())
+        let found: Vec<Found> =
+            self.inner.scan(path.as_bytes()).into_iter().map(|f| Found { style: Style::Url, ..f }).collect();
+        if found.is_empty() {
+            return RedactedPath(path.to_owned());
+        }
+        let mut out = Vec::new();
+        self.inner.replace(path, path.as_bytes(), &found, &mut out);
+        RedactedPath(String::from_utf8_lossy(&out).into_owned())
     }
 
     /// Redacts one object, structure first, then every string in it.
     #[must_use]
-    pub fn object(&self, file: &RedactedPath, object: Value) -> RedactedObject {
-        let _ = file;
+    pub fn object(&self, file: &RedactedPath, mut object: Value) -> RedactedObject {
+        Walk { inner: &self.inner, file: file.as_str() }.object(&mut object, 0);
         RedactedObject(object)
     }
 
     /// Redacts a text that is whole in memory.
     #[must_use]
     pub fn text(&self, file: &RedactedPath, text: &[u8]) -> Redacted {
-        let _ = file;
-        Redacted(text.to_vec())
+        Redacted(self.inner.text(file.as_str(), text).unwrap_or_else(|| text.to_vec()))
     }
 
     /// Redacts a text that arrives in pieces, in bounded memory.
     #[must_use]
     pub fn stream(&self, file: &RedactedPath) -> TextStream {
-        let _ = file;
-        TextStream {}
+        TextStream::new(Arc::clone(&self.inner), file.as_str())
     }
 
-    /// Redacts a file of our own making (manifest, failures, reports) that quotes foreign text,
-    /// as pretty-printed JSON.
+    /// Redacts a file of our own making (manifest, failures, reports) or an answer in JSON that was
+    /// parsed, structure first, as pretty-printed JSON.
     #[must_use]
     pub fn json<T: Serialize>(&self, file: &RedactedPath, value: &T) -> Redacted {
-        let text = serde_json::to_vec_pretty(value).unwrap_or_default();
-        self.text(file, &text)
-    }
-}
-
-/// A text on its way through the redactor.
-#[derive(Debug)]
-pub struct TextStream {}
-
-impl TextStream {
-    /// Takes the next piece, of any size, and gives what is ready.
-    pub fn push(&mut self, piece: &[u8]) -> Redacted {
-        Redacted(piece.to_vec())
-    }
-
-    /// Ends the text and gives the rest.
-    #[must_use]
-    pub fn finish(self) -> Redacted {
-        Redacted::default()
+        let mut value = serde_json::to_value(value).unwrap_or_default();
+        Walk { inner: &self.inner, file: file.as_str() }.object(&mut value, 0);
+        let mut text = serde_json::to_vec_pretty(&value).unwrap_or_default();
+        text.push(b'\n');
+        Redacted(text)
     }
 }

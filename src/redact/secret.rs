@@ -1,0 +1,126 @@
+//! Secrets: never a value.
+//!
+//! `data` and `stringData` keep their keys; a value becomes the base64 of `N bytes long`, as `oc adm inspect`
+//! writes it, so that readers of must-gathers show what they always show. What rules may know stands
+//! in the annotation [`ANNOTATION`], see [`crate::model::secret_shape`]. Service account tokens, Helm
+//! releases and registry credentials keep their type and the length of their values alone.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::objects::Walk;
+
+use crate::model::secret_shape::{self, ANNOTATION, Shape};
+
+/// Types of which nothing but the lengths is kept.
+const OPAQUE_TYPES: &[&str] = &[
+    "kubernetes.io/service-account-token",
+    "helm.sh/release.v1",
+    "kubernetes.io/dockerconfigjson",
+    "kubernetes.io/dockercfg",
+    "bootstrap.kubernetes.io/token",
+];
+
+/// Whether this is a Secret object.
+pub(super) fn is_secret(value: &Value) -> bool {
+    value.get("kind").and_then(Value::as_str) == Some("Secret")
+        && value.get("apiVersion").and_then(Value::as_str).is_none_or(|version| version == "v1")
+}
+
+/// Whether a map within another object is a Secret, whatever it stands in.
+pub(super) fn looks_like_secret(map: &Map<String, Value>) -> bool {
+    map.get("kind").and_then(Value::as_str) == Some("Secret")
+        && map.get("apiVersion").and_then(Value::as_str) == Some("v1")
+        && (map.contains_key("data") || map.contains_key("stringData"))
+}
+
+/// Redacts a Secret in place.
+pub(super) fn redact(walk: &Walk<'_>, secret: &mut Value, depth: usize) {
+    let opaque = secret.get("type").and_then(Value::as_str).is_some_and(|t| OPAQUE_TYPES.contains(&t));
+    // A Secret in a last-applied annotation, or one that was redacted before, keeps its old shape.
+    let known: BTreeMap<String, Shape> = secret
+        .pointer("/metadata/annotations")
+        .and_then(|annotations| annotations.get(ANNOTATION))
+        .and_then(Value::as_str)
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let mut shapes = BTreeMap::new();
+    let values = secret_shape::values(secret);
+    for (key, value) in &values {
+        if let Some(len) = said_length(value) {
+            if let Some(shape) = known.get(key).filter(|shape| shape.len == len) {
+                shapes.insert(key.clone(), sane(shape));
+            }
+            continue;
+        }
+        walk.inner.count(walk.file, "secret");
+        if !opaque {
+            shapes.insert(key.clone(), Shape::of(value, &|bytes| walk.inner.token(bytes)));
+        }
+    }
+    for field in ["data", "stringData"] {
+        let Some(Value::Object(data)) = secret.get_mut(field) else {
+            // Whatever else stands there is no Secret's payload that we understand.
+            if let Some(other) = secret.get_mut(field).filter(|v| !v.is_null()) {
+                *other = Value::Object(Map::new());
+            }
+            continue;
+        };
+        for (key, value) in data.iter_mut() {
+            let len = values.get(key).map_or(0, |v| said_length(v).unwrap_or(v.len()));
+            let said = format!("{len} bytes long");
+            *value = Value::String(if field == "data" { BASE64_STANDARD.encode(said) } else { said });
+        }
+    }
+    if let Some(metadata) = secret.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+        if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+            annotations.remove(ANNOTATION);
+        }
+    }
+    // The rest of the object is an object like any other, and cannot be taken for a Secret's payload.
+    if let Value::Object(map) = secret {
+        let payload: Vec<(String, Value)> =
+            ["data", "stringData"].into_iter().filter_map(|f| Some((f.to_owned(), map.remove(f)?))).collect();
+        let mut rest = Value::Object(std::mem::take(map));
+        walk.value(&mut rest, depth + 1);
+        if let Value::Object(rest) = rest {
+            *map = rest;
+        }
+        map.extend(payload);
+    }
+    if !shapes.is_empty()
+        && depth == 0
+        && let Some(map) = secret.as_object_mut()
+        && let Some(metadata) = map.entry("metadata").or_insert_with(|| json!({})).as_object_mut()
+        && let Some(annotations) = metadata.entry("annotations").or_insert_with(|| json!({})).as_object_mut()
+        && let Ok(text) = serde_json::to_string(&shapes)
+    {
+        annotations.insert(ANNOTATION.to_owned(), Value::String(text));
+    }
+}
+
+/// The length that a redacted value tells.
+fn said_length(value: &[u8]) -> Option<usize> {
+    let digits = std::str::from_utf8(value).ok()?.strip_suffix(" bytes long")?;
+    (digits.len() <= 10 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
+}
+
+/// A shape that came with the input, without anything that could carry a value.
+fn sane(shape: &Shape) -> Shape {
+    let token = |token: &Option<String>| {
+        token.clone().filter(|t| t.len() <= 16 && t.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let word =
+        |text: &String| text.len() <= 40 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b' ');
+    Shape {
+        token: token(&shape.token),
+        bare: token(&shape.bare),
+        scheme: shape.scheme.clone().filter(|s| s.len() <= 12 && word(s)),
+        pem: shape.pem.iter().filter(|label| word(label)).cloned().collect(),
+        ..shape.clone()
+    }
+}

@@ -1,0 +1,244 @@
+use serde_json::json;
+
+use super::patterns::{Action, PATTERNS};
+use super::*;
+
+fn redact(text: &str) -> String {
+    let redactor = Redactor::new(Options::default());
+    let file = redactor.path("f.log");
+    String::from_utf8(redactor.text(&file, text.as_bytes()).as_bytes().to_vec()).expect("text stays text")
+}
+
+#[test]
+fn every_row_of_the_table_hits_and_misses() {
+    for pattern in PATTERNS {
+        assert_eq!(redact(pattern.must_not), pattern.must_not, "{} must leave this alone", pattern.id);
+        if pattern.action == Action::Placeholder {
+            continue;
+        }
+        let (before, rest) = pattern.must.split_once('«').expect("marks the secret");
+        let (secret, after) = rest.split_once('»').expect("marks the secret");
+        let redacted = redact(&format!("{before}{secret}{after}"));
+        assert!(!redacted.contains(secret), "{}: {redacted}", pattern.id);
+        assert!(redacted.contains("redacted"), "{}: {redacted}", pattern.id);
+    }
+}
+
+/// Secrets in running text, in every spelling that we know of; `hunter2x` must not survive.
+const SPELLINGS: &[&str] = &[
+    "Authorization: Bearer hunter2x9",
+    "> authorization: Basic aHVudGVyMng6aHVudGVyMng=",
+    "\"authorization\":\"Bearer hunter2x9\"",
+    "\"Authorization\":[\"Bearer hunter2x9\"]",
+    "{\\\"authorization\\\":\\\"Bearer hunter2x9\\\",\\\"a\\\":1}",
+    "map[Authorization:[Bearer hunter2x9] Host:[mcp.example.com]]",
+    "{Name:GITHUB_TOKEN Value:hunter2x9 ValueFrom:nil}",
+    "name: GITHUB_TOKEN\n      value: hunter2x9",
+    "\"name\":\"DB_PASSWORD\",\"value\":\"hunter2x9\"",
+    "{\"key\":\"x-api-key\",\"value\":\"hunter2x9\"}",
+    "{\"header\":{\"key\":\"authorization\",\"raw_value\":\"hunter2x9\"}}",
+    "key: \"authorization\" value: \"Bearer hunter2x9\"",
+    "'authorization', 'Bearer hunter2x9'",
+    "headers=\"map[cookie:a=hunter2x9; b=hunter2x9]\"",
+    "Cookie: session=hunter2x9; theme=dark",
+    "set-cookie: id=hunter2x9; Path=/; HttpOnly",
+    "x-api-key: hunter2x9",
+    "X-Api-Key=hunter2x9 next=1",
+    "time=2026 level=INFO msg=x token=hunter2x9 server=weather",
+    "password = 'hunter2x9'",
+    "password: hunter2x9",
+    "\"password\" : \"hunter2x9\"",
+    "db_password=hunter2x9,host=db",
+    "PGPASSWORD=hunter2x9",
+    "--token=hunter2x9 --v=2",
+    "--token hunter2x9 --v=2",
+    "[\"--token\",\"hunter2x9\"]",
+    "- --mcp-router-key=hunter2x9",
+    "- --token\n- hunter2x9\n",
+    "postgres://app:hunter2x9@db:5432/x?sslmode=require",
+    "redis://:hunter2x9@redis:6379/0",
+    "redis://default:hunter2x9/with/slashes@redis:6379/0",
+    "amqps://u:hunter2x9@rabbit,amqps://u:hunter2x9@rabbit2",
+    "https://hunter2x9token@github.com/org/repo",
+    "GET https://x.example.com/cb?code=hunter2x9&a=1",
+    "access_token%3Dhunter2x9%26a%3Db",
+    "%22password%22%3A%22hunter2x9%22",
+    "password: |\n  hunter2x9\n  hunter2x9\nnext: 1",
+    "token: >-\n    hunter2x9\n",
+    "password: \"hunter2x9\n  hunter2x9\"\n",
+    "api_key: hunter2x9",
+    "apiKey=\"hunter2x9\"",
+    "client_secret=hunter2x9&grant_type=x",
+    "clientSecret: hunter2x9",
+    "mcp-session-id: hunter2x9",
+    "mcp_session_id=hunter2x9",
+    "\"sessionId\":\"hunter2x9\"",
+    "\"sub\":\"hunter2x9\"",
+    "preferred_username=hunter2x9",
+    "msg=\"tool call\" audit=true user=hunter2x9 tool=t session=hunter2x9",
+    "Proxy-Authorization: Basic hunter2x9",
+    "curl -H \"Authorization: Bearer hunter2x9\" https://x",
+    "curl -H 'x-api-key: hunter2x9' https://x",
+    "\"method\":\"tools/call\",\"params\":{\"name\":\"t\",\"arguments\":{\"q\":\"hunter2x9\",\"n\":{\"a\":[1]}}}",
+    "\\\"arguments\\\":{\\\"q\\\":\\\"hunter2x9\\\"}}",
+    "request.headers['x-api-key'] == 'hunter2x9'",
+    "cGFzc3dvcmQ9aHVudGVyMng5Cg== and cGFzc3dvcmQ6IGh1bnRlcjJ4OWh1bnRlcjJ4OQ",
+    "password=<redacted:token len=4 h=01234567>hunter2x9",
+    "password=<redacted:hunter2x9 len=4 h=01234567>",
+];
+
+#[test]
+fn every_spelling_is_found() {
+    for text in SPELLINGS {
+        let redacted = redact(text);
+        assert!(!redacted.contains("hunter2"), "{text}\n{redacted}");
+        assert!(redacted.contains("redacted"), "{text}\n{redacted}");
+        assert!(!redacted.contains("aHVudGVyMn") && !redacted.contains("h1bnRlcj"), "{text}\n{redacted}");
+        assert_eq!(redact(&redacted), redacted, "twice changes nothing");
+    }
+}
+
+/// What a reader and the rules need.
+const SURVIVORS: &[&str] = &[
+    "time=2026-11-22T10:11:12.123456789Z level=INFO msg=\"reconciling mcpgatewayextension\" controller=mcpgatewayextension namespace=mcp-system name=mcp-gateway reconcileID=0b1f6f0e-2f0b-4b8e-9a55-0d2d0e0c1f11",
+    "level=ERROR msg=\"upstream connection failure\" \"upstream mcp server\"=mcp-test/weather:weather_:weather.mcp.local error=\"dial tcp: lookup weather.mcp-test.svc.cluster.local: no such host\"",
+    "failed to verify id token: oidc: token is expired (Token Expiry: 2026-11-22 10:11:12 +0000 UTC)",
+    "secret mcp-gateway-config not found in namespace mcp-system",
+    "secret \"mcp-system/credential\" is missing required data entry \"token\"",
+    "failed to get secret: secrets \"weather-credential\" not found",
+    "invalid token: signature is invalid",
+    "secret=mcp-test/weather-credential",
+    "image: quay.io/kuadrant/mcp-gateway@sha256:1f2d3c4b5a69788796a5b4c3d2e1f001f2d3c4b5a69788796a5b4c3d2e1f00aa",
+    "pod mcp-gateway-7c9d8b5f6d-x2x4v on node ip-10-0-12-34.eu-west-1.compute.internal",
+    "commit e5d18c99ab34cd56ef7890ab12cd34ef56ab78cd",
+    "[2026-11-22T10:11:12.123Z] \"POST /mcp HTTP/1.1\" 503 UF upstream_reset_before_response_started{connection_failure} - \"-\" 91 145 0 - \"10.128.0.1\" \"curl/8\" \"f81d4fae-7dec-11d0-a765-00a0c91e6bf6\" \"mcp.example.com\"",
+    "secretName: gateway-tls",
+    "secretKeyRef: {key: key, name: mcp-gateway-session-signing-key}",
+    "\"secretKeyRef\":{\"key\":\"token\",\"name\":\"weather\"}",
+    "automountServiceAccountToken: false",
+    "tokenExpirationSeconds: 3607",
+    "auth.identity.realm_access.roles.exists(r, r == 'tool:weather')",
+    "!request.path.contains('/.well-known/oauth-protected-resource')",
+    "WWW-Authenticate: Bearer resource_metadata=https://mcp.example.com/.well-known/oauth-protected-resource/mcp",
+    "Bearer realm=\"mcp\", error=\"invalid_token\"",
+    "issuerUrl: https://keycloak.example.com/realms/mcp",
+    "CACHE_CONNECTION_STRING",
+    "--mcp-gateway-public-host=mcp.example.com --mcp-gateway-config=/config/config.yaml --log-level=0",
+    "resourceVersion: \"123456789\"",
+    "x509: certificate signed by unknown authority",
+    "reason: SecretNotFound",
+    "type: kubernetes.io/service-account-token",
+    "MountVolume.SetUp failed for volume \"kube-api-access-x\" : failed to fetch token: context deadline exceeded",
+    "sessions active: 3, tokens: 5, token_count=17",
+    "goroutine 1 [running]: main.main() /go/pkg/mod/sigs.k8s.io/controller-runtime@v0.17.0/pkg/manager.go:12 +0x1d",
+    "prefix weather_ for tool weather_get_forecast",
+    "OAUTH_SCOPES_SUPPORTED=basic,groups",
+    "kid abc not found in JWKS",
+    "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+];
+
+#[test]
+fn what_is_needed_survives() {
+    for text in SURVIVORS {
+        assert_eq!(redact(text), *text);
+    }
+}
+
+#[test]
+fn a_private_key_goes_whole_also_when_it_is_cut_off_or_escaped() {
+    let body = "MHcCAQEEIBkZ0kZVhS9a8ZfZhunter2hunter2hunter2hunter2hunter2abcd";
+    for text in [
+        format!("x\n-----BEGIN RSA PRIVATE KEY-----\n{body}\n{body}\n-----END RSA PRIVATE KEY-----\nmore"),
+        format!("\"-----BEGIN PRIVATE KEY-----\\n{body}\\n-----END PRIVATE KEY-----\\n\" more"),
+        format!("-----BEGIN EC PRIVATE KEY-----\n{body}\n{body}\n\nmore"),
+        format!(
+            "2026-11-22 -----BEGIN PRIVATE KEY-----\n2026-11-22 {body}\n2026-11-22 {body}\nmore words here"
+        ),
+    ] {
+        let redacted = redact(&text);
+        assert!(!redacted.contains("hunter2"), "{redacted}");
+        assert!(redacted.contains("more"), "{redacted}");
+        assert_eq!(redact(&redacted), redacted);
+    }
+}
+
+#[test]
+fn a_secret_object_keeps_its_shape_and_nothing_else() {
+    let redactor = Redactor::new(Options::default());
+    let file = redactor.path("s.yaml");
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": "weather", "namespace": "mcp-test", "labels": {"mcp.kuadrant.io/secret": "true"},
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration":
+                "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"weather\"},\"stringData\":{\"token\":\"Bearer hunter2hunter2\\n\"}}"}},
+        "data": {"token": "QmVhcmVyIGh1bnRlcjJodW50ZXIyCg==", "empty": ""},
+    });
+    let redacted = redactor.object(&file, secret.clone());
+    let text = redacted.value().to_string();
+    assert!(!text.contains("hunter2") && !text.contains("QmVhcmVy"), "{text}");
+    let (before, after) =
+        (crate::model::secret_shape::shapes(&secret), crate::model::secret_shape::shapes(redacted.value()));
+    assert_eq!(after["token"].len, 22);
+    assert_eq!(after["token"].scheme.as_deref(), Some("Bearer"));
+    assert!(after["token"].trailing_newline && after["token"].white_space);
+    assert!(after["empty"].is_empty());
+    let facts = |shape: &crate::model::secret_shape::Shape| crate::model::secret_shape::Shape {
+        token: None,
+        bare: None,
+        ..shape.clone()
+    };
+    for (key, shape) in &before {
+        assert_eq!(facts(shape), facts(&after[key]), "{key}");
+    }
+    let again = redactor.object(&file, redacted.value().clone());
+    assert_eq!(again, redacted, "twice changes nothing");
+}
+
+#[test]
+fn learned_values_are_found_in_every_encoding() {
+    use ::base64::prelude::*;
+    let redactor = Redactor::new(Options::default());
+    let value = "s3cr+t/VALUE&\"quoted";
+    redactor.learn(value.as_bytes());
+    let file = redactor.path("f.log");
+    for text in [
+        value.to_owned(),
+        BASE64_STANDARD.encode(value),
+        BASE64_STANDARD.encode(format!("x{value}y")),
+        BASE64_STANDARD.encode(format!("xx{value}y")),
+        BASE64_URL_SAFE_NO_PAD.encode(value),
+        "s3cr%2Bt%2FVALUE%26%22quoted".to_owned(),
+        serde_json::to_string(value).expect("JSON"),
+    ] {
+        let redacted = redactor.text(&file, format!("a {text} b").as_bytes());
+        let redacted = String::from_utf8_lossy(redacted.as_bytes()).into_owned();
+        assert!(
+            redacted.starts_with("a ") && redacted.ends_with(" b") && redacted.contains("redacted:learned"),
+            "{text}: {redacted}"
+        );
+        assert!(!redacted.contains(&text[1..9]), "{text}: {redacted}");
+    }
+}
+
+#[test]
+fn a_stream_gives_what_the_whole_text_gives() {
+    let redactor = Redactor::new(Options::default());
+    let file = redactor.path("f.log");
+    let mut text = String::new();
+    for n in 0..12_000 {
+        text.push_str(SPELLINGS[n % SPELLINGS.len()]);
+        text.push('\n');
+        text.push_str(SURVIVORS[n % SURVIVORS.len()]);
+        text.push('\n');
+    }
+    let whole = redactor.text(&file, text.as_bytes());
+    for size in [1000usize, 65_537, 1 << 20] {
+        let mut stream = redactor.stream(&file);
+        let mut out = Vec::new();
+        for piece in text.as_bytes().chunks(size) {
+            out.extend_from_slice(stream.push(piece).as_bytes());
+        }
+        out.extend_from_slice(stream.finish().as_bytes());
+        assert!(out == whole.as_bytes(), "pieces of {size} bytes");
+    }
+}
