@@ -1,0 +1,430 @@
+//! Putting a bundle together from what its files held, and deciding what absence means.
+//!
+//! Our own archives say themselves what was collected: the manifest. For others it is concluded,
+//! and only as far as it is certain:
+//!
+//! * A list file of the must-gather layout (`namespaces/<ns>/<group>/<plural>.yaml`) is the answer
+//!   to one list request, so it is complete for its namespace; `oc adm inspect` writes empty lists too.
+//! * One file per object is what `oc adm inspect` writes for objects named on its command line, or
+//!   for all of a kind. Custom resources are collected as all of a kind, so a folder of them is taken
+//!   as complete for its namespace, and for every namespace of the bundle once the kind is seen in two.
+//!   Built-in kinds are listed, so that single files of them (related objects of an operator) prove
+//!   nothing about others.
+//! * A list of loose files that has items of two or more namespaces was asked for in all of them.
+//!   Otherwise it speaks for the namespace of its items only.
+//! * A kind that the announced API groups do not have is not installed.
+//!
+//! What an archive lost (a file that is missing, differs, or could not be parsed) makes the
+//! collection that it belonged to partial: the lost object must not be taken for absent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::objects::{Contents, List};
+use super::place::{self, Place, Scope};
+use crate::archive::manifest::{FileEntry, Manifest};
+use crate::archive::path;
+use crate::archive::read::{ReadError, breaks_off};
+use crate::model::Bundle;
+use crate::model::bundle::{Collection, ExtraFile, Failure, LogFile, Meta, Origin, Outcome};
+use crate::model::kinds::{self, Kind};
+
+/// How many lost files are named one by one.
+const NAMED: usize = 20;
+
+/// What became of one file.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Its position in the container.
+    pub(super) number: usize,
+    pub(super) path: Arc<str>,
+    pub(super) bytes: u64,
+    pub(super) sha256: String,
+    /// Not all of it was read on purpose, so its checksum says nothing.
+    pub(super) truncated: bool,
+    pub(super) facts: Facts,
+    problems: Vec<String>,
+}
+
+/// What a file told.
+#[derive(Debug)]
+pub(super) enum Facts {
+    Nothing,
+    Manifest(Box<Manifest>, Value),
+    Failures(Vec<Failure>),
+    Time(DateTime<Utc>),
+    Discovery(Value),
+    Log(LogFile),
+    Extra(ExtraFile),
+    /// Whether the file could be parsed completely comes last.
+    Objects(place::Objects, Contents, bool),
+}
+
+impl Held {
+    pub(super) fn new(number: usize, path: &str, bytes: u64) -> Self {
+        Self {
+            number,
+            path: path.into(),
+            bytes,
+            sha256: String::new(),
+            truncated: false,
+            facts: Facts::Nothing,
+            problems: Vec::new(),
+        }
+    }
+
+    /// Notes what is wrong with the file, at which line if that is known.
+    pub(super) fn problem(&mut self, line: Option<usize>, why: &str) {
+        let place = line.map_or_else(String::new, |line| format!(" line {line}:"));
+        self.problems.push(format!("{}:{place} {why}", self.path));
+    }
+
+    pub(super) fn problems_at(&mut self, problems: Vec<(Option<usize>, String)>) {
+        for (line, why) in problems {
+            self.problem(line, &why);
+        }
+    }
+}
+
+/// Puts the bundle together. The files come in the order of the container.
+pub(super) fn assemble(files: Vec<Held>, walked: Vec<String>) -> Result<Bundle, ReadError> {
+    let cut = walked.iter().any(|problem| breaks_off(problem));
+    let mut problems = walked;
+    let mut sums = BTreeMap::new();
+    let mut assembly = Assembly::default();
+    let in_tree = |path: &str| !matches!(place::of(path), Place::Objects(place::Objects { scope: None, .. }));
+    let layout = files
+        .iter()
+        .any(|f| in_tree(&f.path) && !matches!(place::of(&f.path), Place::Unknown | Place::Ignored));
+    for mut file in files {
+        // A must-gather holds other YAML and JSON than objects, in places of its own.
+        if in_tree(&file.path) || !layout {
+            problems.append(&mut file.problems);
+        }
+        sums.insert(file.path.to_string(), (!file.truncated).then_some((file.bytes, file.sha256)));
+        assembly.take(file.path, file.facts);
+    }
+    let empty = assembly.bundle.objects().next().is_none()
+        && assembly.bundle.logs().is_empty()
+        && assembly.manifest.is_none()
+        && assembly.bundle.extras("").next().is_none();
+    if empty {
+        let why = "it holds no Kubernetes object, container log or file of a gather".to_owned();
+        let why = problems.first().map_or_else(|| why.clone(), |first| format!("{why} ({first})"));
+        return Err(ReadError::NotABundle { path: "the input".to_owned(), why });
+    }
+    Ok(assembly.conclude(problems, &sums, layout, cut))
+}
+
+#[derive(Default)]
+struct Assembly {
+    bundle: Bundle,
+    manifest: Option<(Manifest, Value)>,
+    time: Option<DateTime<Utc>>,
+    newest: Option<DateTime<Utc>>,
+    discovery: Option<Value>,
+    collected: Collected,
+}
+
+impl Assembly {
+    fn take(&mut self, path: Arc<str>, facts: Facts) {
+        match facts {
+            Facts::Nothing => {}
+            Facts::Manifest(manifest, value) => self.manifest = Some((*manifest, value)),
+            Facts::Failures(failures) => self.bundle.meta.failures = failures,
+            Facts::Time(time) => self.time = self.time.max(Some(time)),
+            Facts::Discovery(value) => self.discovery = Some(value),
+            Facts::Log(log) => self.bundle.add_log(log),
+            Facts::Extra(extra) => self.bundle.add_extra(extra),
+            Facts::Objects(place, contents, whole) => {
+                self.newest = self.newest.max(contents.newest);
+                self.collected.note(&path, &place, &contents, whole);
+                if let Some(Scope::Namespace(namespace)) = &place.scope {
+                    self.bundle.add_namespace(namespace);
+                }
+                for object in contents.objects {
+                    self.bundle.add_object(object);
+                }
+            }
+        }
+    }
+
+    fn conclude(
+        mut self,
+        mut problems: Vec<String>,
+        sums: &BTreeMap<String, Option<(u64, String)>>,
+        layout: bool,
+        cut: bool,
+    ) -> Bundle {
+        let mut meta = Meta {
+            origin: if layout { Origin::MustGather } else { Origin::Files },
+            failures: std::mem::take(&mut self.bundle.meta.failures),
+            ..Meta::default()
+        };
+        if let Some((manifest, value)) = self.manifest {
+            meta.origin = Origin::Gather;
+            meta.cluster = Some(manifest.cluster).filter(|name| !name.is_empty());
+            let time = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
+            meta.collected_at = time(&manifest.ended).or_else(|| time(&manifest.started));
+            meta.manifest = Some(value);
+            let lost = lost(&manifest.files, sums, &self.collected.broken);
+            let mut collections = manifest.collections;
+            for (path, why) in &lost {
+                distrust(&mut collections, path, why);
+            }
+            let unnamed =
+                lost.iter().filter(|(_, why)| !why.is_empty() && !why.starts_with("could not")).count();
+            problems.extend(
+                lost.iter()
+                    .filter(|(_, why)| !why.starts_with("could not"))
+                    .take(NAMED)
+                    .map(|(path, why)| format!("{path}: {why}")),
+            );
+            if unnamed > NAMED {
+                problems.push(format!(
+                    "{}: {} more files are missing or differ",
+                    path::MANIFEST,
+                    unnamed - NAMED
+                ));
+            }
+            for collection in collections {
+                self.bundle.add_collection(collection);
+            }
+        } else {
+            meta.collected_at = self.time.or(self.newest);
+            let namespaces = self.bundle.namespaces().clone();
+            for collection in self.collected.conclude(&namespaces, cut) {
+                self.bundle.add_collection(collection);
+            }
+            for collection in self.discovery.iter().flat_map(not_installed) {
+                self.bundle.add_collection(collection);
+            }
+        }
+        if meta.cluster.is_none() {
+            let infrastructure = self.bundle.list(&kinds::INFRASTRUCTURE).next();
+            meta.cluster = infrastructure
+                .and_then(|object| object.get("/status/infrastructureName"))
+                .and_then(Value::as_str)
+                .map(str::to_owned);
+        }
+        self.bundle.meta = meta;
+        self.bundle.problems = problems;
+        self.bundle
+    }
+}
+
+/// The files of the manifest that are missing, differ or could not be parsed, and why.
+fn lost(
+    files: &[FileEntry],
+    sums: &BTreeMap<String, Option<(u64, String)>>,
+    broken: &BTreeSet<String>,
+) -> Vec<(String, String)> {
+    let mut lost = Vec::new();
+    for file in files {
+        let why = match sums.get(&file.path) {
+            None => "is named in the manifest, but missing".to_owned(),
+            Some(Some((bytes, _))) if *bytes != file.bytes => {
+                format!("has {bytes} bytes, but the manifest says {}", file.bytes)
+            }
+            Some(Some((_, sha256))) if *sha256 != file.sha256 => {
+                "differs from what was collected: its checksum is not that of the manifest".to_owned()
+            }
+            Some(_) if broken.contains(&file.path) => "could not be parsed completely".to_owned(),
+            Some(_) => continue,
+        };
+        lost.push((file.path.clone(), why));
+    }
+    lost
+}
+
+/// Takes back what was said about the completeness of the kind that a lost file belonged to.
+fn distrust(collections: &mut Vec<Collection>, path: &str, why: &str) {
+    let Place::Objects(place) = place::of(path) else { return };
+    let namespace = match &place.scope {
+        Some(Scope::Namespace(namespace)) => Some(namespace.as_str()),
+        Some(Scope::Cluster) | None => None,
+    };
+    for collection in collections {
+        let same_place = match (&collection.namespace, namespace) {
+            (Some(collected), Some(lost)) => path::file_name(collected) == lost,
+            (None, _) => true,
+            (Some(_), None) => false,
+        };
+        let same_kind = collection.group == place.group && collection.resource == place.plural;
+        if same_kind && same_place && collection.outcome == Outcome::Complete {
+            collection.outcome = Outcome::Partial;
+            collection.why = Some(format!("{path} {why}"));
+        }
+    }
+}
+
+/// What the files of a bundle without manifest say about how they were collected.
+#[derive(Default)]
+struct Collected {
+    /// By group and kind.
+    kinds: BTreeMap<(String, String), Seen>,
+    /// Files that could not be parsed completely.
+    broken: BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct Seen {
+    version: String,
+    plural: String,
+    /// Answers to a list request: the namespace (`None`: all, or cluster-scoped) and the outcome.
+    lists: BTreeMap<Option<String>, Option<String>>,
+    /// Namespaces with one file per object.
+    folders: BTreeSet<Option<String>>,
+    /// The first file of them that is broken.
+    broken: Option<String>,
+}
+
+impl Collected {
+    fn note(&mut self, path: &Arc<str>, place: &place::Objects, contents: &Contents, whole: bool) {
+        if !whole {
+            self.broken.insert(path.to_string());
+        }
+        let broken = (!whole).then(|| format!("{path} could not be parsed completely"));
+        let namespace = match &place.scope {
+            None => return self.note_loose(contents, broken.as_deref()),
+            Some(Scope::Cluster) => None,
+            Some(Scope::Namespace(namespace)) => Some(namespace.clone()),
+        };
+        // The kind as the objects call it; an empty or broken file is named by its path alone.
+        let of_objects = contents.objects.first().map(|object| (object.version(), object.kind()));
+        let listed = contents
+            .lists
+            .iter()
+            .flat_map(|list| &list.kinds)
+            .find(|(group, _, kind)| *group == place.group && !kind.is_empty());
+        let known = kinds::by_plural(&place.group, &place.plural);
+        let (version, kind) = match (of_objects, listed, known) {
+            (Some((version, kind)), _, _) => (version.to_owned(), kind.to_owned()),
+            (None, Some((_, version, kind)), _) => (version.clone(), kind.clone()),
+            (None, None, Some(kind)) => (String::new(), kind.kind.to_owned()),
+            (None, None, None) => return,
+        };
+        let seen = self.kinds.entry((place.group.clone(), kind)).or_default();
+        seen.version = version;
+        seen.plural.clone_from(&place.plural);
+        if place.list {
+            seen.lists.insert(namespace, broken);
+        } else {
+            seen.folders.insert(namespace);
+            seen.broken = seen.broken.take().or(broken);
+        }
+    }
+
+    fn note_loose(&mut self, contents: &Contents, broken: Option<&str>) {
+        for List { kinds, namespaces, cluster_scoped } in &contents.lists {
+            for (group, version, kind) in kinds {
+                let seen = self.kinds.entry((group.clone(), kind.clone())).or_default();
+                seen.version.clone_from(version);
+                let namespaced = kinds::by_kind(group, kind).map_or(!cluster_scoped, |kind| kind.namespaced);
+                if !namespaced || namespaces.len() >= 2 {
+                    seen.lists.insert(None, broken.map(str::to_owned));
+                } else {
+                    for namespace in namespaces {
+                        seen.lists.insert(Some(namespace.clone()), broken.map(str::to_owned));
+                    }
+                }
+            }
+        }
+    }
+
+    fn conclude(self, namespaces: &BTreeSet<String>, cut: bool) -> Vec<Collection> {
+        let mut collections = Vec::new();
+        for ((group, kind), seen) in self.kinds {
+            let known = kinds::by_kind(&group, &kind);
+            let resource = known.map_or(seen.plural.clone(), |kind| kind.plural.to_owned());
+            let mut add = |namespace: Option<String>, why: Option<String>| {
+                collections.push(Collection {
+                    group: group.clone(),
+                    version: seen.version.clone(),
+                    kind: kind.clone(),
+                    resource: resource.clone(),
+                    namespace,
+                    outcome: if why.is_some() { Outcome::Partial } else { Outcome::Complete },
+                    items: 0,
+                    why,
+                });
+            };
+            let doubt = if let Some(broken) = seen.broken {
+                Some(broken)
+            } else if cut {
+                Some("the archive breaks off, so that objects may be missing".to_owned())
+            } else if !listed_one_by_one(&group, &kind) {
+                Some("the bundle holds single objects of it, no list".to_owned())
+            } else {
+                None
+            };
+            let in_namespaces = seen.folders.iter().flatten().count();
+            for folder in &seen.folders {
+                if !seen.lists.contains_key(folder) {
+                    add(folder.clone(), doubt.clone());
+                }
+            }
+            if in_namespaces >= 2 && doubt.is_none() {
+                for namespace in namespaces {
+                    let namespace = Some(namespace.clone());
+                    if !seen.folders.contains(&namespace) && !seen.lists.contains_key(&namespace) {
+                        add(namespace, None);
+                    }
+                }
+            }
+            for (namespace, why) in seen.lists {
+                add(namespace, why);
+            }
+        }
+        collections
+    }
+}
+
+/// Whether a folder with one file per object is the form in which all objects of the kind are
+/// collected: custom resources, and the cluster-scoped kinds that every must-gather holds whole.
+fn listed_one_by_one(group: &str, kind: &str) -> bool {
+    let built_in = group.is_empty()
+        || !group.contains('.')
+        || (group.ends_with(".k8s.io") && !matches!(group, "gateway.networking.k8s.io"));
+    !built_in || matches!((group, kind), ("", "Node") | ("apiextensions.k8s.io", "CustomResourceDefinition"))
+}
+
+/// The kinds of our table that the announced API groups do not have.
+fn not_installed(discovery: &Value) -> Vec<Collection> {
+    let Some(groups) = discovery.get("items").and_then(Value::as_array).filter(|groups| !groups.is_empty())
+    else {
+        return Vec::new();
+    };
+    let serves = |kind: &Kind| {
+        let group =
+            groups.iter().find(|g| g.pointer("/metadata/name").and_then(Value::as_str) == Some(kind.group));
+        let versions = group.and_then(|group| group.get("versions")).and_then(Value::as_array);
+        versions.into_iter().flatten().any(|version| {
+            // A server that did not answer may have the kind.
+            let stale = version.get("freshness").and_then(Value::as_str) == Some("Stale");
+            let resources = version.get("resources").and_then(Value::as_array);
+            stale
+                || resources
+                    .into_iter()
+                    .flatten()
+                    .any(|resource| resource.get("resource").and_then(Value::as_str) == Some(kind.plural))
+        })
+    };
+    kinds::ALL
+        .iter()
+        .filter(|kind| !kind.group.is_empty() && !serves(kind))
+        .map(|kind| Collection {
+            group: kind.group.to_owned(),
+            version: String::new(),
+            kind: kind.kind.to_owned(),
+            resource: kind.plural.to_owned(),
+            namespace: None,
+            outcome: Outcome::NotInstalled,
+            items: 0,
+            why: Some("the API server does not announce it".to_owned()),
+        })
+        .collect()
+}

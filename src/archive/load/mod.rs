@@ -1,0 +1,418 @@
+//! From files to a [`Bundle`]: reads objects, logs, manifest and failures; keeps going past what
+//! is broken and says so.
+//!
+//! One thread goes through the container and inflates; others parse. What they find is put
+//! together in the order of the files, so that the same input gives the same bundle. Memory:
+//! the objects and digests themselves, and at most [`IN_FLIGHT`] bytes on their way.
+
+mod collected;
+mod logs;
+mod objects;
+mod parse;
+mod place;
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use self::collected::{Facts, Held};
+use self::place::Place;
+use super::manifest::Manifest;
+use super::read::{Entry, ReadError, Source, Visit};
+use crate::model::Bundle;
+use crate::model::bundle::{ExtraFile, Failure, LogFile};
+
+/// How many bytes may wait between the thread that reads and those that parse.
+const IN_FLIGHT: usize = 64 << 20;
+
+/// The largest file of objects that is parsed: a list of some ten thousand pods.
+const OBJECTS: u64 = 512 << 20;
+
+/// The largest file of another sort that is kept; configuration dumps of large meshes reach 50 MiB.
+const EXTRA: u64 = 64 << 20;
+
+/// How much of such files is kept altogether.
+const ALL_EXTRA: u64 = 192 << 20;
+
+/// Logs up to this size are handed over whole, larger ones piece by piece.
+const PIECE: usize = 1 << 20;
+
+/// Loads everything that the analysis looks at.
+///
+/// # Errors
+/// Only when the input as a whole cannot be read, or holds nothing that could be analyzed.
+pub fn load(source: &dyn Source) -> Result<Bundle, ReadError> {
+    let queue = Queue::default();
+    let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8);
+    let walked = std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| queue.work());
+        }
+        let walked = walk(source, &queue);
+        queue.close();
+        walked
+    });
+    let mut files = std::mem::take(&mut queue.lock().done);
+    files.sort_by_key(|file| file.number);
+    collected::assemble(files, walked?)
+}
+
+/// Goes through the container and hands out the work.
+fn walk(source: &dyn Source, queue: &Queue) -> Result<Vec<String>, ReadError> {
+    let mut number = 0;
+    let mut extra_left = ALL_EXTRA;
+    source.walk(&mut |entry, content| {
+        number += 1;
+        let place = match place::of(&entry.path) {
+            Place::Log(log) => {
+                read_log(queue, number, entry, log, content);
+                return Visit::Next;
+            }
+            place => place,
+        };
+        let limit = match place {
+            Place::Objects(_) | Place::Unknown | Place::Manifest => OBJECTS,
+            Place::Extra => EXTRA.min(extra_left),
+            _ => EXTRA,
+        };
+        let mut bytes = Vec::with_capacity(usize::try_from(entry.bytes.min(limit)).unwrap_or(0).min(PIECE));
+        let read = content.take(limit + 1).read_to_end(&mut bytes);
+        let mut held = Held::new(number, &entry.path, entry.bytes);
+        if let Err(error) = read {
+            held.problem(None, &format!("cannot be read to its end: {error}"));
+        }
+        if bytes.len() as u64 > limit {
+            held.problem(None, &format!("is larger than {} MiB and was left out", limit >> 20));
+            held.truncated = true;
+            queue.done(held);
+            return Visit::Next;
+        }
+        if place == Place::Extra {
+            extra_left -= bytes.len() as u64;
+        }
+        queue.push(bytes.len(), Job::Whole(held, place, bytes));
+        Visit::Next
+    })
+}
+
+fn read_log(queue: &Queue, number: usize, entry: &Entry, log: place::Log, content: &mut dyn Read) {
+    let mut held = Held::new(number, &entry.path, entry.bytes);
+    let mut piece = vec![0; PIECE.min(usize::try_from(entry.bytes).unwrap_or(PIECE).max(512))];
+    let (length, mut error) = logs::fill(content, &mut piece);
+    piece.truncate(length);
+    let whole = error.is_some() || entry.bytes <= length as u64;
+    let (sender, pieces) = sync_channel::<Result<Vec<u8>, String>>(4);
+    let job = |held| Job::Log(held, log, pieces);
+    if whole {
+        if let Some(error) = error {
+            held.problem(None, &format!("cannot be read to its end: {error}"));
+        }
+        // There is room for it, so this does not wait.
+        let _ = sender.send(Ok(piece));
+        queue.push(length, job(held));
+        return;
+    }
+    queue.push(length, job(held));
+    let mut next = Ok(piece);
+    // A worker that went away has panicked, which the end of its thread will tell.
+    while sender.send(next).is_ok() && error.is_none() {
+        let mut piece = vec![0; PIECE];
+        let (length, failed) = logs::fill(content, &mut piece);
+        piece.truncate(length);
+        if length == 0 && failed.is_none() {
+            return;
+        }
+        error = failed;
+        next = Ok(piece);
+    }
+    if let Some(error) = error {
+        let _ = sender.send(Err(error.to_string()));
+    }
+}
+
+/// Work that waits for a thread.
+enum Job {
+    /// A file that was read whole.
+    Whole(Held, Place, Vec<u8>),
+    /// A log whose pieces come as they are read; an error ends it.
+    Log(Held, place::Log, Receiver<Result<Vec<u8>, String>>),
+}
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(usize, Job)>,
+    /// Bytes of jobs that wait or are being worked on.
+    in_flight: usize,
+    closed: bool,
+    done: Vec<Held>,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nobody panics while holding the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is room, then leaves the job for a worker.
+    fn push(&self, bytes: usize, job: Job) {
+        let mut state = self.lock();
+        while state.in_flight > 0 && state.in_flight + bytes > IN_FLIGHT {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.in_flight += bytes;
+        state.waiting.push_back((bytes, job));
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn done(&self, held: Held) {
+        self.lock().done.push(held);
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Works until the queue is closed and empty.
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            let Some((bytes, job)) = state.waiting.pop_front() else {
+                if state.closed {
+                    return;
+                }
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(state);
+            let held = work(job);
+            state = self.lock();
+            state.in_flight -= bytes;
+            state.done.push(held);
+            self.changed.notify_all();
+        }
+    }
+}
+
+/// Does a job. A panic over one file is a bug; it costs that file, not the others, and above all
+/// not the wait for a worker that no longer exists.
+fn work(job: Job) -> Held {
+    let (Job::Whole(held, ..) | Job::Log(held, ..)) = &job;
+    let (number, path) = (held.number, held.path.clone());
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match job {
+        Job::Whole(held, place, bytes) => whole(held, place, bytes),
+        Job::Log(held, log, pieces) => log_of(held, log, &pieces),
+    }));
+    outcome.unwrap_or_else(|_| {
+        let mut held = Held::new(number, &path, 0);
+        held.truncated = true;
+        held.problem(None, "bug: reading it failed in an unforeseen way; please report it");
+        held
+    })
+}
+
+fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Makes of a file what its place promises.
+fn whole(mut held: Held, place: Place, bytes: Vec<u8>) -> Held {
+    let mut digest = Sha256::new();
+    digest.update(&bytes);
+    held.sha256 = hex(digest);
+    held.bytes = bytes.len() as u64;
+    match place {
+        Place::Manifest => match serde_json::from_slice::<Value>(&bytes) {
+            Ok(value) => match serde_json::from_value::<Manifest>(value.clone()) {
+                Ok(manifest) => held.facts = Facts::Manifest(Box::new(manifest), value),
+                Err(error) => held.problem(None, &format!("is no manifest that this version reads: {error}")),
+            },
+            Err(error) => held.problem(Some(error.line()), &error.to_string()),
+        },
+        Place::Failures => match serde_json::from_slice::<Vec<Failure>>(&bytes) {
+            Ok(failures) => held.facts = Facts::Failures(failures),
+            Err(error) => held.problem(Some(error.line()), &error.to_string()),
+        },
+        Place::Timestamp => {
+            if let Some(time) = timestamp(&bytes) {
+                held.facts = Facts::Time(time);
+            }
+        }
+        Place::Discovery => {
+            let parsed = parse::parse(&bytes);
+            if let Some(document) = parsed.documents.into_iter().next() {
+                held.facts = Facts::Discovery(document);
+            }
+            held.problems_at(parsed.problems);
+        }
+        Place::Extra => {
+            held.facts = Facts::Extra(ExtraFile { file: held.path.to_string(), content: bytes });
+        }
+        Place::Objects(place) => parse_objects(&mut held, place, &bytes),
+        Place::Unknown if looks_like_objects(&bytes) => {
+            parse_objects(&mut held, place::Objects::default(), &bytes);
+        }
+        Place::Unknown | Place::Ignored | Place::Log(_) => {}
+    }
+    held
+}
+
+fn parse_objects(held: &mut Held, place: place::Objects, bytes: &[u8]) {
+    let parsed = parse::parse(bytes);
+    let whole = parsed.problems.is_empty();
+    held.problems_at(parsed.problems);
+    let mut contents = objects::objects(parsed.documents, &held.path);
+    for problem in std::mem::take(&mut contents.problems) {
+        held.problem(None, &problem);
+    }
+    held.facts = Facts::Objects(place, contents, whole);
+}
+
+/// Whether a file whose name tells nothing begins like objects do.
+fn looks_like_objects(bytes: &[u8]) -> bool {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
+    start.lines().take(40).any(|line| {
+        let line = line.trim_start_matches('\u{feff}').trim_start();
+        [
+            "apiVersion:",
+            "kind:",
+            "items:",
+            "\"apiVersion\":",
+            "\"kind\":",
+            "\"items\":",
+            "{\"apiVersion\"",
+            "{\"kind\"",
+        ]
+        .iter()
+        .any(|field| line.starts_with(field))
+    })
+}
+
+/// The last line of the file `timestamp`, as Go prints a time: `2026-04-22 10:00:00.1 +0000 UTC m=+0.1`.
+fn timestamp(bytes: &[u8]) -> Option<DateTime<Utc>> {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
+    let mut times = text.lines().filter_map(|line| {
+        let line = line.trim();
+        let rfc3339 = DateTime::parse_from_rfc3339(line).ok();
+        let mut words = line.split_whitespace();
+        let go = match (words.next(), words.next(), words.next()) {
+            (Some(day), Some(time), Some(zone)) => {
+                DateTime::parse_from_str(&format!("{day} {time} {zone}"), "%Y-%m-%d %H:%M:%S%.f %z").ok()
+            }
+            _ => None,
+        };
+        rfc3339.or(go).map(|time| time.to_utc())
+    });
+    times.next_back()
+}
+
+/// Reads a log to its end, inflating it if it is compressed in itself.
+fn log_of(mut held: Held, log: place::Log, pieces: &Receiver<Result<Vec<u8>, String>>) -> Held {
+    let mut stream =
+        Pieces { pieces, current: Vec::new(), at: 0, digest: Sha256::new(), bytes: 0, error: None };
+    let mut lines = logs::Lines::default();
+    stream.advance();
+    if logs::is_gzip(&stream.current) {
+        let mut inflated = logs::gunzip(&mut stream);
+        let mut piece = vec![0; PIECE];
+        loop {
+            let (length, error) = logs::fill(&mut inflated, &mut piece);
+            lines.push(&piece[..length]);
+            if let Some(error) = error {
+                held.problem(None, &format!("cannot be inflated to its end: {error}"));
+            }
+            if length < piece.len() {
+                break;
+            }
+        }
+        drop(inflated);
+        // What stands after the compressed part counts for the checksum.
+        while stream.advance() {}
+    } else {
+        loop {
+            lines.push(&stream.current);
+            if !stream.advance() {
+                break;
+            }
+        }
+    }
+    held.bytes = stream.bytes;
+    if let Some(error) = stream.error.take() {
+        held.problem(None, &format!("cannot be read to its end: {error}"));
+    }
+    held.sha256 = hex(stream.digest);
+    let bytes = lines.bytes;
+    let (count, tail, digest) = lines.finish().finish();
+    held.facts = Facts::Log(LogFile {
+        file: held.path.to_string(),
+        namespace: log.namespace,
+        pod: log.pod,
+        container: log.container,
+        previous: log.previous,
+        bytes,
+        lines: count,
+        tail,
+        digest,
+    });
+    held
+}
+
+/// The pieces of a log, as they come and as one stream.
+struct Pieces<'a> {
+    pieces: &'a Receiver<Result<Vec<u8>, String>>,
+    current: Vec<u8>,
+    at: usize,
+    digest: Sha256,
+    bytes: u64,
+    error: Option<String>,
+}
+
+impl Pieces<'_> {
+    /// Goes to the next piece; `false` at the end.
+    fn advance(&mut self) -> bool {
+        self.at = 0;
+        match self.pieces.recv() {
+            Ok(Ok(piece)) => {
+                self.digest.update(&piece);
+                self.bytes += piece.len() as u64;
+                self.current = piece;
+                true
+            }
+            Ok(Err(error)) => {
+                self.error = Some(error);
+                self.current.clear();
+                false
+            }
+            Err(_) => {
+                self.current.clear();
+                false
+            }
+        }
+    }
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        while self.at == self.current.len() {
+            if !self.advance() {
+                return Ok(0);
+            }
+        }
+        let n = into.len().min(self.current.len() - self.at);
+        into[..n].copy_from_slice(&self.current[self.at..self.at + n]);
+        self.at += n;
+        Ok(n)
+    }
+}

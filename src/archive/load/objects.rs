@@ -1,0 +1,187 @@
+//! From the documents of a file to objects, and to what they tell about the collection as a whole.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::model::Object;
+
+/// A list that a file held, whatever became of its items.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct List {
+    /// The groups, versions and kinds of its items, or of the list itself (`HTTPRouteList`).
+    pub(super) kinds: BTreeSet<(String, String, String)>,
+    /// The namespaces of its items.
+    pub(super) namespaces: BTreeSet<String>,
+    /// Whether some item stands in no namespace.
+    pub(super) cluster_scoped: bool,
+}
+
+/// Everything that one file gives.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) objects: Vec<Object>,
+    pub(super) lists: Vec<List>,
+    /// The newest time at which something happened to one of the objects.
+    pub(super) newest: Option<DateTime<Utc>>,
+    /// Documents that are no Kubernetes objects, items without a name.
+    pub(super) problems: Vec<String>,
+}
+
+/// Takes the documents of a file apart.
+pub(super) fn objects(documents: Vec<Value>, file: &Arc<str>) -> Contents {
+    let mut contents = Contents::default();
+    for document in documents {
+        match document {
+            Value::Object(ref map)
+                if map.get("items").is_some_and(|items| items.is_array() || items.is_null()) =>
+            {
+                list(document, file, &mut contents);
+            }
+            // What `jq .items` leaves.
+            Value::Array(items) => {
+                for item in items {
+                    one(item, file, None, &mut contents);
+                }
+            }
+            document => one(document, file, None, &mut contents),
+        }
+    }
+    contents
+}
+
+fn list(mut document: Value, file: &Arc<str>, contents: &mut Contents) {
+    let api_version = text(&document, "/apiVersion").to_owned();
+    let kind = text(&document, "/kind").to_owned();
+    let item_kind = kind.strip_suffix("List").filter(|kind| !kind.is_empty());
+    let mut seen = List::default();
+    if let Some(kind) = item_kind {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
+        seen.kinds.insert((group.to_owned(), version.to_owned(), kind.to_owned()));
+    }
+    let items = document.get_mut("items").map(Value::take);
+    let Some(Value::Array(items)) = items else {
+        contents.lists.push(seen);
+        return;
+    };
+    let before = contents.objects.len();
+    for (n, mut item) in items.into_iter().enumerate() {
+        // The API server leaves out what the list says already.
+        if let (Some(kind), Some(map)) = (item_kind, item.as_object_mut()) {
+            map.entry("kind").or_insert_with(|| kind.into());
+            map.entry("apiVersion").or_insert_with(|| api_version.as_str().into());
+        }
+        one(item, file, Some(n), contents);
+    }
+    for object in &contents.objects[before..] {
+        seen.kinds.insert((object.group().to_owned(), object.version().to_owned(), object.kind().to_owned()));
+        if object.namespace().is_empty() {
+            seen.cluster_scoped = true;
+        } else {
+            seen.namespaces.insert(object.namespace().to_owned());
+        }
+    }
+    contents.lists.push(seen);
+}
+
+fn one(mut value: Value, file: &Arc<str>, item: Option<usize>, contents: &mut Contents) {
+    newest(&value, &mut contents.newest);
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        // Often half of an object, and about who wrote it rather than what it is.
+        metadata.remove("managedFields");
+    }
+    let kind = text(&value, "/kind").to_owned();
+    match Object::new(value, Arc::clone(file), item) {
+        Some(object) => contents.objects.push(object),
+        None if kind.is_empty() && item.is_none() => {}
+        None => {
+            let what = if kind.is_empty() { "an object without a kind" } else { kind.as_str() };
+            let place = item.map_or_else(String::new, |n| format!("items[{n}]: "));
+            contents.problems.push(format!("{place}{what} has no name, kind or apiVersion and was left out"));
+        }
+    }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The fields that tell when something happened, never when something will.
+const PAST: [&str; 13] = [
+    "creationTimestamp",
+    "eventTime",
+    "finishedAt",
+    "firstTimestamp",
+    "lastHeartbeatTime",
+    "lastProbeTime",
+    "lastTimestamp",
+    "lastTransitionTime",
+    "lastUpdateTime",
+    "renewTime",
+    "startTime",
+    "startedAt",
+    "time",
+];
+
+/// Raises `newest` to the newest time that an object tells.
+fn newest(value: &Value, newest: &mut Option<DateTime<Utc>>) {
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(list) => open.extend(list),
+            Value::Object(map) => {
+                for (key, value) in map {
+                    match value {
+                        Value::String(text) if text.len() >= 20 && PAST.contains(&key.as_str()) => {
+                            let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
+                            *newest = (*newest).max(time);
+                        }
+                        // The specification says what shall be, not what was.
+                        Value::Array(_) | Value::Object(_) if key != "spec" && key != "data" => {
+                            open.push(value);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn lists_of_every_make_give_whole_objects() {
+        let file: Arc<str> = "f.yaml".into();
+        let contents = objects(
+            vec![
+                json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRouteList", "items": [
+                    {"metadata": {"name": "a", "namespace": "x", "managedFields": [{"time": "2026-01-02T00:00:00Z"}]}},
+                    {"metadata": {"namespace": "x"}}]}),
+                json!({"apiVersion": "v1", "kind": "List", "items": [
+                    {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "y"}}]}),
+                json!({"apiVersion": "v1", "kind": "PodList", "items": null}),
+                json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"},
+                    "spec": {"startTime": "2030-01-01T00:00:00Z"}, "status": {"notAfter": "2031-01-01T00:00:00Z"}}),
+                json!("just text"),
+            ],
+            &file,
+        );
+        let names: Vec<_> =
+            contents.objects.iter().map(|o| format!("{} {}", o.kind(), o.full_name())).collect();
+        assert_eq!(names, ["HTTPRoute x/a", "Pod y/p", "Node n"]);
+        assert!(contents.objects[0].get("/metadata/managedFields").is_none());
+        assert_eq!(contents.newest.map(|t| t.to_rfc3339()).as_deref(), Some("2026-01-02T00:00:00+00:00"));
+        assert_eq!(contents.lists.len(), 3);
+        assert_eq!(
+            contents.problems,
+            ["items[1]: HTTPRoute has no name, kind or apiVersion and was left out"]
+        );
+    }
+}

@@ -1,0 +1,648 @@
+//! Writing an archive: members arrive in any order from many tasks, already redacted, and leave
+//! sorted by path, so that the same input gives the same bytes.
+//!
+//! Each member is compressed while it arrives, in blocks of its own, and waits in one unlinked
+//! temporary file beside the target (redacted and compressed, never plain) or in memory when it is
+//! small. At the end the blocks are joined into one ordinary archive under a temporary name, which
+//! is renamed when whole.
+
+//!
+//! Memory: one block (256 KiB) and its deflated form per open member, 16 MiB of small members,
+//! and some hundred bytes per member, whatever the size of the archive.
+
+mod join;
+mod spool;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
+use self::join::{Contents, SMALL};
+use self::spool::{BLOCK, Block, BlockReader, Spool};
+use super::manifest::FileEntry;
+use super::read::{Entry, ReadError, Source, Visit};
+use crate::redact::{Redacted, RedactedPath};
+
+/// The form of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// A gzip-compressed tar archive.
+    #[default]
+    #[value(name = "tar.gz", alias = "tgz")]
+    TarGz,
+    /// A Zstandard-compressed tar archive; smaller and faster, but some readers do not open it.
+    #[value(name = "tar.zst", alias = "tzst")]
+    TarZst,
+    /// A zip archive.
+    #[value(name = "zip")]
+    Zip,
+    /// A directory.
+    #[value(name = "dir")]
+    Dir,
+}
+
+/// Where an archive goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A new file, or a new directory for [`Format::Dir`].
+    Path(PathBuf),
+    /// An existing directory that is filled file by file (the must-gather image).
+    Into(PathBuf),
+    /// Standard output.
+    Stdout,
+    /// Nowhere: only [`Writer::source`] is wanted (`check`).
+    Memory,
+}
+
+/// Why an archive cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The target exists.
+    #[error("{path} already exists")]
+    Exists {
+        /// The target.
+        path: String,
+    },
+    /// The file system said no.
+    #[error("cannot write {path}")]
+    Io {
+        /// What was to be written.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A directory cannot go to standard output.
+    #[error("a directory cannot be written to standard output; choose tar.gz, tar.zst or zip")]
+    DirectoryToStdout,
+}
+
+impl WriteError {
+    fn io(path: &Path, source: io::Error) -> Self {
+        let path = path.display().to_string();
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            Self::Exists { path }
+        } else {
+            Self::Io { path, source }
+        }
+    }
+}
+
+/// How to write.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where to.
+    pub target: Target,
+    /// In which form.
+    pub format: Format,
+    /// The root folder of the archive.
+    pub root: String,
+    /// The modification time of every member: when the collection began.
+    pub time: DateTime<Utc>,
+}
+
+/// How many bytes of small members are held in memory before further ones go to the spool.
+const MEMORY: usize = 16 << 20;
+
+/// An archive in the making. Clones write to the same archive, from any thread.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    spool: Spool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    members: Vec<Arc<Stored>>,
+    /// Bytes of [`Body::Memory`].
+    in_memory: usize,
+    /// The directory that is filled: the staging directory, later the target itself.
+    directory: Option<Directory>,
+}
+
+#[derive(Debug)]
+enum Directory {
+    /// Removed when dropped.
+    Staging(tempfile::TempDir),
+    Final(PathBuf),
+}
+
+impl Directory {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Staging(directory) => directory.path(),
+            Self::Final(path) => path,
+        }
+    }
+}
+
+/// A finished member.
+#[derive(Debug)]
+struct Stored {
+    path: String,
+    source: String,
+    bytes: u64,
+    sha256: String,
+    truncated: bool,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// The plain bytes.
+    Memory(Vec<u8>),
+    /// Blocks in the spool.
+    Spooled(Vec<Block>),
+    /// A file of its own, under the member's path in the directory that is filled.
+    File,
+}
+
+impl Stored {
+    /// Opens the content; `directory` is needed for [`Body::File`].
+    fn open<'a>(&'a self, spool: &'a Spool, directory: Option<&Path>) -> io::Result<Box<dyn Read + 'a>> {
+        match (&self.body, directory) {
+            (Body::Memory(bytes), _) => Ok(Box::new(bytes.as_slice())),
+            (Body::Spooled(blocks), _) => Ok(Box::new(BlockReader::new(spool, blocks))),
+            (Body::File, Some(directory)) => Ok(Box::new(File::open(directory.join(&self.path))?)),
+            (Body::File, None) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves the list of members as it was: it is only ever appended to.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn directory(&self) -> Option<PathBuf> {
+        self.state().directory.as_ref().map(|d| d.path().to_owned())
+    }
+
+    fn spool_error(&self, source: io::Error) -> WriteError {
+        WriteError::Io { path: format!("a temporary file in {}", self.spool.directory().display()), source }
+    }
+
+    /// The finished members, sorted, each under the path that it has in the archive. Two names of
+    /// the cluster can give the same safe file name; the second becomes `name-2.yaml`.
+    fn sorted(&self) -> Vec<(String, Arc<Stored>)> {
+        let mut members = self.state().members.clone();
+        members.sort_by(|a, b| (&a.path, &a.sha256, &a.source).cmp(&(&b.path, &b.sha256, &b.source)));
+        let mut sorted: BTreeMap<String, Arc<Stored>> = BTreeMap::new();
+        for member in members {
+            let path = free_name(&member.path, |path| sorted.contains_key(path));
+            sorted.insert(path, member);
+        }
+        sorted.into_iter().collect()
+    }
+}
+
+/// The path itself, or the first of `name-2.ext`, `name-3.ext`, … that is not taken.
+fn free_name(path: &str, taken: impl Fn(&str) -> bool) -> String {
+    if !taken(path) {
+        return path.to_owned();
+    }
+    let name_at = path.rfind('/').map_or(0, |at| at + 1);
+    let dot = path[name_at..].rfind('.').filter(|at| *at > 0).map_or(path.len(), |at| name_at + at);
+    let mut n = 2_u32;
+    loop {
+        let other = format!("{}-{n}{}", &path[..dot], &path[dot..]);
+        if !taken(&other) {
+            return other;
+        }
+        n += 1;
+    }
+}
+
+/// Makes sure that a path stays below the root, whoever made it.
+fn inside(path: &str) -> String {
+    let parts: Vec<&str> =
+        path.split(['/', '\\', '\0']).filter(|part| !matches!(*part, "" | "." | "..")).collect();
+    if parts.is_empty() { "unnamed".to_owned() } else { parts.join("/") }
+}
+
+/// The directory that a path stands in.
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// A builder of temporary files and directories `.<name>.partial-<random>`, with the permissions
+/// that the user's umask gives to new files rather than those of a private temporary file.
+fn partial<T>(target: &Path, mode: u32, make: impl FnOnce(&mut tempfile::Builder<'_, '_>) -> T) -> T {
+    let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let prefix = format!(".{}.partial-", name.chars().take(100).collect::<String>());
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    #[cfg(not(unix))]
+    let _ = mode;
+    make(builder.prefix(&prefix))
+}
+
+impl Writer {
+    /// Prepares the target; nothing stands under its final name until [`Writer::finish`].
+    ///
+    /// # Errors
+    /// The target exists or cannot be written.
+    pub fn create(options: Options) -> Result<Self, WriteError> {
+        let mut state = State::default();
+        let spool = match (&options.target, options.format) {
+            (Target::Path(path), format) => {
+                if path.symlink_metadata().is_ok() {
+                    return Err(WriteError::Exists { path: path.display().to_string() });
+                }
+                let parent = parent(path);
+                let spool = Spool::new(parent.clone());
+                if format == Format::Dir {
+                    let staging = partial(path, 0o777, |builder| builder.tempdir_in(&parent));
+                    state.directory =
+                        Some(Directory::Staging(staging.map_err(|e| WriteError::io(&parent, e))?));
+                } else {
+                    spool.open().map_err(|e| WriteError::io(path, e))?;
+                }
+                spool
+            }
+            (Target::Into(path), _) => {
+                let is_directory = fs::metadata(path).map_err(|e| WriteError::io(path, e))?.is_dir();
+                if !is_directory {
+                    return Err(WriteError::io(path, io::ErrorKind::NotADirectory.into()));
+                }
+                state.directory = Some(Directory::Final(path.clone()));
+                Spool::new(path.clone())
+            }
+            (Target::Stdout, Format::Dir) => return Err(WriteError::DirectoryToStdout),
+            (Target::Stdout | Target::Memory, _) => Spool::new(std::env::temp_dir()),
+        };
+        Ok(Self { shared: Arc::new(Shared { options, spool, state: Mutex::new(state) }) })
+    }
+
+    /// Begins a member. `source` is the request that it comes from.
+    #[must_use]
+    pub fn member(&self, path: RedactedPath, source: String) -> Member {
+        Member {
+            path: inside(path.as_str()),
+            source,
+            shared: Arc::clone(&self.shared),
+            sha256: Sha256::new(),
+            bytes: 0,
+            pending: Vec::new(),
+            blocks: Vec::new(),
+            file: None,
+        }
+    }
+
+    /// Writes a member that is whole in memory.
+    ///
+    /// # Errors
+    /// The spool cannot be written.
+    pub fn add(&self, path: RedactedPath, source: String, content: &Redacted) -> Result<(), WriteError> {
+        let mut member = self.member(path, source);
+        member.write(content)?;
+        member.finish(false)
+    }
+
+    /// The entries of the members that are finished, sorted by path: the manifest's `files`.
+    #[must_use]
+    pub fn entries(&self) -> Vec<FileEntry> {
+        let entry = |(path, member): (String, Arc<Stored>)| FileEntry {
+            path,
+            bytes: member.bytes,
+            sha256: member.sha256.clone(),
+            source: member.source.clone(),
+            truncated: member.truncated,
+        };
+        self.shared.sorted().into_iter().map(entry).collect()
+    }
+
+    /// Reads back what was written so far, to analyze it before the archive is closed.
+    #[must_use]
+    pub fn source(&self) -> Box<dyn Source> {
+        Box::new(Written {
+            members: self.shared.sorted().into_iter().collect(),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    /// Joins the members, sorted by path, and gives the archive its final name.
+    ///
+    /// # Errors
+    /// The target cannot be written; nothing is left under its final name then.
+    pub fn finish(self) -> Result<Finished, WriteError> {
+        let shared = &*self.shared;
+        let members = shared.sorted();
+        let contents = Contents {
+            root: &shared.options.root,
+            time: shared.options.time,
+            members: &members,
+            spool: &shared.spool,
+        };
+        let files = members.len();
+        let (path, bytes) = match &shared.options.target {
+            Target::Memory => (None, 0),
+            Target::Stdout => {
+                let mut out = Counting { inner: BufWriter::new(io::stdout().lock()), bytes: 0 };
+                contents
+                    .join(shared.options.format, &mut out)
+                    .map_err(|e| WriteError::io(Path::new("standard output"), e))?;
+                (None, out.bytes)
+            }
+            Target::Path(path) if shared.options.format != Format::Dir => {
+                (Some(path.clone()), to_file(&contents, shared.options.format, path)?)
+            }
+            Target::Path(path) | Target::Into(path) => {
+                shared.settle_directory(path, &members)?;
+                (Some(path.clone()), members.iter().map(|(_, m)| m.bytes).sum())
+            }
+        };
+        Ok(Finished { path, bytes, files })
+    }
+
+    /// Gives up: removes whatever stands under a temporary name.
+    pub fn abandon(self) {
+        // The spool has no name, and the staging directory is removed when its last holder goes;
+        // clones may live on in tasks that were cancelled, so it is taken from them here.
+        let mut state = self.shared.state();
+        if let Some(Directory::Staging(directory)) = state.directory.take() {
+            // What cannot be removed is left to the user under its telling name.
+            let _ = directory.close();
+        }
+        state.members.clear();
+    }
+}
+
+fn to_file(contents: &Contents<'_>, format: Format, path: &Path) -> Result<u64, WriteError> {
+    let fail = |e| WriteError::io(path, e);
+    let mut file = partial(path, 0o666, |builder| builder.tempfile_in(parent(path))).map_err(fail)?;
+    let mut out = Counting { inner: BufWriter::with_capacity(1 << 20, file.as_file_mut()), bytes: 0 };
+    contents.join(format, &mut out).map_err(fail)?;
+    let bytes = out.bytes;
+    drop(out);
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist_noclobber(path).map_err(|e| fail(e.error))?;
+    sync_directory(&parent(path));
+    Ok(bytes)
+}
+
+/// Makes a rename durable where the system knows how; elsewhere the system does it in its own time.
+fn sync_directory(path: &Path) {
+    if let Ok(directory) = File::open(path) {
+        let _ = directory.sync_all();
+    }
+}
+
+impl Contents<'_> {
+    fn join(&self, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
+        match format {
+            Format::TarGz => self.tar_gz(out),
+            Format::TarZst => self.tar_zst(out),
+            Format::Zip => self.zip(out),
+            Format::Dir => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+impl Shared {
+    /// Gives every folder the time of the collection (a file has it since it was finished), and a
+    /// staging directory its final name.
+    fn settle_directory(&self, target: &Path, members: &[(String, Arc<Stored>)]) -> Result<(), WriteError> {
+        let mut state = self.state();
+        let Some(directory) = state.directory.take() else {
+            return Err(WriteError::io(target, io::ErrorKind::NotFound.into()));
+        };
+        let mut folders: Vec<PathBuf> = members
+            .iter()
+            .flat_map(|(path, _)| path.match_indices('/').map(|(at, _)| directory.path().join(&path[..at])))
+            .collect();
+        folders.sort();
+        folders.dedup();
+        for folder in folders.iter().rev() {
+            set_time(folder, self.options.time);
+        }
+        if let Directory::Staging(staging) = directory {
+            set_time(staging.path(), self.options.time);
+            // A rename replaces an empty directory, so what came in between is looked for here.
+            if target.symlink_metadata().is_ok() {
+                return Err(WriteError::Exists { path: target.display().to_string() });
+            }
+            fs::rename(staging.path(), target).map_err(|e| WriteError::io(target, e))?;
+            // It is no longer there under the old name; there is nothing to remove.
+            let _ = staging.keep();
+            sync_directory(&parent(target));
+        }
+        state.directory = Some(Directory::Final(target.to_owned()));
+        Ok(())
+    }
+}
+
+/// Sets the modification time, which readers of must-gathers take for the time of the collection.
+/// Some file systems cannot; the evidence is the same without it.
+fn set_time(path: &Path, time: DateTime<Utc>) {
+    if let Ok(file) = File::open(path) {
+        let _ = file.set_modified(time.into());
+    }
+}
+
+struct Counting<W> {
+    inner: W,
+    bytes: u64,
+}
+
+impl<W: io::Write> io::Write for Counting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.bytes += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// A finished archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Where it stands, unless it went to standard output or nowhere.
+    pub path: Option<PathBuf>,
+    /// Its size.
+    pub bytes: u64,
+    /// How many files it holds.
+    pub files: usize,
+}
+
+/// A member in the making; dropped without [`Member::finish`], it leaves no trace.
+#[derive(Debug)]
+pub struct Member {
+    shared: Arc<Shared>,
+    path: String,
+    source: String,
+    sha256: Sha256,
+    bytes: u64,
+    /// What waits to be a block.
+    pending: Vec<u8>,
+    blocks: Vec<Block>,
+    /// The file of its own, when a directory is filled and the member is not small.
+    file: Option<NamedTempFile>,
+}
+
+impl Member {
+    /// Appends redacted bytes. CPU-bound: call it off the reactor for large pieces.
+    ///
+    /// # Errors
+    /// The spool cannot be written.
+    pub fn write(&mut self, content: &Redacted) -> Result<(), WriteError> {
+        let mut bytes = content.as_bytes();
+        self.sha256.update(bytes);
+        self.bytes += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let n = bytes.len().min(BLOCK - self.pending.len());
+            self.pending.extend_from_slice(&bytes[..n]);
+            bytes = &bytes[n..];
+            if self.pending.len() == BLOCK {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what waits to where it is kept.
+    fn flush(&mut self) -> Result<(), WriteError> {
+        if let Some(directory) = self.shared.directory() {
+            let path = directory.join(&self.path);
+            let fail = |e| WriteError::io(&path, e);
+            if self.file.is_none() {
+                let parent = parent(&path);
+                fs::create_dir_all(&parent).map_err(fail)?;
+                self.file = Some(partial(&path, 0o666, |builder| builder.tempfile_in(parent)).map_err(fail)?);
+            }
+            if let Some(file) = &mut self.file {
+                file.write_all(&self.pending).map_err(fail)?;
+            }
+        } else {
+            let block = self.shared.spool.store(&self.pending).map_err(|e| self.shared.spool_error(e))?;
+            self.blocks.push(block);
+        }
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// Ends the member. `truncated`: something was left out of it.
+    ///
+    /// # Errors
+    /// The spool cannot be written.
+    pub fn finish(mut self, truncated: bool) -> Result<(), WriteError> {
+        let shared = Arc::clone(&self.shared);
+        let body = if let Some(directory) = shared.directory() {
+            self.flush()?;
+            self.path = persist(self.file.take(), &directory, &self.path, shared.options.time)?;
+            Body::File
+        } else if self.blocks.is_empty() && self.bytes <= SMALL && self.reserve_memory() {
+            self.pending.shrink_to_fit();
+            Body::Memory(std::mem::take(&mut self.pending))
+        } else {
+            if !self.pending.is_empty() {
+                self.flush()?;
+            }
+            Body::Spooled(std::mem::take(&mut self.blocks))
+        };
+        let sha256 = self.sha256.finalize_reset().iter().map(|byte| format!("{byte:02x}")).collect();
+        shared.state().members.push(Arc::new(Stored {
+            path: std::mem::take(&mut self.path),
+            source: std::mem::take(&mut self.source),
+            bytes: self.bytes,
+            sha256,
+            truncated,
+            body,
+        }));
+        Ok(())
+    }
+
+    fn reserve_memory(&self) -> bool {
+        let mut state = self.shared.state();
+        let fits = state.in_memory + self.pending.len() <= MEMORY;
+        if fits {
+            state.in_memory += self.pending.len();
+        }
+        fits
+    }
+}
+
+/// Gives a file its name in the directory, the next free one if that is taken by another member.
+fn persist(
+    file: Option<NamedTempFile>,
+    directory: &Path,
+    path: &str,
+    time: DateTime<Utc>,
+) -> Result<String, WriteError> {
+    let Some(mut file) = file else {
+        return Err(WriteError::io(&directory.join(path), io::ErrorKind::NotFound.into()));
+    };
+    // On the open file: later it may be read-only to us.
+    let _ = file.as_file().set_modified(time.into());
+    loop {
+        let name = free_name(path, |path| directory.join(path).symlink_metadata().is_ok());
+        let target = directory.join(&name);
+        match file.persist_noclobber(&target) {
+            Ok(_) => return Ok(name),
+            // Someone was faster: the next name.
+            Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => file = e.file,
+            Err(e) => return Err(WriteError::io(&target, e.error)),
+        }
+    }
+}
+
+/// The finished members of a writer, as a bundle to read.
+struct Written {
+    members: BTreeMap<String, Arc<Stored>>,
+    shared: Arc<Shared>,
+}
+
+impl Written {
+    fn open<'a>(&'a self, path: &str, member: &'a Stored) -> Result<Box<dyn Read + 'a>, ReadError> {
+        member
+            .open(&self.shared.spool, self.shared.directory().as_deref())
+            .map_err(|source| ReadError::Io { path: path.to_owned(), source })
+    }
+}
+
+impl Source for Written {
+    fn walk(&self, visit: &mut dyn FnMut(&Entry, &mut dyn Read) -> Visit) -> Result<Vec<String>, ReadError> {
+        for (path, member) in &self.members {
+            let entry = Entry { path: path.clone(), bytes: member.bytes };
+            if visit(&entry, &mut *self.open(path, member)?) == Visit::Stop {
+                break;
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(member) = self.members.get(path) else { return Ok(None) };
+        let mut content = Vec::new();
+        self.open(path, member)?
+            .take(limit)
+            .read_to_end(&mut content)
+            .map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+        Ok(Some(content))
+    }
+
+    fn stream(&self, path: &str, visit: &mut dyn FnMut(&mut dyn Read)) -> Result<bool, ReadError> {
+        let Some(member) = self.members.get(path) else { return Ok(false) };
+        visit(&mut *self.open(path, member)?);
+        Ok(true)
+    }
+}

@@ -1,0 +1,280 @@
+//! Whole archives: written, read back by us and by others, in every format.
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use oc_mcpgw::archive::load::load;
+use oc_mcpgw::archive::read::{self, ReadError, Source, Visit};
+use oc_mcpgw::archive::write::{Finished, Format, Options, Target, WriteError, Writer};
+use oc_mcpgw::redact::{Redacted, Redactor};
+
+fn time() -> DateTime<Utc> {
+    "2026-11-22T10:20:30Z".parse().expect("a time")
+}
+
+fn options(target: Target, format: Format) -> Options {
+    Options { target, format, root: "mcpgw-gather-test-20261122T102030Z".to_owned(), time: time() }
+}
+
+fn redacted(text: &[u8]) -> Redacted {
+    let redactor = Redactor::new(oc_mcpgw::redact::Options::default());
+    redactor.text(&redactor.path("x"), text)
+}
+
+/// A log of so many bytes, neither regular nor random.
+fn log(bytes: usize) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes + 100);
+    let mut n = 0_u64;
+    while text.len() < bytes {
+        n = n.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        text.extend_from_slice(
+            format!(
+                "2026-11-22T10:{:02}:{:02}Z info request {:x} took {} ms\n",
+                n % 60,
+                n / 60 % 60,
+                n,
+                n % 977
+            )
+            .as_bytes(),
+        );
+    }
+    text.truncate(bytes);
+    text
+}
+
+fn long(length: usize) -> String {
+    "n".repeat(length)
+}
+
+/// Members that are awkward in one way or another.
+fn members() -> Vec<(String, Vec<u8>)> {
+    vec![
+        ("version".into(), b"mcpgw-gather\n0.1.0\n".to_vec()),
+        ("timestamp".into(), b"2026-11-22 10:20:30 +0000 UTC\n".to_vec()),
+        ("mcpgw/empty.txt".into(), Vec::new()),
+        ("namespaces/a/a.yaml".into(), b"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n".to_vec()),
+        ("namespaces/a/pods/p/c/c/logs/current.log".into(), log(3 * 256 * 1024 + 17)),
+        ("namespaces/a/pods/p/d/d/logs/current.log".into(), log(256 * 1024)),
+        ("namespaces/a/pods/p/e/e/logs/current.log".into(), log(64 * 1024 + 1)),
+        ("namespaces/a/pods/p/f/f/logs/current.log".into(), vec![0; 512]),
+        (format!("namespaces/{}/core/{}.yaml", long(63), long(90)), b"items: []\n".to_vec()),
+        (format!("namespaces/{}/x.io/xs/{}.yaml", long(63), long(200)), log(100_000)),
+        ("namespaces/ä/x.yaml".into(), b"a: 1\n".to_vec()),
+    ]
+}
+
+fn write(target: Target, format: Format, members: &[(String, Vec<u8>)], pieces: usize) -> Finished {
+    let writer = Writer::create(options(target, format)).expect("a writer");
+    let redactor = Redactor::new(oc_mcpgw::redact::Options::default());
+    std::thread::scope(|scope| {
+        for (path, content) in members {
+            let (writer, redactor) = (writer.clone(), &redactor);
+            scope.spawn(move || {
+                let mut member = writer.member(redactor.path(path), "test".to_owned());
+                for piece in content.chunks(pieces) {
+                    member.write(&redacted(piece)).expect("a piece");
+                }
+                member.finish(false).expect("a member");
+            });
+        }
+    });
+    writer.finish().expect("an archive")
+}
+
+fn contents(source: &dyn Source) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    let problems = source
+        .walk(&mut |entry, content| {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(content, &mut bytes).expect("a whole file");
+            assert_eq!(entry.bytes, bytes.len() as u64);
+            all.push((entry.path.clone(), bytes));
+            Visit::Next
+        })
+        .expect("a walk");
+    assert_eq!(problems, Vec::<String>::new());
+    all.sort();
+    all
+}
+
+const FORMATS: [Format; 4] = [Format::TarGz, Format::TarZst, Format::Zip, Format::Dir];
+
+#[test]
+fn what_is_written_is_read_back_in_every_format() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut expected = members();
+    expected.sort();
+    for format in FORMATS {
+        let path = folder.path().join(format!("{format:?}"));
+        let finished = write(Target::Path(path.clone()), format, &members(), 1000);
+        assert_eq!((finished.path.as_deref(), finished.files), (Some(path.as_path()), expected.len()));
+        let source = read::open(&path).expect("a bundle");
+        assert_eq!(contents(&*source), expected, "{format:?}");
+        for (path, content) in &expected {
+            assert_eq!(
+                source.read(path, 10).expect("readable").as_deref(),
+                Some(&content[..content.len().min(10)])
+            );
+        }
+        assert_eq!(source.read("no/such/file", 10).expect("readable"), None);
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").collect();
+    assert_eq!(left.len(), FORMATS.len(), "{left:?}");
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut reversed = members();
+    reversed.reverse();
+    for format in [Format::TarGz, Format::TarZst, Format::Zip] {
+        let bytes: Vec<Vec<u8>> = [(members(), 1000), (reversed.clone(), 1 << 20), (members(), 256 * 1024)]
+            .iter()
+            .enumerate()
+            .map(|(n, (members, pieces))| {
+                let path = folder.path().join(format!("{format:?}-{n}"));
+                write(Target::Path(path.clone()), format, members, *pieces);
+                std::fs::read(path).expect("an archive")
+            })
+            .collect();
+        assert!(bytes[0] == bytes[1] && bytes[1] == bytes[2], "{format:?}");
+    }
+}
+
+#[test]
+fn a_target_that_exists_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for format in FORMATS {
+        let path = folder.path().join(format!("{format:?}"));
+        let writer = Writer::create(options(Target::Path(path.clone()), format)).expect("a writer");
+        std::fs::write(&path, "mine").expect("a file");
+        assert!(matches!(
+            Writer::create(options(Target::Path(path.clone()), format)),
+            Err(WriteError::Exists { .. })
+        ));
+        assert!(matches!(writer.finish(), Err(WriteError::Exists { .. })), "{format:?}");
+        assert_eq!(std::fs::read(&path).expect("a file"), b"mine");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), FORMATS.len());
+}
+
+#[test]
+fn nothing_is_left_of_an_archive_that_was_given_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let redactor = Redactor::new(oc_mcpgw::redact::Options::default());
+    for format in FORMATS {
+        for give_up in [Writer::abandon as fn(Writer), drop] {
+            let writer =
+                Writer::create(options(Target::Path(folder.path().join("x")), format)).expect("a writer");
+            writer.add(redactor.path("a/b"), "test".into(), &redacted(&log(1 << 20))).expect("a member");
+            let mut open = writer.member(redactor.path("c/d"), "test".into());
+            open.write(&redacted(&log(1 << 20))).expect("a piece");
+            drop(open);
+            give_up(writer);
+            assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "{format:?}");
+        }
+    }
+}
+
+#[test]
+fn a_member_that_is_dropped_leaves_no_trace() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let redactor = Redactor::new(oc_mcpgw::redact::Options::default());
+    let target = Target::Into(folder.path().to_owned());
+    let writer = Writer::create(options(target, Format::Dir)).expect("a writer");
+    let mut member = writer.member(redactor.path("a/b"), "test".into());
+    member.write(&redacted(&log(1 << 20))).expect("a piece");
+    drop(member);
+    assert_eq!(writer.entries(), []);
+    assert_eq!(contents(&*writer.source()), []);
+    writer.add(redactor.path("a/b"), "test".into(), &redacted(b"1")).expect("a member");
+    writer.add(redactor.path("a/b"), "test".into(), &redacted(b"2")).expect("a member of the same name");
+    writer.add(redactor.path("../../up"), "test".into(), &redacted(b"3")).expect("a member that wants out");
+    writer.finish().expect("a directory");
+    let found = contents(&*read::open(folder.path()).expect("a bundle"));
+    let found: Vec<_> = found.iter().map(|(path, content)| (path.as_str(), content.as_slice())).collect();
+    assert_eq!(found, [("a/b", &b"1"[..]), ("a/b-2", b"2"), ("up", b"3")]);
+}
+
+#[test]
+fn the_source_of_a_writer_is_what_is_finished() {
+    for format in [Format::TarGz, Format::Zip] {
+        let writer = Writer::create(options(Target::Memory, format)).expect("a writer");
+        let redactor = Redactor::new(oc_mcpgw::redact::Options::default());
+        let mut expected = members();
+        for (path, content) in &expected {
+            writer.add(redactor.path(path), "GET /x".into(), &redacted(content)).expect("a member");
+        }
+        expected.sort();
+        assert_eq!(contents(&*writer.source()), expected);
+        let entries = writer.entries();
+        assert_eq!(entries.len(), expected.len());
+        let empty = entries.iter().find(|entry| entry.path == "mcpgw/empty.txt").expect("an entry");
+        assert_eq!(empty.sha256, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(writer.finish().expect("nothing").path, None);
+    }
+}
+
+#[test]
+fn other_programs_open_the_archives() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("x.tar.gz");
+    write(Target::Path(path.clone()), Format::TarGz, &members(), 5000);
+    let run = |program: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(program).args(arguments).arg(&path).output().ok()?;
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    // Each of these is on almost every machine; where one is missing, the others still speak.
+    run("gzip", &["-t"]);
+    let python = "import sys, tarfile, gzip, zlib\n\
+        t = tarfile.open(sys.argv[1])\n\
+        dirs = set()\n\
+        for m in t:\n\
+        \x20   assert m.isfile() or m.isdir(), m\n\
+        \x20   parent = m.name.rpartition('/')[0]\n\
+        \x20   assert parent == '' or parent in dirs, m\n\
+        \x20   if m.isdir(): dirs.add(m.name)\n\
+        \x20   assert m.mtime == 1795342830 and m.uid == 0 and m.mode == (0o755 if m.isdir() else 0o644), m\n\
+        d = zlib.decompressobj(31)\n\
+        d.decompress(open(sys.argv[1], 'rb').read())\n\
+        assert d.eof and not d.unused_data\n\
+        print(sum(m.isfile() for m in t))\n";
+    if let Some(count) = run("python3", &["-c", python]) {
+        assert_eq!(count.trim(), members().len().to_string());
+    }
+    if let Some(list) = run("tar", &["--warning=no-timestamp", "-tvzf"]) {
+        assert!(list.contains(&long(200)), "{list}");
+    }
+    let mut whole = Vec::new();
+    let file = std::fs::File::open(&path).expect("an archive");
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(file), &mut whole).expect("one gzip member");
+    assert_eq!(whole.len() % 512, 0);
+}
+
+#[test]
+fn what_is_no_bundle_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let why = |content: &[u8]| {
+        let path = folder.path().join("input");
+        std::fs::write(&path, content).expect("a file");
+        match read::open(&path).and_then(|source| load(&*source)) {
+            Ok(_) => panic!("must not be a bundle: {content:?}"),
+            Err(error @ ReadError::NotABundle { .. }) => {
+                error.to_string().replace(&path.display().to_string(), "F")
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    insta::assert_snapshot!(why(b""), @"");
+    insta::assert_snapshot!(why(b"\x7fELF\x02\x01"), @"");
+    insta::assert_snapshot!(why(b"<html><body>Log in</body></html>"), @"");
+    insta::assert_snapshot!(why(b"hello world\n"), @"");
+    insta::assert_snapshot!(why(b"PK\x03\x04 cut"), @"");
+    insta::assert_snapshot!(why(b"\x1f\x8b\x08\0\0"), @"");
+    assert!(matches!(read::open(&folder.path().join("missing")), Err(ReadError::Io { .. })));
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).expect("a folder");
+    assert!(matches!(read::open(&empty), Err(ReadError::NotABundle { .. })));
+    assert!(matches!(read::open(Path::new("/dev/null")), Err(ReadError::NotABundle { .. })));
+}
