@@ -266,12 +266,25 @@ fn what_is_no_bundle_is_named() {
             Err(error) => panic!("{error}"),
         }
     };
-    insta::assert_snapshot!(why(b""), @"");
-    insta::assert_snapshot!(why(b"\x7fELF\x02\x01"), @"");
-    insta::assert_snapshot!(why(b"<html><body>Log in</body></html>"), @"");
-    insta::assert_snapshot!(why(b"hello world\n"), @"");
-    insta::assert_snapshot!(why(b"PK\x03\x04 cut"), @"");
-    insta::assert_snapshot!(why(b"\x1f\x8b\x08\0\0"), @"");
+    let all: Vec<String> = [
+        &b""[..],
+        b"\x7fELF\x02\x01",
+        b"<html><body>Log in</body></html>",
+        b"hello world\n",
+        b"PK\x03\x04 cut",
+        b"\x1f\x8b\x08\0\0",
+    ]
+    .into_iter()
+    .map(why)
+    .collect();
+    insta::assert_snapshot!(all.join("\n"), @r"
+    F is not a bundle: it is empty
+    F is not a bundle: it is a program
+    F is not a bundle: it is an HTML page, perhaps that of a login or an error
+    the input is not a bundle: it holds no Kubernetes object, container log or file of a gather
+    F is not a bundle: it begins like a zip archive, but has no table of contents at its end (invalid Zip archive: Could not find EOCD); it may be cut off
+    F is not a bundle: it is compressed, but empty or damaged from its beginning
+    ");
     assert!(matches!(read::open(&folder.path().join("missing")), Err(ReadError::Io { .. })));
     let empty = folder.path().join("empty");
     std::fs::create_dir(&empty).expect("a folder");
