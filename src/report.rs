@@ -27,6 +27,12 @@ pub struct Report {
     pub unknown: Vec<Unknown>,
     /// How many rules ran and decided, and what was looked at: the context of "no findings".
     pub coverage: Coverage,
+    /// The objects that matter to the gateway and what needs what, for a picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<Topology>,
+    /// What happened when, oldest first, for a picture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<Moment>,
 }
 
 impl Report {
@@ -228,6 +234,94 @@ pub struct Remedy {
     /// Proves that the repair worked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verify: Vec<String>,
+}
+
+/// The objects that matter to the gateway, bounded in number, and what needs what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Topology {
+    /// The objects.
+    pub nodes: Vec<TopologyNode>,
+    /// The dependencies between them.
+    pub edges: Vec<TopologyEdge>,
+    /// How many objects there was no room for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// One object of a [`Topology`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopologyNode {
+    /// The object.
+    pub object: ObjectRef,
+    /// Whether the bundle has it; what is only named by others does not exist or was not collected.
+    pub present: bool,
+    /// The findings about it, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<String>,
+}
+
+/// One dependency of a [`Topology`]: `from` does not work without `to`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopologyEdge {
+    /// A position in [`Topology::nodes`].
+    pub from: usize,
+    /// A position in [`Topology::nodes`].
+    pub to: usize,
+    /// `requires`, `createdBy`, `selects`, `enforces` or `routesTo`.
+    pub kind: String,
+}
+
+/// Something that happened to an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moment {
+    /// When, RFC 3339 in UTC with seconds.
+    pub time: String,
+    /// What sort of thing.
+    pub kind: MomentKind,
+    /// To what.
+    pub object: ObjectRef,
+    /// In words.
+    pub text: String,
+    /// Where the bundle says so.
+    pub file: String,
+    /// The line in that file, from 1, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+}
+
+/// What sort of thing happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MomentKind {
+    /// A container ended and was started again.
+    Restart,
+    /// A condition of a status turned bad.
+    Condition,
+    /// A warning event.
+    Event,
+    /// A message in a log, the first of its sort.
+    Log,
+}
+
+impl MomentKind {
+    /// The word used in reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Condition => "condition",
+            Self::Event => "event",
+            Self::Log => "log",
+        }
+    }
 }
 
 /// A question that the bundle could not answer (finding code MG001).

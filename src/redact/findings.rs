@@ -4,7 +4,10 @@
 use std::ops::Deref;
 
 use super::{RedactedPath, Redactor};
-use crate::report::{BundleInfo, Coverage, Evidence, Finding, ObjectRef, Remedy, Report, Unknown};
+use crate::report::{
+    BundleInfo, Coverage, Evidence, Finding, Moment, ObjectRef, Remedy, Report, Topology, TopologyNode,
+    Unknown,
+};
 
 /// A report that has passed the redactor: the only thing that a renderer takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +29,8 @@ impl Redactor {
     #[must_use]
     pub fn report(&self, report: Report) -> RedactedReport {
         let scrub = Scrub { redactor: self, file: self.path(crate::archive::path::REPORT_JSON) };
-        let Report { schema_version, tool, bundle, summary, findings, unknown, coverage } = report;
+        let Report { schema_version, tool, bundle, summary, findings, unknown, coverage, topology, timeline } =
+            report;
         let BundleInfo { cluster, collected_at, source } = bundle;
         let Coverage { rules_decided, rules_unknown, objects, logs, skipped, only } = coverage;
         RedactedReport(Report {
@@ -44,6 +48,8 @@ impl Redactor {
                 skipped: scrub.all(skipped),
                 only,
             },
+            topology: topology.map(|topology| scrub.topology(topology)),
+            timeline: timeline.into_iter().map(|moment| scrub.moment(moment)).collect(),
         })
     }
 }
@@ -148,5 +154,19 @@ impl Scrub<'_> {
     fn unknown(&self, unknown: Unknown) -> Unknown {
         let Unknown { rule, codes, missing, how_to_gather } = unknown;
         Unknown { rule, codes, missing: self.text(missing), how_to_gather: self.text(how_to_gather) }
+    }
+
+    fn topology(&self, topology: Topology) -> Topology {
+        let Topology { nodes, edges, omitted } = topology;
+        let node = |node| {
+            let TopologyNode { object, present, findings } = node;
+            TopologyNode { object: self.object(object), present, findings }
+        };
+        Topology { nodes: nodes.into_iter().map(node).collect(), edges, omitted }
+    }
+
+    fn moment(&self, moment: Moment) -> Moment {
+        let Moment { time, kind, object, text, file, line } = moment;
+        Moment { time, kind, object: self.object(object), text: self.text(text), file: self.text(file), line }
     }
 }

@@ -47,6 +47,8 @@ pub fn report(context: &Context<'_>, findings: Findings) -> Report {
             unknown: unknown.len(),
         },
         coverage: coverage(bundle, &undecided),
+        topology: super::topology::topology(context, &findings),
+        timeline: super::timeline::timeline(bundle),
         findings,
         unknown,
     }

@@ -19,6 +19,8 @@ mod policies;
 mod proxy;
 mod registrations;
 mod routes;
+mod timeline;
+mod topology;
 mod workloads;
 
 use std::collections::BTreeSet;

@@ -74,6 +74,8 @@ fn report(findings: Vec<Finding>, unknown: Vec<Unknown>) -> Report {
             skipped: Vec::new(),
             only: Vec::new(),
         },
+        topology: None,
+        timeline: Vec::new(),
     };
     report.count();
     report
