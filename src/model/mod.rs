@@ -6,6 +6,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod broker_config;
 pub mod bundle;
 pub mod cel;
 pub mod certificates;

@@ -73,6 +73,11 @@ impl Learned {
         }
     }
 
+    /// How many values are known.
+    pub(super) fn len(&self) -> usize {
+        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner).values.len()
+    }
+
     fn automaton(&self) -> Option<Arc<AhoCorasick>> {
         {
             let state = self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -14,6 +14,7 @@ mod names;
 mod objects;
 mod patterns;
 mod placeholder;
+pub mod report;
 mod secret;
 mod stream;
 mod text;
@@ -50,6 +51,13 @@ impl Redacted {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Cuts the bytes in two; `at` beyond their end leaves the second part empty.
+    #[must_use]
+    pub fn split_at(mut self, at: usize) -> (Self, Self) {
+        let rest = self.0.split_off(at.min(self.0.len()));
+        (self, Self(rest))
     }
 
     /// How many bytes there are.
@@ -123,7 +131,7 @@ struct Inner {
     key: Key,
     engine: &'static Engine,
     learned: Learned,
-    counts: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
+    counts: Mutex<report::Counts>,
 }
 
 impl Inner {
@@ -133,21 +141,6 @@ impl Inner {
 
     fn placeholder(&self, kind: Kind, style: Style, value: &[u8]) -> String {
         text::placeholder_of(&self.key, kind, style, value)
-    }
-
-    fn count(&self, file: &str, rule: &'static str) {
-        self.count_all(file, &BTreeMap::from([(rule, 1)]));
-    }
-
-    fn count_all(&self, file: &str, counts: &BTreeMap<&'static str, u64>) {
-        if counts.is_empty() {
-            return;
-        }
-        let mut all = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let of_file = all.entry(file.to_owned()).or_default();
-        for (rule, count) in counts {
-            *of_file.entry(rule).or_default() += count;
-        }
     }
 
     /// What is secret in a text, sorted.
@@ -233,6 +226,23 @@ impl Redactor {
     pub fn object(&self, file: &RedactedPath, mut object: Value) -> RedactedObject {
         Walk { inner: &self.inner, file: file.as_str() }.object(&mut object, 0);
         RedactedObject(object)
+    }
+
+    /// The projection of a gateway's config Secret for `mcpgw/config-secret/<namespace>.yaml`: every
+    /// credential replaced by its shape. `None` when this Secret holds no broker configuration.
+    #[must_use]
+    pub fn config_secret(&self, file: &RedactedPath, secret: &Value) -> Option<Redacted> {
+        let redacted = self.object(file, secret.clone());
+        let annotations = redacted.value().pointer("/metadata/annotations")?;
+        let text = annotations.get(crate::model::broker_config::ANNOTATION)?.as_str()?;
+        let projection: Value = serde_json::from_str(text).ok()?;
+        Some(RedactedObject(projection).to_yaml())
+    }
+
+    /// How often which rule redacted something in which file, for the redaction report.
+    #[must_use]
+    pub fn report_counts(&self) -> report::RedactionReport {
+        self.inner.report()
     }
 
     /// Redacts a text that is whole in memory.

@@ -59,6 +59,20 @@ impl Walk<'_> {
         }
     }
 
+    /// The projection of a broker's configuration: its strings are text, its shapes stay.
+    pub(super) fn config(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let Some(redacted) = self.inner.text(self.file, text.as_bytes()) {
+                    *text = String::from_utf8_lossy(&redacted).into_owned();
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.config(item)),
+            Value::Object(map) => map.values_mut().for_each(|item| self.config(item)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
     fn array(&self, items: &mut [Value], depth: usize) {
         // `["--token", "x"]`: the value of a flag stands in the next item.
         let mut sensitive = None;

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::objects::Walk;
 
+use crate::model::broker_config;
 use crate::model::secret_shape::{self, ANNOTATION, Shape};
 
 /// Types of which nothing but the lengths is kept.
@@ -47,6 +48,11 @@ pub(super) fn redact(walk: &Walk<'_>, secret: &mut Value, depth: usize) {
         .and_then(Value::as_str)
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
+    let annotation = |name: &str| {
+        let annotations = secret.pointer("/metadata/annotations");
+        annotations.and_then(|a| a.get(name)).and_then(Value::as_str).map(str::to_owned)
+    };
+    let mut config = annotation(broker_config::ANNOTATION).and_then(|text| sane_config(&text));
     let mut shapes = BTreeMap::new();
     let values = secret_shape::values(secret);
     for (key, value) in &values {
@@ -57,6 +63,9 @@ pub(super) fn redact(walk: &Walk<'_>, secret: &mut Value, depth: usize) {
             continue;
         }
         walk.inner.count(walk.file, "secret");
+        if key == broker_config::KEY && broker_config::is_config_secret(secret) {
+            config = Some(broker_config::project(value, &|bytes| walk.inner.token(bytes)));
+        }
         if !opaque {
             shapes.insert(key.clone(), Shape::of(value, &|bytes| walk.inner.token(bytes)));
         }
@@ -79,6 +88,7 @@ pub(super) fn redact(walk: &Walk<'_>, secret: &mut Value, depth: usize) {
         metadata.remove("managedFields");
         if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
             annotations.remove(ANNOTATION);
+            annotations.remove(broker_config::ANNOTATION);
         }
     }
     // The rest of the object is an object like any other, and cannot be taken for a Secret's payload.
@@ -92,15 +102,45 @@ pub(super) fn redact(walk: &Walk<'_>, secret: &mut Value, depth: usize) {
         }
         map.extend(payload);
     }
+    if depth > 0 {
+        return;
+    }
+    let mut add = |name: &str, text: String| {
+        if let Some(map) = secret.as_object_mut()
+            && let Some(metadata) = map.entry("metadata").or_insert_with(|| json!({})).as_object_mut()
+            && let Some(annotations) =
+                metadata.entry("annotations").or_insert_with(|| json!({})).as_object_mut()
+        {
+            annotations.insert(name.to_owned(), Value::String(text));
+        }
+    };
     if !shapes.is_empty()
-        && depth == 0
-        && let Some(map) = secret.as_object_mut()
-        && let Some(metadata) = map.entry("metadata").or_insert_with(|| json!({})).as_object_mut()
-        && let Some(annotations) = metadata.entry("annotations").or_insert_with(|| json!({})).as_object_mut()
         && let Ok(text) = serde_json::to_string(&shapes)
     {
-        annotations.insert(ANNOTATION.to_owned(), Value::String(text));
+        add(ANNOTATION, text);
     }
+    if let Some(mut config) = config {
+        walk.config(&mut config);
+        add(broker_config::ANNOTATION, config.to_string());
+    }
+}
+
+/// A projection that came with the input, in the form that we know and no other.
+fn sane_config(text: &str) -> Option<Value> {
+    let mut config: broker_config::BrokerConfig = serde_json::from_str(text).ok()?;
+    let mut shapes: Vec<&mut Shape> = config.gateway_ca.iter_mut().collect();
+    for server in &mut config.servers {
+        shapes.extend(server.credential.iter_mut().chain(server.ca_cert.iter_mut()));
+        if let Some(auth) = &mut server.auth {
+            shapes.extend(
+                auth.token.iter_mut().chain(auth.username.iter_mut()).chain(auth.password.iter_mut()),
+            );
+        }
+    }
+    for shape in shapes {
+        *shape = sane(shape);
+    }
+    serde_json::to_value(config).ok()
 }
 
 /// The length that a redacted value tells.
