@@ -1,12 +1,10 @@
 //! MG101, MG102, MG104: containers that do not start or do not stay up.
 
-use std::sync::LazyLock;
-
 use chrono::TimeDelta;
-use regex::Regex;
 
 use super::{PodFault, report_faults, say_what_is_missing, subjects, wait_command};
 use crate::declare_rule;
+use crate::model::logs::Denial;
 use crate::model::workloads::container::IMAGE_REASONS;
 use crate::model::workloads::{Container, ContainerKind, Workloads, containers};
 use crate::model::{Missing, Object};
@@ -413,7 +411,7 @@ fn init_container_failure(context: &Context<'_>, findings: &mut Findings) {
                     vec![format!("oc -n {} logs {} -c {}", pod.namespace(), pod.name(), container.name)];
                 let denial = logs.iter().find_map(|log| {
                     let (line, text, denial) =
-                        log.tail.iter().find_map(|(line, text)| Some((*line, text, rbac_denial(text)?)))?;
+                        log.tail.iter().find_map(|(line, text)| Some((*line, text, Denial::parse(text)?)))?;
                     Some((evidence::log_line(log, line, text, Some("the API server refuses")), denial))
                 });
                 let mut denied = String::new();
@@ -424,7 +422,7 @@ fn init_container_failure(context: &Context<'_>, findings: &mut Findings) {
                         "Grant {} the permission to {} {}.",
                         denial.user, denial.verb, denial.resource
                     );
-                    commands.extend(denial.commands());
+                    commands.extend(grant_commands(&denial));
                 } else {
                     shown.extend(logs.first().into_iter().flat_map(|log| evidence::last_lines(log, 5)));
                 }
@@ -446,65 +444,26 @@ fn init_container_failure(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
-/// A refusal of the API server, as RBAC words it.
-pub(in crate::rules) struct Denial {
-    /// Who was refused.
-    pub(in crate::rules) user: String,
-    /// What it wanted to do.
-    pub(in crate::rules) verb: String,
-    /// With what, `secrets` or `gateways.gateway.networking.k8s.io`.
-    pub(in crate::rules) resource: String,
-    /// In which namespace; cluster-wide without one.
-    pub(in crate::rules) namespace: Option<String>,
-}
-
-impl Denial {
-    /// Commands that prove the refusal and grant the permission.
-    pub(in crate::rules) fn commands(&self) -> Vec<String> {
-        let Self { user, verb, resource, namespace } = self;
-        let scope = namespace.as_ref().map(|ns| format!("-n {ns} ")).unwrap_or_default();
-        let mut commands = vec![format!("oc {scope}auth can-i {verb} {resource} --as={user}")];
-        if let Some(account) = user.strip_prefix("system:serviceaccount:") {
-            let subject = format!("--serviceaccount={account}");
-            let name = format!("allow-{verb}-{}", resource.split('.').next().unwrap_or(resource));
-            match namespace {
-                Some(ns) => {
-                    commands
-                        .push(format!("oc -n {ns} create role {name} --verb={verb} --resource={resource}"));
-                    commands.push(format!("oc -n {ns} create rolebinding {name} --role={name} {subject}"));
-                }
-                None => {
-                    commands
-                        .push(format!("oc create clusterrole {name} --verb={verb} --resource={resource}"));
-                    commands
-                        .push(format!("oc create clusterrolebinding {name} --clusterrole={name} {subject}"));
-                }
+/// Commands that prove a refusal and grant the permission.
+pub(in crate::rules) fn grant_commands(denial: &Denial) -> Vec<String> {
+    let Denial { user, verb, resource, namespace } = denial;
+    let scope = namespace.as_ref().map(|ns| format!("-n {ns} ")).unwrap_or_default();
+    let mut commands = vec![format!("oc {scope}auth can-i {verb} {resource} --as={user}")];
+    if let Some(account) = user.strip_prefix("system:serviceaccount:") {
+        let subject = format!("--serviceaccount={account}");
+        let name = format!("allow-{verb}-{}", resource.split('.').next().unwrap_or(resource));
+        match namespace {
+            Some(ns) => {
+                commands.push(format!("oc -n {ns} create role {name} --verb={verb} --resource={resource}"));
+                commands.push(format!("oc -n {ns} create rolebinding {name} --role={name} {subject}"));
+            }
+            None => {
+                commands.push(format!("oc create clusterrole {name} --verb={verb} --resource={resource}"));
+                commands.push(format!("oc create clusterrolebinding {name} --clusterrole={name} {subject}"));
             }
         }
-        commands
     }
-}
-
-/// Reads `User "…" cannot VERB resource "R" in API group "G" [in the namespace "N"]`, also with
-/// the quotes escaped as in JSON and slog text.
-pub(in crate::rules) fn rbac_denial(text: &str) -> Option<Denial> {
-    static DENIAL: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(
-            r#"User \\?"([^"\\]+)\\?" cannot ([a-z]+) resource \\?"([^"\\]+)\\?" in API group \\?"([^"\\]*)\\?"(?: in the namespace \\?"([^"\\]+)\\?")?"#,
-        )
-        .ok()
-    });
-    if !text.contains(" cannot ") {
-        return None;
-    }
-    let found = DENIAL.as_ref()?.captures(text)?;
-    let group = &found[4];
-    Some(Denial {
-        user: found[1].to_owned(),
-        verb: found[2].to_owned(),
-        resource: if group.is_empty() { found[3].to_owned() } else { format!("{}.{group}", &found[3]) },
-        namespace: found.get(5).map(|ns| ns.as_str().to_owned()),
-    })
+    commands
 }
 
 #[cfg(test)]
@@ -514,15 +473,15 @@ mod tests {
     #[test]
     fn rbac_denials_are_read_in_plain_and_escaped_text() {
         let plain = r#"secrets is forbidden: User "system:serviceaccount:a:sa" cannot list resource "secrets" in API group "" in the namespace "a""#;
-        let denial = rbac_denial(plain).expect("a denial");
+        let denial = Denial::parse(plain).expect("a denial");
         assert_eq!((denial.verb.as_str(), denial.resource.as_str()), ("list", "secrets"));
         assert_eq!(denial.namespace.as_deref(), Some("a"));
-        assert!(denial.commands()[1].contains("create role allow-list-secrets"));
+        assert!(grant_commands(&denial)[1].contains("create role allow-list-secrets"));
         let escaped = r#"level=ERROR msg="x" err="User \"u\" cannot create resource \"envoyfilters\" in API group \"networking.istio.io\" at the cluster scope""#;
-        let denial = rbac_denial(escaped).expect("a denial");
+        let denial = Denial::parse(escaped).expect("a denial");
         assert_eq!(denial.resource, "envoyfilters.networking.istio.io");
         assert!(denial.namespace.is_none());
-        assert!(rbac_denial("you cannot do that").is_none());
+        assert!(Denial::parse("you cannot do that").is_none());
     }
 
     #[test]

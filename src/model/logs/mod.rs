@@ -1,0 +1,201 @@
+//! What the log parsers make of a container's log: message templates with counts and times.
+//!
+//! A log is read line by line by a [`Reader`], which keeps a bounded [`Digest`] and the last lines.
+//! One automaton over the literals of all templates ([`templates`]) decides whether a line can
+//! matter; only then is its format read ([`format`]: slog text and JSON, zap, klog, Istio, plain)
+//! and its message compared with the template. Access logs of Envoy ([`access`]) are counted by
+//! host, cluster, status and flags. A format that nobody knows gives nothing, not noise.
+
+use std::borrow::Cow;
+use std::collections::hash_map::{DefaultHasher, HashMap};
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash as _, Hasher as _};
+
+pub mod access;
+pub mod errors;
+pub mod format;
+mod special;
+pub mod templates;
+
+pub use errors::{Denial, ErrorClass};
+
+/// The digest of one log, bounded in size whatever the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// The message templates that were met.
+    pub records: Vec<Record>,
+    /// How many messages matched a template, but with fields that were too many to keep apart.
+    pub overflow: u64,
+    /// The time of the first line that has one, RFC 3339.
+    pub first_time: Option<String>,
+    /// The time of the last line that has one.
+    pub last_time: Option<String>,
+}
+
+impl Digest {
+    /// The records of one template.
+    pub fn of<'a>(&'a self, template: &'a str) -> impl Iterator<Item = &'a Record> {
+        self.records.iter().filter(move |r| r.template == template)
+    }
+
+    /// How often a template was met.
+    #[must_use]
+    pub fn count(&self, template: &str) -> u64 {
+        self.of(template).map(|r| r.count).sum()
+    }
+}
+
+/// A message template of the catalogue, met at least once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The stable name of the template.
+    pub template: String,
+    /// How often it was met (with these fields).
+    pub count: u64,
+    /// The line of its first occurrence, from 1.
+    pub first_line: u64,
+    /// The text of its first occurrence, cut to a bounded length.
+    pub sample: String,
+    /// The time of the first occurrence, RFC 3339, if the line has one.
+    pub first_time: Option<String>,
+    /// The time of the last occurrence.
+    pub last_time: Option<String>,
+    /// The fields that tell occurrences apart.
+    pub fields: BTreeMap<String, String>,
+}
+
+impl Record {
+    /// A field, empty when the message did not have it.
+    #[must_use]
+    pub fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", String::as_str)
+    }
+}
+
+/// The fields of one occurrence.
+pub(crate) type Fields<'a> = Vec<(&'static str, Cow<'a, str>)>;
+
+/// How many of the last lines are kept.
+pub const TAIL_LINES: usize = 40;
+/// How much of a line is kept.
+pub const LINE_LIMIT: usize = 4096;
+/// How much of a line is searched and parsed; a longer JSON line gives nothing.
+const PARSE_LIMIT: usize = 64 * 1024;
+/// How many different records one log may have.
+const RECORD_LIMIT: usize = 768;
+/// How much of a line a record keeps as its sample.
+const SAMPLE_LIMIT: usize = 1024;
+/// How long a field of a record may be.
+const FIELD_LIMIT: usize = 256;
+
+/// Reads a log line by line.
+#[derive(Debug, Default)]
+pub struct Reader {
+    records: Vec<Record>,
+    by_key: HashMap<u64, usize>,
+    overflow: u64,
+    tail: VecDeque<Vec<u8>>,
+    lines: u64,
+    first_time: Option<String>,
+    special: special::State,
+}
+
+impl Reader {
+    /// Takes one line without its line break.
+    pub fn line(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.lines += 1;
+        self.remember(line);
+        let line = &line[..line.len().min(PARSE_LIMIT)];
+        if self.first_time.is_none() && self.lines <= 50 {
+            self.first_time = format::time_of(line).map(Cow::into_owned);
+        }
+        if access::looks_like(line) {
+            access::read(self, line);
+            return;
+        }
+        templates::read(self, line);
+    }
+
+    /// The number of lines, the last of them, and the digest.
+    #[must_use]
+    pub fn finish(self) -> (u64, Vec<(u64, String)>, Digest) {
+        let last_time = self.tail.iter().rev().find_map(|line| format::time_of(line)).map(Cow::into_owned);
+        let first = self.lines - self.tail.len() as u64 + 1;
+        let tail = self
+            .tail
+            .into_iter()
+            .enumerate()
+            .map(|(at, line)| (first + at as u64, String::from_utf8_lossy(&line).into_owned()))
+            .collect();
+        let digest =
+            Digest { records: self.records, overflow: self.overflow, first_time: self.first_time, last_time };
+        (self.lines, tail, digest)
+    }
+
+    /// Keeps the line as one of the last; the buffers are used again.
+    fn remember(&mut self, line: &[u8]) {
+        let mut buffer = if self.tail.len() == TAIL_LINES {
+            self.tail.pop_front().unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        buffer.clear();
+        buffer.extend_from_slice(&line[..line.len().min(LINE_LIMIT)]);
+        self.tail.push_back(buffer);
+    }
+
+    /// Counts an occurrence of a template.
+    fn add(&mut self, template: &'static str, fields: &Fields<'_>, line: &[u8], time: Option<&str>) {
+        let mut hasher = DefaultHasher::new();
+        template.hash(&mut hasher);
+        for (name, value) in fields {
+            name.hash(&mut hasher);
+            cut(value, FIELD_LIMIT).hash(&mut hasher);
+        }
+        let key = hasher.finish();
+        if let Some(&at) = self.by_key.get(&key) {
+            let record = &mut self.records[at];
+            record.count += 1;
+            if let Some(time) = time {
+                let last = record.last_time.get_or_insert_default();
+                last.clear();
+                last.push_str(time);
+            }
+            return;
+        }
+        if self.records.len() == RECORD_LIMIT {
+            self.overflow += 1;
+            return;
+        }
+        self.by_key.insert(key, self.records.len());
+        self.records.push(Record {
+            template: template.to_owned(),
+            count: 1,
+            first_line: self.lines,
+            sample: cut(&String::from_utf8_lossy(&line[..line.len().min(SAMPLE_LIMIT + 4)]), SAMPLE_LIMIT)
+                .to_owned(),
+            first_time: time.map(str::to_owned),
+            last_time: time.map(str::to_owned),
+            fields: fields
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), cut(value, FIELD_LIMIT).to_owned()))
+                .collect(),
+        });
+    }
+}
+
+/// The text cut to at most this many bytes, between characters.
+fn cut(text: &str, limit: usize) -> &str {
+    if text.len() <= limit {
+        return text;
+    }
+    let mut end = limit;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests;
