@@ -14,11 +14,13 @@ mod catalog;
 mod discovery;
 mod logs;
 mod objects;
+mod protobuf;
 mod request;
 mod review;
 mod select;
 mod server;
 mod status;
+mod table;
 
 use std::sync::Arc;
 

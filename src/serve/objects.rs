@@ -13,6 +13,7 @@ use super::catalog::Resource;
 use super::request::{Form, Query};
 use super::select::{Fields, Labels};
 use super::status::Status;
+use super::table::Printer;
 use super::{Answer, Cluster};
 use crate::model::Object;
 use crate::model::bundle::Outcome;
@@ -64,7 +65,16 @@ pub(crate) fn list(
         }
     }
     let document = match form {
-        Form::Plain | Form::Table(_) => write_list(
+        Form::Table(meta) => Printer::new(resource, version, query, meta, cluster.now)?
+            .table(
+                &metadata,
+                page.iter().copied(),
+                |object| in_version(object, resource, version),
+                |object| partial(object, meta),
+            )
+            .to_string()
+            .into_bytes(),
+        Form::Plain => write_list(
             &resource.list_kind,
             &resource.api_version(version),
             &metadata,
@@ -91,7 +101,6 @@ pub(crate) fn get(
     accept: &str,
 ) -> Result<Answer, Status> {
     let form = Form::of(accept)?;
-    let _ = query;
     let namespace = namespace.unwrap_or_default();
     let found = cluster.bundle.get_dynamic(&resource.group, &resource.kind, namespace, name);
     let Some(object) = found else {
@@ -99,7 +108,13 @@ pub(crate) fn get(
         return Err(Status::no_such_object(&resource.group, &resource.plural, name));
     };
     let document = match form {
-        Form::Plain | Form::Table(_) => in_version(object, resource, version),
+        Form::Table(meta) => Printer::new(resource, version, query, meta, cluster.now)?.table(
+            &json!({"resourceVersion": object.str("/metadata/resourceVersion")}),
+            std::iter::once(object),
+            |object| in_version(object, resource, version),
+            |object| partial(object, meta),
+        ),
+        Form::Plain => in_version(object, resource, version),
         Form::Metadata(meta) => partial(object, meta),
     };
     Ok(Answer::document(&document))
@@ -228,9 +243,19 @@ fn watch(
     let initial = query.flag("sendInitialEvents")
         || query.get("resourceVersion").is_none_or(|resource_version| resource_version == "0");
     let seconds = query.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
-    let shape = |object: &Object| match form {
-        Form::Plain | Form::Table(_) => in_version(object, resource, version),
-        Form::Metadata(meta) => partial(object, meta),
+    let printer = match form {
+        Form::Table(meta) => Some(Printer::new(resource, version, query, meta, cluster.now)?),
+        Form::Plain | Form::Metadata(_) => None,
+    };
+    let shape = |object: &Object| match (form, &printer) {
+        (Form::Metadata(meta), _) => partial(object, meta),
+        (Form::Table(meta), Some(printer)) => printer.table(
+            &json!({"resourceVersion": object.str("/metadata/resourceVersion")}),
+            std::iter::once(object),
+            |object| in_version(object, resource, version),
+            |object| partial(object, meta),
+        ),
+        _ => in_version(object, resource, version),
     };
     let mut events = Vec::new();
     if initial {

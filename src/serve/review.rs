@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Cluster;
+use super::protobuf;
 use super::status::Status;
 use crate::model::bundle::Outcome;
 
@@ -16,9 +17,14 @@ pub(crate) fn answer(
     plural: &str,
     body: &[u8],
 ) -> Option<Result<Value, Status>> {
-    let review: Value = match serde_json::from_slice(body) {
+    let review = if protobuf::is(body) {
+        protobuf::review(body, plural).ok_or_else(|| "not a review in protobuf".to_owned())
+    } else {
+        serde_json::from_slice::<Value>(body).map_err(|error| format!("not JSON: {error}"))
+    };
+    let review = match review {
         Ok(review) => review,
-        Err(error) => return Some(Err(Status::bad_request(format!("the body is not JSON: {error}")))),
+        Err(why) => return Some(Err(Status::bad_request(format!("the body cannot be read: {why}")))),
     };
     let spec = review.get("spec").cloned().unwrap_or_else(|| json!({}));
     let answer = |kind: &str, status: Value| {

@@ -237,10 +237,7 @@ impl Fields {
             let known = ["metadata.name", "metadata.namespace"].contains(&field)
                 || selectable(group, kind).contains(&field);
             if !known {
-                return Err(Status::bad_request(format!(
-                    "Unable to find {kind:?} that match label selector \"\", field selector {text:?}: \
-                     field label not supported: {field}"
-                )));
+                return Err(Status::bad_request(format!("field label not supported: {field}")));
             }
             terms.push(Term { field: field.to_owned(), equal, value });
         }

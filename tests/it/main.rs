@@ -15,3 +15,5 @@ mod fixture;
 mod fixture_kinds;
 mod render;
 mod serve;
+mod serve_command;
+mod serve_kubectl;
