@@ -87,8 +87,7 @@ fn a_foreign_kubeconfig_is_never_overwritten() {
 fn it_serves_until_interrupted() {
     let directory = tempfile::tempdir().expect("a directory");
     let bundle = bundle(directory.path());
-    let mut child =
-        program().args(["serve", &bundle]).stdout(Stdio::piped()).spawn().expect("the program");
+    let mut child = program().args(["serve", &bundle]).stdout(Stdio::piped()).spawn().expect("the program");
     let (announced, mut output) = announcement(&mut child);
     assert!(announced.contains("read-only on https://127.0.0.1:"), "{announced}");
     let line = announced.lines().find_map(|line| line.trim().strip_prefix("export KUBECONFIG="));

@@ -72,7 +72,10 @@ impl Session {
 /// The words of the line that begins with these, so that column widths do not matter.
 fn row(text: &str, begins: &[&str]) -> String {
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let found = text.lines().map(words).find(|words| words.starts_with(&begins.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>()));
+    let found = text
+        .lines()
+        .map(words)
+        .find(|words| words.starts_with(&begins.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>()));
     found.unwrap_or_else(|| panic!("no line begins with {begins:?} in:\n{text}")).join(" ")
 }
 
@@ -121,7 +124,10 @@ fn every_form_of_output() {
     assert_eq!(get("jsonpath={.spec.targetRef.name}"), "weather");
     assert_eq!(get("custom-columns=N:.metadata.name,P:.spec.path"), "N         P\nweather   /mcp\n");
     let wide = session.ok(&["get", "pods", "-n", "team-weather", "-o", "wide"]);
-    assert!(wide.starts_with("NAME") && wide.contains("NOMINATED NODE") && wide.contains("worker-"), "{wide}");
+    assert!(
+        wide.starts_with("NAME") && wide.contains("NOMINATED NODE") && wide.contains("worker-"),
+        "{wide}"
+    );
     let policies = session.ok(&["get", "authpolicy", "-A", "-o", "wide"]);
     assert!(row(&policies, &["NAMESPACE"]).contains("ACCEPTED ENFORCED TARGETKIND TARGETNAME"), "{policies}");
     let list = session.ok(&["get", "mcpsr", "-A", "-o", "jsonpath={.items[*].metadata.name}"]);
@@ -138,12 +144,24 @@ fn people_look_closer() {
     let registration = session.ok(&["describe", "mcpsr", "-n", "team-weather", "weather"]);
     assert!(registration.contains("Prefix:  weather_") || registration.contains("Prefix:"), "{registration}");
     let events = session.ok(&["get", "events", "-A", "--sort-by=.lastTimestamp"]);
-    assert!(events.starts_with("NAMESPACE") && row(&events, &["NAMESPACE"]).contains("LAST SEEN TYPE REASON OBJECT"));
+    assert!(
+        events.starts_with("NAMESPACE")
+            && row(&events, &["NAMESPACE"]).contains("LAST SEEN TYPE REASON OBJECT")
+    );
     let selected = session.ok(&["get", "pods", "-A", "-l", "app in (weather),!none", "-o", "name"]);
     assert!(selected.starts_with("pod/weather-") && selected.lines().count() == 1, "{selected}");
     let running = session.ok(&["get", "pods", "-A", "--field-selector=status.phase!=Running", "-o", "name"]);
     assert_eq!(running, "");
-    session.ok(&["wait", "-n", "team-weather", "pod", "-l", "app=weather", "--for=condition=Ready", "--timeout=5s"]);
+    session.ok(&[
+        "wait",
+        "-n",
+        "team-weather",
+        "pod",
+        "-l",
+        "app=weather",
+        "--for=condition=Ready",
+        "--timeout=5s",
+    ]);
     session.ok(&["rollout", "status", "-n", "team-weather", "deploy/weather", "--timeout=5s"]);
     assert_eq!(session.ok(&["get", "--raw", "/readyz"]), "ok");
     let raw = session.ok(&["get", "--raw", "/apis/mcp.kuadrant.io/v1/mcpserverregistrations?limit=1"]);
@@ -158,7 +176,8 @@ fn logs_are_read() {
     installation.set_log("team-weather", &pod, "server", false, stamped);
     installation.set_log("team-weather", &pod, "server", true, "panic: before\n");
     let session = Session::new(&installation);
-    let logs = |more: &[&str]| session.ok(&[&["logs", "-n", "team-weather", "deploy/weather"], more].concat());
+    let logs =
+        |more: &[&str]| session.ok(&[&["logs", "-n", "team-weather", "deploy/weather"], more].concat());
     assert_eq!(logs(&[]), "one\ntwo\n");
     assert_eq!(logs(&["--timestamps"]), stamped);
     assert_eq!(logs(&["--tail=1"]), "two\n");
@@ -181,7 +200,10 @@ fn refusals_are_clear() {
     assert_eq!(session.kubectl(&["auth", "can-i", "delete", "pods"]).status.code(), Some(1));
     assert!(session.ok(&["auth", "can-i", "--list"]).contains("[get list watch]"));
     for (arguments, expected) in [
-        (&["delete", "mcpsr", "-n", "team-weather", "weather"][..], "(MethodNotAllowed): this is a read-only view of a bundle"),
+        (
+            &["delete", "mcpsr", "-n", "team-weather", "weather"][..],
+            "(MethodNotAllowed): this is a read-only view of a bundle",
+        ),
         (&["get", "pods", "-n", "team-weather", "gone"], "(NotFound): pods \"gone\" not found"),
         (&["get", "nosuch"], "the server doesn't have a resource type \"nosuch\""),
         (&["get", "pods", "--field-selector=spec.x=y"], "field label not supported: spec.x"),
