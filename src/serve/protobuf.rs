@@ -43,7 +43,7 @@ fn varint(message: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn field<'a>(message: &'a [u8], number: u64) -> Option<&'a [u8]> {
+fn field(message: &[u8], number: u64) -> Option<&[u8]> {
     fields(message)?.into_iter().rev().find(|(n, _)| *n == number).map(|(_, content)| content)
 }
 
