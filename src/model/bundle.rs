@@ -249,7 +249,11 @@ impl Bundle {
     }
 
     /// All objects of a kind in one namespace.
-    pub fn list_in<'a>(&'a self, kind: &Kind, namespace: &'a str) -> impl Iterator<Item = &'a Object> {
+    pub fn list_in<'a, 'n>(
+        &'a self,
+        kind: &Kind,
+        namespace: &'n str,
+    ) -> impl Iterator<Item = &'a Object> + use<'a, 'n> {
         let from = (namespace.to_owned(), String::new());
         self.objects
             .get(&(kind.group.to_owned(), kind.kind.to_owned()))

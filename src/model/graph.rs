@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use super::labels::LabelIndex;
 use super::object::Object;
+use super::workloads::Workloads;
 use super::{Bundle, kinds};
 use crate::report::ObjectRef;
 
@@ -74,14 +74,15 @@ pub struct Graph {
 impl Graph {
     /// Builds the graph; the cost grows with objects and references, not with their product.
     #[must_use]
-    pub fn new(bundle: &Bundle) -> Self {
+    pub fn new(workloads: &Workloads<'_>) -> Self {
+        let bundle = workloads.bundle();
         let mut graph = Self::default();
         let extensions = extensions_by_gateway(bundle);
         graph.registrations(bundle, &extensions);
         graph.routes(bundle);
-        graph.gateways(bundle);
+        graph.gateways(bundle, workloads);
         graph.extensions(bundle);
-        graph.workloads(bundle);
+        graph.workloads(bundle, workloads);
         graph.istio(bundle);
         graph.kuadrant(bundle);
         for list in &mut graph.needs {
@@ -224,10 +225,9 @@ impl Graph {
         }
     }
 
-    fn gateways(&mut self, bundle: &Bundle) {
-        let pods = LabelIndex::new(bundle.list(&kinds::POD));
+    fn gateways(&mut self, bundle: &Bundle, workloads: &Workloads<'_>) {
         for gateway in bundle.list(&kinds::GATEWAY) {
-            let (namespace, name) = (gateway.namespace(), gateway.name());
+            let namespace = gateway.namespace();
             let class = gateway.str("/spec/gatewayClassName");
             self.edge(
                 Key::of(gateway),
@@ -243,14 +243,10 @@ impl Graph {
                     self.edge(Key::of(gateway), Edge::Requires, secret);
                 }
             }
-            let proxy = format!("{name}-{class}");
-            for (group, kind) in [("", "Service"), ("apps", "Deployment")] {
-                if kinds::by_kind(group, kind).is_some_and(|k| bundle.get(k, namespace, &proxy).is_some()) {
-                    self.edge(Key::of(gateway), Edge::Selects, Key::new(group, kind, namespace, &proxy));
-                }
-            }
-            for pod in pods.with_label(namespace, "gateway.networking.k8s.io/gateway-name", name) {
-                self.edge(Key::of(gateway), Edge::Selects, Key::of(pod));
+            let proxy = workloads.gateway_service(gateway).into_iter();
+            let proxy = proxy.chain(workloads.gateway_deployment(gateway));
+            for object in proxy.chain(workloads.gateway_pods(gateway)) {
+                self.edge(Key::of(gateway), Edge::Selects, Key::of(object));
             }
         }
         for class in bundle.list(&kinds::GATEWAY_CLASS) {
@@ -315,13 +311,10 @@ impl Graph {
         }
     }
 
-    fn workloads(&mut self, bundle: &Bundle) {
-        let pods = LabelIndex::new(bundle.list(&kinds::POD));
+    fn workloads(&mut self, bundle: &Bundle, workloads: &Workloads<'_>) {
         for service in bundle.list(&kinds::SERVICE) {
-            if let Some(selector) = service.get("/spec/selector").and_then(Value::as_object) {
-                for pod in pods.select(service.namespace(), selector) {
-                    self.edge(Key::of(service), Edge::Selects, Key::of(pod));
-                }
+            for pod in workloads.pods_of_service(service) {
+                self.edge(Key::of(service), Edge::Selects, Key::of(pod));
             }
         }
         let owned = [&kinds::POD, &kinds::REPLICA_SET].into_iter().flat_map(|kind| bundle.list(kind));

@@ -144,7 +144,7 @@ impl<'a> Context<'a> {
 
     /// Which object depends on which.
     pub fn graph(&self) -> &Graph {
-        self.graph.get_or_init(|| Graph::new(self.bundle))
+        self.graph.get_or_init(|| Graph::new(self.workloads()))
     }
 }
 

@@ -5,6 +5,17 @@
 //! backendRefs, [`status`] reads conditions and their staleness. Where Istio differs from the
 //! specification, Istio's behaviour is what is computed, as it is the data plane here.
 
+pub mod allowed;
+pub mod attach;
+pub mod backends;
+pub mod grants;
+pub mod hostname;
+pub mod status;
+
+pub use attach::{Attachment, Listener, Outcome, Refusal, Verdict, attachments, hostnames, listeners};
+pub use backends::{BackendRef, backend_refs};
+pub use grants::{Granted, Grants, NearMiss, Reference};
+
 use serde_json::Value;
 
 use super::object::Object;
