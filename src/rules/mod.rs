@@ -29,6 +29,7 @@ use std::sync::{LazyLock, OnceLock};
 use chrono::{DateTime, Utc};
 
 use crate::model::graph::Graph;
+use crate::model::mcp::Chain;
 use crate::model::workloads::Workloads;
 use crate::model::{Bundle, Missing, Object};
 use crate::report::{Evidence, ObjectRef, Remedy, Report, Severity};
@@ -128,18 +129,30 @@ pub struct Context<'a> {
     pub now: Option<DateTime<Utc>>,
     workloads: OnceLock<Workloads<'a>>,
     graph: OnceLock<Graph>,
+    chain: OnceLock<Chain<'a>>,
 }
 
 impl<'a> Context<'a> {
     /// A context over a bundle, at the time of its collection.
     #[must_use]
     pub fn new(bundle: &'a Bundle) -> Self {
-        Self { bundle, now: bundle.meta.collected_at, workloads: OnceLock::new(), graph: OnceLock::new() }
+        Self {
+            bundle,
+            now: bundle.meta.collected_at,
+            workloads: OnceLock::new(),
+            graph: OnceLock::new(),
+            chain: OnceLock::new(),
+        }
     }
 
     /// The index of pods, owners, endpoints, events and logs; built once, on first use.
     pub fn workloads(&self) -> &Workloads<'a> {
         self.workloads.get_or_init(|| Workloads::new(self.bundle))
+    }
+
+    /// Registrations, routes, Gateways and extensions, judged as the controllers would.
+    pub fn chain(&self) -> &Chain<'a> {
+        self.chain.get_or_init(|| Chain::new(self.workloads()))
     }
 
     /// Which object depends on which.

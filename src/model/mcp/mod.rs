@@ -1,1 +1,22 @@
-//! What the MCP gateway's controller would decide, in its order: extensions, registrations, their chain.
+//! What the MCP gateway's controller would decide, in its order.
+//!
+//! [`extension`] and [`registration`] list *all* failing steps: the first explains the message in
+//! the status, the others are hidden behind it. [`chain`] joins registrations, routes, Gateways and
+//! extensions of a bundle once. [`hostname`] is the controller's own matching, which is narrower
+//! than the Gateway API's. Facts are of Kuadrant/mcp-gateway 0.6 to 0.9 and its main branch.
+
+pub mod chain;
+pub mod extension;
+pub mod hostname;
+pub mod registration;
+pub mod secret;
+
+pub use chain::{Chain, RouteFacts};
+pub use extension::{Extension, ExtensionFault};
+pub use registration::{Registration, RegistrationFault};
+pub use secret::SecretFault;
+
+/// The API group.
+pub const GROUP: &str = "mcp.kuadrant.io";
+/// The label that makes the controller see a Secret.
+pub const SECRET_LABEL: &str = "mcp.kuadrant.io/secret";

@@ -1,0 +1,507 @@
+//! The chain of a bundle, resolved once: registration → route → Gateway → extension.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::extension::SecretUse;
+use super::{Extension, ExtensionFault, Registration, RegistrationFault, hostname, secret};
+use crate::model::gateway_api::{
+    self, Attachment, Granted, Grants, Listener, Outcome, Reference, allowed, attachments, backend_refs,
+    hostnames, listeners, parent_refs, status,
+};
+use crate::model::workloads::Workloads;
+use crate::model::{Bundle, Object, Seen, kinds};
+
+/// Namespace and name.
+pub type Id<'a> = (&'a str, &'a str);
+
+/// A route of the chain with what becomes of its parentRefs.
+#[derive(Debug, Clone)]
+pub struct RouteFacts<'a> {
+    /// The route.
+    pub object: &'a Object,
+    /// One verdict per parentRef.
+    pub attachments: Vec<Attachment<'a>>,
+    /// The registrations (positions in [`Chain::registrations`]) that target it.
+    pub registrations: Vec<usize>,
+}
+
+impl RouteFacts<'_> {
+    /// Whether every parentRef to a Gateway is accepted, from the specs.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.attachments.iter().any(|a| a.outcome() == Outcome::Accepted)
+    }
+}
+
+/// The chain.
+#[derive(Debug)]
+pub struct Chain<'a> {
+    /// The extensions, by namespace and name.
+    pub extensions: Vec<Extension<'a>>,
+    /// The registrations, by namespace and name.
+    pub registrations: Vec<Registration<'a>>,
+    /// The routes that matter here: targets of registrations, and all that are attached to a
+    /// Gateway with an extension. Routes of others are left alone.
+    pub routes: BTreeMap<Id<'a>, RouteFacts<'a>>,
+    /// The Gateways that matter here, also those that are named and do not exist.
+    pub gateways: BTreeSet<Id<'a>>,
+    /// The ReferenceGrants.
+    pub grants: Grants<'a>,
+    by_gateway: HashMap<Id<'a>, Vec<usize>>,
+}
+
+impl<'a> Chain<'a> {
+    /// Resolves the chain; the cost grows with the objects, not with their products.
+    #[must_use]
+    pub fn new(workloads: &Workloads<'a>) -> Self {
+        let bundle = workloads.bundle();
+        let grants = Grants::new(bundle);
+        let extensions = extensions(bundle, workloads, &grants);
+        let mut by_gateway: HashMap<Id<'_>, Vec<usize>> = HashMap::new();
+        for (at, extension) in extensions.iter().enumerate() {
+            by_gateway.entry(extension.target()).or_default().push(at);
+        }
+        let mut chain = Self {
+            extensions,
+            registrations: Vec::new(),
+            routes: BTreeMap::new(),
+            gateways: by_gateway.keys().copied().filter(|(namespace, _)| !namespace.is_empty()).collect(),
+            grants,
+            by_gateway,
+        };
+        chain.routes(bundle);
+        chain.registrations(bundle);
+        chain.prefix_conflicts();
+        chain
+    }
+
+    /// The extensions (positions) that target a Gateway.
+    #[must_use]
+    pub fn extensions_of(&self, gateway: Id<'a>) -> &[usize] {
+        self.by_gateway.get(&gateway).map_or(&[], Vec::as_slice)
+    }
+
+    /// The facts of a route of the chain.
+    #[must_use]
+    pub fn route(&self, namespace: &'a str, name: &'a str) -> Option<&RouteFacts<'a>> {
+        self.routes.get(&(namespace, name))
+    }
+
+    fn routes(&mut self, bundle: &'a Bundle) {
+        let targets: BTreeSet<Id<'_>> = bundle
+            .list(&kinds::MCP_SERVER_REGISTRATION)
+            .map(|r| (r.namespace(), r.str("/spec/targetRef/name")))
+            .collect();
+        for route in bundle.list(&kinds::HTTP_ROUTE) {
+            let id = (route.namespace(), route.name());
+            let targeted = targets.contains(&id);
+            let parents = parent_refs(route);
+            let attached = parents
+                .iter()
+                .any(|p| p.is_gateway() && self.by_gateway.contains_key(&(p.namespace, p.name)));
+            if !targeted && !attached {
+                continue;
+            }
+            if targeted {
+                let named = parents.iter().filter(|p| p.is_gateway());
+                self.gateways.extend(named.map(|p| (p.namespace, p.name)));
+            }
+            let facts = RouteFacts {
+                object: route,
+                attachments: attachments(bundle, route),
+                registrations: Vec::new(),
+            };
+            self.routes.insert(id, facts);
+        }
+    }
+
+    fn registrations(&mut self, bundle: &'a Bundle) {
+        for object in bundle.list(&kinds::MCP_SERVER_REGISTRATION) {
+            let registration = self.registration(bundle, object);
+            let at = self.registrations.len();
+            let id = (object.namespace(), object.str("/spec/targetRef/name"));
+            if let Some(route) = self.routes.get_mut(&id) {
+                route.registrations.push(at);
+            }
+            self.registrations.push(registration);
+        }
+    }
+
+    fn registration(&self, bundle: &'a Bundle, object: &'a Object) -> Registration<'a> {
+        let mut verdict = Registration {
+            object,
+            route: None,
+            faults: Vec::new(),
+            unknown: Vec::new(),
+            extensions: Vec::new(),
+        };
+        let namespace = object.namespace();
+        match bundle.find(&kinds::HTTP_ROUTE, namespace, object.str("/spec/targetRef/name")) {
+            Seen::Found(route) => verdict.route = Some(route),
+            Seen::Absent => verdict.faults.push(RegistrationFault::RouteMissing),
+            Seen::Unknown(missing) => verdict.unknown.push(("MG401", missing)),
+        }
+        if let Some(route) = verdict.route {
+            self.gateways_of(route, &mut verdict);
+            backend(bundle, route, &mut verdict);
+        }
+        let credential = object.str("/spec/credentialRef/name");
+        if !credential.is_empty() {
+            match secret::check(bundle, namespace, credential, true, Some(credential_key(object))) {
+                Ok(faults) => {
+                    verdict.faults.extend(faults.into_iter().map(RegistrationFault::Credential));
+                }
+                Err(missing) => verdict.unknown.push(("MG601", missing)),
+            }
+        }
+        let ca = object.str("/spec/caCertSecretRef/name");
+        if !ca.is_empty() {
+            let key = match object.str("/spec/caCertSecretRef/key") {
+                "" => "ca.crt",
+                key => key,
+            };
+            match secret::check(bundle, namespace, ca, true, Some(key)) {
+                Ok(faults) => {
+                    verdict.faults.extend(faults.into_iter().map(RegistrationFault::CaCertificate));
+                }
+                Err(missing) => verdict.unknown.push(("MG403", missing)),
+            }
+        }
+        verdict
+    }
+
+    /// The steps about Gateways and extensions: a parent has accepted, a valid extension targets
+    /// it, the route is attached to the extension's port.
+    fn gateways_of(&self, route: &'a Object, verdict: &mut Registration<'a>) {
+        let Some(facts) = self.routes.get(&(route.namespace(), route.name())) else { return };
+        let accepted = facts.attachments.iter().any(|attachment| {
+            attachment.gateway.found().is_some()
+                && status::of_parent(route, &attachment.parent)
+                    .any(|s| s.condition("Accepted").is_some_and(|c| c.is_true()))
+        });
+        if !accepted {
+            verdict.faults.push(RegistrationFault::NoGateway);
+        }
+        let hosts = hostnames(route);
+        let mut seen = BTreeSet::new();
+        let mut serving = BTreeSet::new();
+        let mut mismatch = None;
+        let mut none = None;
+        for attachment in &facts.attachments {
+            let Some(gateway) = attachment.gateway.found() else { continue };
+            let all = self.extensions_of((gateway.namespace(), gateway.name()));
+            let parents =
+                facts.attachments.iter().map(|a| &a.parent).filter(|p| {
+                    p.is_gateway() && (p.namespace, p.name) == (gateway.namespace(), gateway.name())
+                });
+            let parents: Vec<_> = parents.collect();
+            if !seen.insert((gateway.namespace(), gateway.name())) {
+                continue;
+            }
+            let listeners: Vec<Listener<'_>> = listeners(gateway);
+            let attached: Vec<usize> = all
+                .iter()
+                .copied()
+                .filter(|&at| {
+                    self.extensions[at].listener.is_some_and(|l| {
+                        parents.iter().any(|p| hostname::attaches(p, &hosts, &listeners, l.port))
+                    })
+                })
+                .collect();
+            serving.extend(attached.iter().copied());
+            let valid: Vec<usize> =
+                all.iter().copied().filter(|&at| is_valid(&self.extensions[at], gateway)).collect();
+            if valid.is_empty() {
+                // The extension that would serve the route if it were valid is the one to repair.
+                let broken = if attached.is_empty() { all.to_vec() } else { attached };
+                none = none.or(Some(RegistrationFault::NoExtension(gateway, broken)));
+            } else if !valid.iter().any(|at| attached.contains(at)) {
+                mismatch = mismatch.or(Some(RegistrationFault::OtherListener(gateway, valid)));
+            }
+        }
+        let served = serving.iter().any(|&at| {
+            let extension = &self.extensions[at];
+            extension.gateway.is_some_and(|g| is_valid(extension, g))
+        });
+        // The first Gateway without extension aborts the controller's loop over them.
+        match (none, mismatch) {
+            (Some(none), _) => verdict.faults.push(none),
+            (None, Some(mismatch)) if !served => verdict.faults.push(mismatch),
+            _ => {}
+        }
+        verdict.extensions = serving.into_iter().collect();
+    }
+
+    /// Two registrations of one extension with the same prefix: the older wins, then the lower UID.
+    fn prefix_conflicts(&mut self) {
+        let mut groups: BTreeMap<(usize, &str), Vec<usize>> = BTreeMap::new();
+        for (at, registration) in self.registrations.iter().enumerate() {
+            if registration.prefix().is_empty() || registration.object.is_deleting() {
+                continue;
+            }
+            for &extension in &registration.extensions {
+                groups.entry((extension, registration.prefix())).or_default().push(at);
+            }
+        }
+        let mut losers: BTreeMap<usize, &'a Object> = BTreeMap::new();
+        for members in groups.values().filter(|members| members.len() > 1) {
+            let objects: Vec<&Object> = members.iter().map(|&at| self.registrations[at].object).collect();
+            let Some(winner) = objects.iter().copied().min_by(|a, b| older(a, b)) else { continue };
+            for &at in members {
+                if !std::ptr::eq(self.registrations[at].object, winner) {
+                    losers.entry(at).or_insert(winner);
+                }
+            }
+        }
+        for (at, winner) in losers {
+            self.registrations[at].faults.push(RegistrationFault::PrefixConflict(winner));
+        }
+    }
+}
+
+/// The key of a credential, `token` unless the registration names another.
+#[must_use]
+pub fn credential_key(registration: &Object) -> &str {
+    match registration.str("/spec/credentialRef/key") {
+        "" => "token",
+        key => key,
+    }
+}
+
+/// The order of winners: oldest first, then the lower UID, then the name.
+fn older(a: &Object, b: &Object) -> std::cmp::Ordering {
+    let key = |o: &Object| (o.created().is_none(), o.created());
+    key(a).cmp(&key(b)).then_with(|| a.uid().cmp(b.uid())).then_with(|| a.full_name().cmp(&b.full_name()))
+}
+
+/// Whether the controller counts an extension as valid for a Gateway when it looks from a
+/// registration: in the Gateway's namespace always, elsewhere with a grant and `Ready=True`.
+fn is_valid(extension: &Extension<'_>, gateway: &Object) -> bool {
+    if extension.object.is_deleting() {
+        return false;
+    }
+    if extension.object.namespace() == gateway.namespace() {
+        return true;
+    }
+    !extension.faults.iter().any(|f| matches!(f, ExtensionFault::NoGrant(_)))
+        && extension.ready().is_some_and(|c| c.is_true())
+}
+
+/// The steps about the route's shape and its backend.
+fn backend<'a>(bundle: &'a Bundle, route: &'a Object, verdict: &mut Registration<'a>) {
+    let name = route.full_name();
+    let rules = route.array("/spec/rules");
+    let backends = backend_refs(route);
+    let shape = if rules.is_empty() || backends.is_empty() {
+        Some(("/spec/rules", format!("HTTPRoute {name} has no backend references")))
+    } else if rules.len() > 1 {
+        Some(("/spec/rules", format!("HTTPRoute {name} has > 1 rule, which is unsupported")))
+    } else if backends.len() > 1 {
+        Some((
+            "/spec/rules/0/backendRefs",
+            format!("HTTPRoute {name} has > 1 backend reference, which is unsupported"),
+        ))
+    } else if hostnames(route).is_empty() {
+        Some(("/spec/hostnames", format!("HTTPRoute {name} must have at least one hostname")))
+    } else if !backends[0].is_service() && !backends[0].is_hostname() {
+        Some((
+            "/spec/rules/0/backendRefs/0/kind",
+            format!("unsupported backend reference kind: {}", backends[0].kind),
+        ))
+    } else {
+        None
+    };
+    if let Some((pointer, words)) = shape {
+        verdict.faults.push(RegistrationFault::Shape(pointer, words));
+    }
+    for backend in backends.into_iter().filter(gateway_api::BackendRef::is_service) {
+        match bundle.find(&kinds::SERVICE, backend.namespace, backend.name) {
+            Seen::Found(_) => {}
+            Seen::Absent => verdict.faults.push(RegistrationFault::ServiceMissing(backend)),
+            Seen::Unknown(missing) => verdict.unknown.push(("MG406", missing)),
+        }
+    }
+}
+
+/// Judges all extensions.
+fn extensions<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, grants: &Grants<'a>) -> Vec<Extension<'a>> {
+    let objects: Vec<&Object> = bundle.list(&kinds::MCP_GATEWAY_EXTENSION).collect();
+    let mut oldest_here: HashMap<&str, &Object> = HashMap::new();
+    let mut oldest_on_port: HashMap<(Id<'_>, i64), &Object> = HashMap::new();
+    let mut found: Vec<Extension<'_>> =
+        objects.into_iter().map(|object| judge(bundle, workloads, grants, object)).collect();
+    for extension in found.iter().filter(|e| !e.object.is_deleting()) {
+        let object = extension.object;
+        let oldest = oldest_here.entry(object.namespace()).or_insert(object);
+        if older(object, oldest).is_lt() {
+            *oldest = object;
+        }
+        if let Some(listener) = extension.listener {
+            let oldest = oldest_on_port.entry((extension.target(), listener.port)).or_insert(object);
+            if older(object, oldest).is_lt() {
+                *oldest = object;
+            }
+        }
+    }
+    for extension in &mut found {
+        let object = extension.object;
+        if let Some(winner) =
+            oldest_here.get(object.namespace()).filter(|winner| !std::ptr::eq(**winner, object))
+        {
+            extension.faults.insert(0, ExtensionFault::NamespaceConflict(winner));
+        }
+        let port = extension.listener.map(|l| l.port);
+        let winner = port.and_then(|port| oldest_on_port.get(&(extension.target(), port)));
+        if let (Some(winner), Some(port)) = (winner.filter(|winner| !std::ptr::eq(**winner, object)), port) {
+            let after_target = extension
+                .faults
+                .iter()
+                .position(|f| matches!(f, ExtensionFault::Secret(..) | ExtensionFault::BrokerNotReady(_)))
+                .unwrap_or(extension.faults.len());
+            extension.faults.insert(after_target, ExtensionFault::PortConflict(winner, port));
+        }
+    }
+    found
+}
+
+/// All steps of one extension but the conflicts with others.
+fn judge<'a>(
+    bundle: &'a Bundle,
+    workloads: &Workloads<'a>,
+    grants: &Grants<'a>,
+    object: &'a Object,
+) -> Extension<'a> {
+    let mut verdict =
+        Extension { object, gateway: None, listener: None, faults: Vec::new(), unknown: Vec::new() };
+    target(bundle, grants, &mut verdict);
+    secrets(bundle, &mut verdict);
+    let namespace = object.namespace();
+    match workloads.broker_deployment(namespace) {
+        Some(deployment) => {
+            let ready = deployment.int("/status/readyReplicas").unwrap_or(0);
+            let wanted = deployment.int("/status/replicas").unwrap_or(0);
+            if ready == 0 || ready != wanted {
+                verdict.faults.push(ExtensionFault::BrokerNotReady(Some(deployment)));
+            }
+        }
+        // The Deployment is only made once the steps before have passed.
+        None if verdict.faults.is_empty() => match bundle.collected(&kinds::DEPLOYMENT, Some(namespace)) {
+            Ok(()) => verdict.faults.push(ExtensionFault::BrokerNotReady(None)),
+            Err(missing) => verdict.unknown.push(("MG312", missing)),
+        },
+        None => {}
+    }
+    verdict
+}
+
+fn target<'a>(bundle: &'a Bundle, grants: &Grants<'a>, verdict: &mut Extension<'a>) {
+    let object = verdict.object;
+    let text = |pointer: &str| object.str(pointer);
+    let (group, kind) = (text("/spec/targetRef/group"), text("/spec/targetRef/kind"));
+    if !(group.is_empty() || group == gateway_api::GROUP) || !(kind.is_empty() || kind == "Gateway") {
+        verdict.faults.push(ExtensionFault::TargetKind);
+        return;
+    }
+    let (namespace, name) = verdict.target();
+    if namespace.is_empty() {
+        verdict.faults.push(ExtensionFault::NamespaceEmpty);
+        return;
+    }
+    let gateway = match bundle.find(&kinds::GATEWAY, namespace, name) {
+        Seen::Found(gateway) => gateway,
+        Seen::Absent => {
+            verdict.faults.push(ExtensionFault::GatewayMissing);
+            return;
+        }
+        Seen::Unknown(missing) => {
+            verdict.unknown.push(("MG301", missing));
+            return;
+        }
+    };
+    verdict.gateway = Some(gateway);
+    let section = text("/spec/targetRef/sectionName");
+    verdict.listener = listeners(gateway).into_iter().find(|l| l.name == section);
+    match verdict.listener {
+        Some(listener) => on_listener(bundle, gateway, &listener, verdict),
+        None => verdict.faults.push(ExtensionFault::ListenerMissing),
+    }
+    if object.namespace() != namespace {
+        let reference = Reference {
+            from_group: super::GROUP,
+            from_kind: "MCPGatewayExtension",
+            from_namespace: object.namespace(),
+            to_group: gateway_api::GROUP,
+            to_kind: "Gateway",
+            to_namespace: namespace,
+            to_name: name,
+        };
+        match grants.check(bundle, &reference) {
+            Granted::Yes(..) => {}
+            Granted::No(near) => verdict.faults.push(ExtensionFault::NoGrant(near)),
+            Granted::Unknown(missing) => verdict.unknown.push(("MG303", missing)),
+        }
+    }
+}
+
+fn on_listener<'a>(
+    bundle: &'a Bundle,
+    gateway: &'a Object,
+    listener: &Listener<'a>,
+    verdict: &mut Extension<'a>,
+) {
+    let object = verdict.object;
+    let public = object.str("/spec/publicHost");
+    if public.is_empty() && listener.hostname.is_empty() {
+        verdict.faults.push(ExtensionFault::NoHostname);
+    } else if public.contains("://") {
+        verdict.faults.push(ExtensionFault::PublicHost("it is a URL; a hostname is wanted".to_owned()));
+    } else if let Some(why) = verdict.public_host().as_deref().and_then(hostname_fault) {
+        verdict.faults.push(ExtensionFault::PublicHost(why));
+    }
+    match allowed::namespace(bundle, gateway, listener, object.namespace()) {
+        allowed::Allowed::Yes => {}
+        allowed::Allowed::No(why) => verdict.faults.push(ExtensionFault::NotAllowed(why)),
+        allowed::Allowed::Unknown(missing) => verdict.unknown.push(("MG308", missing)),
+    }
+}
+
+/// Why a text is no DNS name (RFC 1123), if it is none.
+fn hostname_fault(host: &str) -> Option<String> {
+    if host.is_empty() || host.len() > 253 {
+        return Some("a hostname has 1 to 253 characters".to_owned());
+    }
+    let bad = host.split('.').find(|label| {
+        label.is_empty()
+            || label.len() > 63
+            || label.starts_with('-')
+            || label.ends_with('-')
+            || !label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    })?;
+    Some(format!("{bad:?} is not a label of a hostname (lower case letters, digits, '-')"))
+}
+
+fn secrets<'a>(bundle: &'a Bundle, verdict: &mut Extension<'a>) {
+    let object = verdict.object;
+    let generated = object.str("/spec/trustedHeadersKey/generate") == "Enabled";
+    let ca_key = match object.str("/spec/caCertBundleRef/key") {
+        "" => "ca.crt",
+        key => key,
+    };
+    for (usage, labelled, key) in [
+        (SecretUse::TrustedHeaders, false, Some("key")),
+        (SecretUse::SessionStore, true, Some("CACHE_CONNECTION_STRING")),
+        (SecretUse::CaBundle, true, Some(ca_key)),
+        (SecretUse::Guardrails, true, None),
+    ] {
+        let name = object.str(usage.pointer());
+        if name.is_empty() || (usage == SecretUse::TrustedHeaders && generated) {
+            continue;
+        }
+        match secret::check(bundle, object.namespace(), name, labelled, key) {
+            Ok(faults) => verdict
+                .faults
+                .extend(faults.into_iter().map(|f| ExtensionFault::Secret(usage, name.to_owned(), f))),
+            Err(missing) => verdict.unknown.push(("MG309", missing)),
+        }
+    }
+}
