@@ -1,6 +1,559 @@
 //! MG201-MG209, MG218: Gateways, GatewayClasses, listeners, their proxies and addresses.
 
-use super::Rule;
+use std::collections::BTreeMap;
+
+use super::{Context, Findings, Rule, suggest};
+use crate::declare_rule;
+use crate::model::gateway_api::status;
+use crate::model::object::Condition;
+use crate::model::{Object, Seen, graph, kinds};
+use crate::report::{Evidence, Severity};
 
 /// The rules of this subject, in the order of the catalogue.
-pub(super) static RULES: &[&Rule] = &[];
+pub(super) static RULES: &[&Rule] = &[
+    &GATEWAY_MISSING,
+    &GATEWAY_NOT_ACCEPTED,
+    &GATEWAY_NOT_PROGRAMMED,
+    &GATEWAY_NO_ADDRESS,
+    &GATEWAY_PROXY_DOWN,
+    &GATEWAYCLASS,
+];
+
+declare_rule! {
+    /// A Gateway that is referred to does not exist
+    ///
+    /// ## What it means
+    /// An MCPGatewayExtension (`spec.targetRef`) or an HTTPRoute (`spec.parentRefs`) names a Gateway
+    /// that is not in the cluster. Nothing listens for these requests: clients get a refused
+    /// connection, or an answer of whatever else owns the address.
+    ///
+    /// ## How it is decided
+    /// Every Gateway that the MCP chain names is looked up by namespace and name. A Gateway that only
+    /// one object names, while one with a similar name (or of the same name in another namespace)
+    /// exists, is a mistake of that object: then MG301 or MG212 says so instead.
+    ///
+    /// ## Causes
+    /// The Gateway was deleted or never applied; it was created in another namespace; a name was
+    /// changed on one side only.
+    ///
+    /// ## How to confirm
+    /// `oc get gateways -A` and compare with the field shown as evidence. The MCP controller reports
+    /// `invalid: gateway target NAMESPACE/NAME not found`; Istio writes no status entry at all for
+    /// the parentRef of a route.
+    ///
+    /// ## How to fix
+    /// Create the Gateway, or correct the references.
+    ///
+    /// ## When it may be a false alarm
+    /// Never while Gateways of that namespace were collected: the API has one name space for them.
+    static GATEWAY_MISSING = {
+        code: "MG201", name: "gateway-missing", severity: Error, section: "1.2.1",
+        needs: ["gateways", "mcpgatewayextensions", "httproutes"], since: "0.1.0",
+        caused_by: ["MG003"], check: gateway_missing,
+    }
+}
+
+/// Who names a Gateway, and where.
+fn referrers<'a>(context: &Context<'a>) -> BTreeMap<(&'a str, &'a str), Vec<(&'a Object, String)>> {
+    let chain = context.chain();
+    let mut found: BTreeMap<(&str, &str), Vec<(&Object, String)>> = BTreeMap::new();
+    for extension in &chain.extensions {
+        found
+            .entry(extension.target())
+            .or_default()
+            .push((extension.object, "/spec/targetRef/name".to_owned()));
+    }
+    for route in chain.routes.values() {
+        for attachment in &route.attachments {
+            let parent = attachment.parent;
+            if parent.is_gateway() {
+                let pointer = format!("/spec/parentRefs/{}/name", parent.index);
+                let list = found.entry((parent.namespace, parent.name)).or_default();
+                if !list.iter().rev().take(4).any(|(object, _)| std::ptr::eq(*object, route.object)) {
+                    list.push((route.object, pointer));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether a missing Gateway is a slip of the one object that names it.
+pub(super) fn is_slip(context: &Context<'_>, namespace: &str, name: &str, referrers: usize) -> bool {
+    referrers == 1
+        && (suggest::similar(context, &kinds::GATEWAY, namespace, name).is_some()
+            || !suggest::elsewhere(context, &kinds::GATEWAY, namespace, name).is_empty())
+}
+
+fn gateway_missing(context: &Context<'_>, findings: &mut Findings) {
+    for ((namespace, name), list) in referrers(context) {
+        if namespace.is_empty() {
+            continue;
+        }
+        match context.bundle.find(&kinds::GATEWAY, namespace, name) {
+            Seen::Found(_) => continue,
+            Seen::Unknown(missing) => {
+                findings.cannot_tell(&GATEWAY_MISSING, missing);
+                continue;
+            }
+            Seen::Absent => {}
+        }
+        if is_slip(context, namespace, name, list.len()) {
+            continue;
+        }
+        let near = suggest::sentence(context, &kinds::GATEWAY, namespace, name);
+        let (first, pointer) = &list[0];
+        let draft = findings.report_on(
+            &GATEWAY_MISSING,
+            suggest::reference(&kinds::GATEWAY, namespace, name),
+            format!("Gateway {namespace}/{name} does not exist, but {} object(s) refer to it", list.len()),
+            first.evidence(pointer),
+            format!("Create the Gateway {namespace}/{name}, or correct the references to it.{near}"),
+        );
+        for (object, pointer) in list.iter().skip(1).take(7) {
+            draft.evidence(object.evidence(pointer));
+        }
+        draft.command("oc get gateways -A").verify(format!("oc -n {namespace} get gateway {name}"));
+    }
+}
+
+/// The Gateways of the chain that exist.
+pub(super) fn in_chain<'a>(context: &Context<'a>) -> Vec<&'a Object> {
+    let chain = context.chain();
+    let found = chain.gateways.iter();
+    found.filter_map(|(namespace, name)| context.bundle.get(&kinds::GATEWAY, namespace, name)).collect()
+}
+
+/// The JSON pointer of a condition of `/status/conditions`.
+pub(super) fn condition_pointer(condition: &Condition<'_>) -> String {
+    format!("/status/conditions/{}", condition.index)
+}
+
+/// Evidence of a condition: its status, reason and message in one line.
+pub(super) fn condition_evidence(object: &Object, pointer: &str, condition: &Condition<'_>) -> Evidence {
+    let mut evidence = object.evidence(pointer);
+    evidence.value =
+        Some(format!("{}={} {}: {}", condition.kind, condition.status, condition.reason, condition.message));
+    evidence
+}
+
+/// What a reason of a Gateway's or listener's condition means and what to do, for people.
+fn explain_reason(reason: &str) -> &'static str {
+    match reason {
+        "Pending" => "No controller has worked on it yet: check the GatewayClass and its control plane.",
+        "ListenersNotValid" => "At least one listener is invalid: its own conditions say which and why.",
+        "Invalid" => "The Gateway's spec has an error that its message names.",
+        "InvalidParameters" => "The object of spec.infrastructure.parametersRef is missing or not valid.",
+        "UnsupportedAddress" => "An entry of spec.addresses has a type that the controller does not support.",
+        "NoResources" => "The control plane has no infrastructure for it: check quota and its pods.",
+        "AddressNotAssigned" => {
+            "The load balancer gave the Gateway's Service no address: check the cloud provider or MetalLB, \
+             or put an OpenShift Route in front of a ClusterIP Service."
+        }
+        "AddressNotUsable" => "The requested address is taken or does not belong to this cluster.",
+        _ => "Read the message; it comes from the Gateway's controller.",
+    }
+}
+
+declare_rule! {
+    /// A Gateway is not accepted by its controller
+    ///
+    /// ## What it means
+    /// The Gateway's condition `Accepted` is not `True`: its controller refuses the spec, or no
+    /// controller has looked at it. No listener of it works, so no MCP request arrives.
+    ///
+    /// ## How it is decided
+    /// The condition `Accepted` of every Gateway that an MCPGatewayExtension targets or a registered
+    /// HTTPRoute is attached to. The reason is explained. A missing GatewayClass or control plane
+    /// (MG209) is reported as the cause.
+    ///
+    /// ## Causes
+    /// Wrong GatewayClass, unsupported address type, invalid parameters, control plane down.
+    ///
+    /// ## How to confirm
+    /// `oc describe gateway NAME` shows the condition with its message and the events.
+    ///
+    /// ## How to fix
+    /// Follow the reason; repair the GatewayClass first if it is reported too.
+    ///
+    /// ## When it may be a false alarm
+    /// Within the first seconds after the Gateway was created, before the controller wrote its status.
+    static GATEWAY_NOT_ACCEPTED = {
+        code: "MG202", name: "gateway-not-accepted", severity: Error, section: "1.2.1",
+        needs: ["gateways"], since: "0.1.0",
+        caused_by: ["MG209", "MG003", "MG205", "MG206", "MG207"], check: gateway_not_accepted,
+    }
+}
+
+fn gateway_not_accepted(context: &Context<'_>, findings: &mut Findings) {
+    gateway_condition(context, findings, &GATEWAY_NOT_ACCEPTED, "Accepted", "is not accepted");
+}
+
+declare_rule! {
+    /// A Gateway is not programmed
+    ///
+    /// ## What it means
+    /// The Gateway's spec is understood, but its proxy, Service or address is not in place: the
+    /// condition `Programmed` is not `True`.
+    ///
+    /// ## How it is decided
+    /// The condition `Programmed` of every Gateway of the MCP chain, with its reason explained.
+    /// Istio's `Programmed` reflects the Service (address, port, pods), not whether Envoy took the
+    /// configuration; MG225 and MG226 look at that.
+    ///
+    /// ## Causes
+    /// No address was assigned (MG204), the proxy has no running pod (MG208), a listener is invalid,
+    /// the GatewayClass or its control plane is broken (MG209).
+    ///
+    /// ## How to confirm
+    /// `oc describe gateway NAME`; `oc get service,pods -l gateway.networking.k8s.io/gateway-name=NAME`.
+    ///
+    /// ## How to fix
+    /// Follow the reason, or repair the cause that is reported with it.
+    ///
+    /// ## When it may be a false alarm
+    /// Where addresses are never assigned on purpose (a ClusterIP Service behind an OpenShift Route)
+    /// some Istio versions leave `Programmed=False` with `AddressNotAssigned`.
+    static GATEWAY_NOT_PROGRAMMED = {
+        code: "MG203", name: "gateway-not-programmed", severity: Error, section: "1.2.1",
+        needs: ["gateways"], since: "0.1.0",
+        caused_by: ["MG202", "MG204", "MG205", "MG206", "MG207", "MG208", "MG209", "MG003"],
+        check: gateway_not_programmed,
+    }
+}
+
+fn gateway_not_programmed(context: &Context<'_>, findings: &mut Findings) {
+    gateway_condition(context, findings, &GATEWAY_NOT_PROGRAMMED, "Programmed", "is not programmed");
+}
+
+fn gateway_condition(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    rule: &'static Rule,
+    kind: &str,
+    what: &str,
+) {
+    for gateway in in_chain(context) {
+        // An absent condition is no `False`: MG217 tells that nobody reconciles the Gateway.
+        let Some(condition) = gateway.condition(kind) else { continue };
+        if condition.is_true() || context.is_younger(gateway, 30) {
+            continue;
+        }
+        let (namespace, name) = (gateway.namespace(), gateway.name());
+        let reason = if condition.reason.is_empty() { condition.status } else { condition.reason };
+        let draft = findings.report(
+            rule,
+            gateway,
+            format!("Gateway {namespace}/{name} {what}: {reason}"),
+            condition_evidence(gateway, &condition_pointer(&condition), &condition),
+            explain_reason(condition.reason),
+        );
+        if status::is_stale(gateway, &condition) {
+            draft.evidence(gateway.evidence("/metadata/generation"));
+        }
+        draft
+            .command(format!("oc -n {namespace} describe gateway {name}"))
+            .verify(format!("oc -n {namespace} wait --for=condition={kind} gateway/{name} --timeout=120s"));
+    }
+}
+
+declare_rule! {
+    /// A Gateway has no address
+    ///
+    /// ## What it means
+    /// `status.addresses` of the Gateway is empty, so nothing outside (and no DNS record) can lead to
+    /// it.
+    ///
+    /// ## How it is decided
+    /// `status.addresses` of every Gateway of the MCP chain that its controller has worked on. It is
+    /// a warning when the Gateway's Service is of type ClusterIP, because then a Route or another
+    /// proxy may stand in front.
+    ///
+    /// ## Causes
+    /// No load balancer implementation (bare metal without MetalLB), quota of the cloud provider, a
+    /// requested address that is taken.
+    ///
+    /// ## How to confirm
+    /// `oc get service -l gateway.networking.k8s.io/gateway-name=NAME`: `EXTERNAL-IP` shows `<pending>`.
+    /// The events of the Service name the reason.
+    ///
+    /// ## How to fix
+    /// Install or repair the load balancer, or annotate the Gateway with
+    /// `networking.istio.io/service-type: ClusterIP` and put a Route in front.
+    ///
+    /// ## When it may be a false alarm
+    /// A NodePort or ClusterIP setup that clients reach by other means; then it is a warning only.
+    static GATEWAY_NO_ADDRESS = {
+        code: "MG204", name: "gateway-no-address", severity: Error, section: "1.2.1",
+        needs: ["gateways", "services"], since: "0.1.0",
+        caused_by: ["MG202", "MG209", "MG003"], check: gateway_no_address,
+    }
+}
+
+fn gateway_no_address(context: &Context<'_>, findings: &mut Findings) {
+    for gateway in in_chain(context) {
+        let worked_on = gateway.condition("Programmed").is_some_and(|c| c.status != "Unknown");
+        if !worked_on || !gateway.array("/status/addresses").is_empty() || context.is_younger(gateway, 120) {
+            continue;
+        }
+        let (namespace, name) = (gateway.namespace(), gateway.name());
+        let service = context.workloads().gateway_service(gateway);
+        let kind = service.map_or("", |s| s.str("/spec/type"));
+        let remedy = match kind {
+            "LoadBalancer" => {
+                "The Gateway's Service waits for a load balancer: install or repair it (cloud provider, \
+                 MetalLB), or make the Service ClusterIP and put a Route in front."
+            }
+            _ => "Give the Gateway's Service an address, or put a Route in front of it.",
+        };
+        let draft = findings.report(
+            &GATEWAY_NO_ADDRESS,
+            gateway,
+            format!("Gateway {namespace}/{name} has no address"),
+            gateway.evidence("/status/addresses"),
+            remedy,
+        );
+        if let Some(service) = service {
+            draft.evidence(service.evidence("/spec/type"));
+            draft.evidence(service.evidence("/status/loadBalancer"));
+            draft.object(service.reference());
+            draft.command(format!("oc -n {namespace} describe service {}", service.name()));
+        }
+        if kind == "ClusterIP" || kind == "NodePort" {
+            draft.severity(Severity::Warning);
+        }
+        draft.verify(format!("oc -n {namespace} get gateway {name} -o jsonpath='{{.status.addresses}}'"));
+    }
+}
+
+declare_rule! {
+    /// No ready proxy implements a Gateway
+    ///
+    /// ## What it means
+    /// A Gateway is only a description; Istio deploys an Envoy proxy for it. No pod of that proxy is
+    /// there, or none is Ready, or the Gateway's Service selects none of them: connections are
+    /// refused or time out.
+    ///
+    /// ## How it is decided
+    /// The pods with the label `gateway.networking.k8s.io/gateway-name` in the Gateway's namespace
+    /// (or of the Deployment that Istio names after Gateway and class, or behind the Service that a
+    /// manually deployed Gateway names), their condition `Ready`, and the selector of the Service.
+    ///
+    /// ## Causes
+    /// The proxy's pods crash, cannot be pulled or scheduled (MG101-MG108), were scaled to 0 (MG107),
+    /// or were never made because the class or its control plane is broken (MG209).
+    ///
+    /// ## How to confirm
+    /// `oc get pods -l gateway.networking.k8s.io/gateway-name=NAME`.
+    ///
+    /// ## How to fix
+    /// Repair the reported cause; the Deployment is Istio's, so do not edit it by hand.
+    ///
+    /// ## When it may be a false alarm
+    /// During a rollout of the proxy with a single replica.
+    static GATEWAY_PROXY_DOWN = {
+        code: "MG208", name: "gateway-proxy-down", severity: Error, section: "1.2.1",
+        needs: ["pods", "services", "deployments"], since: "0.1.0",
+        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG202", "MG209"],
+        check: gateway_proxy_down,
+    }
+}
+
+/// Whether a pod is Ready.
+pub(super) fn is_ready(pod: &Object) -> bool {
+    pod.condition("Ready").is_some_and(|c| c.is_true())
+}
+
+fn gateway_proxy_down(context: &Context<'_>, findings: &mut Findings) {
+    for gateway in in_chain(context) {
+        if context.is_younger(gateway, 120) {
+            continue;
+        }
+        let (namespace, name) = (gateway.namespace(), gateway.name());
+        let workloads = context.workloads();
+        let pods = workloads.gateway_pods(gateway);
+        let service = workloads.gateway_service(gateway);
+        let label = format!("gateway.networking.k8s.io/gateway-name={name}");
+        if pods.is_empty() {
+            if let Err(missing) = context.bundle.collected(&kinds::POD, Some(namespace)) {
+                findings.cannot_tell(&GATEWAY_PROXY_DOWN, missing);
+                continue;
+            }
+            let deployment = workloads.gateway_deployment(gateway);
+            let (subject, pointer) =
+                deployment.map_or((gateway, "/spec/gatewayClassName"), |d| (d, "/status/replicas"));
+            let mut evidence = subject.evidence(pointer);
+            evidence.note = Some(format!("no pod in {namespace} has the label {label}"));
+            let draft = findings.report(
+                &GATEWAY_PROXY_DOWN,
+                gateway,
+                format!("Gateway {namespace}/{name} has no proxy pod"),
+                evidence,
+                "Bring the proxy's Deployment back: repair the cause reported with this, or let istiod \
+                 recreate it.",
+            );
+            if let Some(deployment) = deployment {
+                draft.object(deployment.reference());
+                draft.command(format!("oc -n {namespace} describe deployment {}", deployment.name()));
+            }
+            draft.verify(format!("oc -n {namespace} get pods -l {label}"));
+            continue;
+        }
+        if !pods.iter().any(|pod| is_ready(pod)) {
+            let pod = pods[0];
+            let pointer = pod.condition("Ready").map(|c| condition_pointer(&c));
+            let draft = findings.report(
+                &GATEWAY_PROXY_DOWN,
+                gateway,
+                format!("None of the {} proxy pod(s) of Gateway {namespace}/{name} is ready", pods.len()),
+                pod.evidence(pointer.as_deref().unwrap_or("/status/phase")),
+                "Repair the proxy pods: their own findings or their logs say why they are not ready.",
+            );
+            for pod in pods.iter().take(5) {
+                draft.object(pod.reference());
+            }
+            draft
+                .command(format!("oc -n {namespace} describe pod {}", pod.name()))
+                .command(format!("oc -n {namespace} logs {} -c istio-proxy --tail=50", pod.name()))
+                .verify(format!("oc -n {namespace} get pods -l {label}"));
+            continue;
+        }
+        let Some(service) = service.filter(|s| s.get("/spec/selector").is_some()) else { continue };
+        if workloads.pods_of_service(service).is_empty() {
+            let draft = findings.report(
+                &GATEWAY_PROXY_DOWN,
+                gateway,
+                format!("Service {namespace}/{} of Gateway {name} selects no proxy pod", service.name()),
+                service.evidence("/spec/selector"),
+                "Restore the Service's selector: delete the Service, istiod makes it again.",
+            );
+            draft
+                .object(service.reference())
+                .evidence(pods[0].evidence("/metadata/labels"))
+                .command(format!("oc -n {namespace} delete service {}", service.name()))
+                .verify(format!(
+                    "oc -n {namespace} get endpointslices -l kubernetes.io/service-name={}",
+                    service.name()
+                ));
+        }
+    }
+}
+
+declare_rule! {
+    /// A GatewayClass is missing, refused, or its control plane is down
+    ///
+    /// ## What it means
+    /// Nobody implements the Gateways of this class: their specs are not read, their proxies not
+    /// configured, their statuses do not change.
+    ///
+    /// ## How it is decided
+    /// For the class of each Gateway of the MCP chain: it must exist, its condition `Accepted` must
+    /// be `True`, and for Istio's and OpenShift's controllers the istiod Deployment must have an
+    /// available replica.
+    ///
+    /// ## Causes
+    /// A typo in `gatewayClassName`; Istio (or OpenShift's Gateway API support) not installed; istiod
+    /// crashes or is scaled to 0 (the pods' own findings are then the cause).
+    ///
+    /// ## How to confirm
+    /// `oc get gatewayclass`; `oc get deployments -A -l app=istiod`.
+    ///
+    /// ## How to fix
+    /// Correct the name, or install or repair the control plane.
+    ///
+    /// ## When it may be a false alarm
+    /// A control plane outside the cluster is not judged.
+    static GATEWAYCLASS = {
+        code: "MG209", name: "gatewayclass", severity: Error, section: "1.2.1",
+        needs: ["gatewayclasses", "deployments (istiod)"], since: "0.1.0",
+        caused_by: ["MG003", "MG006", "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
+        check: gatewayclass,
+    }
+}
+
+fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
+    let mut classes: BTreeMap<&str, &Object> = BTreeMap::new();
+    for gateway in in_chain(context) {
+        classes.entry(gateway.str("/spec/gatewayClassName")).or_insert(gateway);
+    }
+    for (name, gateway) in classes {
+        let class = match context.bundle.find(&kinds::GATEWAY_CLASS, "", name) {
+            Seen::Found(class) => class,
+            Seen::Unknown(missing) => {
+                findings.cannot_tell(&GATEWAYCLASS, missing);
+                continue;
+            }
+            Seen::Absent => {
+                let near = suggest::similar(context, &kinds::GATEWAY_CLASS, "", name)
+                    .map(|o| format!(" Did you mean {}?", o.name()))
+                    .unwrap_or_default();
+                findings
+                    .report_on(
+                        &GATEWAYCLASS,
+                        suggest::reference(&kinds::GATEWAY_CLASS, "", name),
+                        format!("GatewayClass {name} of Gateway {} does not exist", gateway.full_name()),
+                        gateway.evidence("/spec/gatewayClassName"),
+                        format!("Create the GatewayClass, or name an existing one.{near}"),
+                    )
+                    .object(gateway.reference())
+                    .command("oc get gatewayclass")
+                    .verify(format!("oc get gatewayclass {name}"));
+                continue;
+            }
+        };
+        let controller = class.str("/spec/controllerName");
+        match class.condition("Accepted") {
+            Some(condition) if condition.is_true() => {}
+            condition => {
+                let pointer = condition.map_or("/status/conditions".to_owned(), |c| condition_pointer(&c));
+                let evidence = condition
+                    .map_or_else(|| class.evidence(&pointer), |c| condition_evidence(class, &pointer, &c));
+                findings
+                    .report(
+                        &GATEWAYCLASS,
+                        class,
+                        format!("GatewayClass {name} is not accepted by {controller}"),
+                        evidence,
+                        format!(
+                            "Install or repair the control plane that implements {controller}, or use a \
+                             class of one that runs."
+                        ),
+                    )
+                    .evidence(class.evidence("/spec/controllerName"))
+                    .command("oc get deployments -A -l app=istiod")
+                    .verify(format!("oc get gatewayclass {name}"));
+                continue;
+            }
+        }
+        let planes: Vec<&Object> = graph::control_planes(context.bundle, controller).collect();
+        let down = |d: &&Object| d.int("/status/availableReplicas").unwrap_or(0) == 0;
+        if let Some(plane) = planes.first().filter(|_| planes.iter().all(|d| down(&d))) {
+            let draft = findings.report(
+                &GATEWAYCLASS,
+                class,
+                format!(
+                    "The control plane of GatewayClass {name} is down: Deployment {} has no available replica",
+                    plane.full_name()
+                ),
+                plane.evidence("/status/availableReplicas"),
+                "Bring istiod back; until then no Gateway, route or EnvoyFilter change takes effect.",
+            );
+            draft
+                .object(plane.reference())
+                .evidence(plane.evidence("/spec/replicas"))
+                .command(format!("oc -n {} describe deployment {}", plane.namespace(), plane.name()))
+                .verify(format!("oc -n {} rollout status deployment/{}", plane.namespace(), plane.name()));
+        } else if planes.is_empty()
+            && (controller.starts_with("istio.io/") || controller.starts_with("openshift.io/"))
+            && let Err(missing) = context.bundle.collected(&kinds::DEPLOYMENT, None)
+        {
+            findings.cannot_tell(
+                &GATEWAYCLASS,
+                crate::model::Missing {
+                    what: format!("the control plane (istiod) of GatewayClass {name}: {}", missing.what),
+                    how: "oc get deployments -A -l app=istiod -o yaml".to_owned(),
+                },
+            );
+        }
+    }
+}

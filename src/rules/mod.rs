@@ -19,11 +19,12 @@ mod policies;
 mod proxy;
 mod registrations;
 mod routes;
+mod suggest;
 mod timeline;
 mod topology;
 mod workloads;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{LazyLock, OnceLock};
 
 use chrono::{DateTime, Utc};
@@ -120,6 +121,9 @@ pub fn find(code_or_name: &str) -> Option<&'static Rule> {
     all().iter().copied().find(|r| r.code.eq_ignore_ascii_case(code_or_name) || r.name == code_or_name)
 }
 
+/// Objects by kind and name.
+type Names<'a> = HashMap<&'a str, HashMap<&'a str, Vec<&'a Object>>>;
+
 /// What a rule sees.
 pub struct Context<'a> {
     /// The evidence.
@@ -130,6 +134,7 @@ pub struct Context<'a> {
     workloads: OnceLock<Workloads<'a>>,
     graph: OnceLock<Graph>,
     chain: OnceLock<Chain<'a>>,
+    names: OnceLock<Names<'a>>,
 }
 
 impl<'a> Context<'a> {
@@ -142,6 +147,7 @@ impl<'a> Context<'a> {
             workloads: OnceLock::new(),
             graph: OnceLock::new(),
             chain: OnceLock::new(),
+            names: OnceLock::new(),
         }
     }
 
@@ -153,6 +159,29 @@ impl<'a> Context<'a> {
     /// Registrations, routes, Gateways and extensions, judged as the controllers would.
     pub fn chain(&self) -> &Chain<'a> {
         self.chain.get_or_init(|| Chain::new(self.workloads()))
+    }
+
+    /// The objects of a kind (of any group) with this name, in all namespaces.
+    pub fn named(&self, kind: &str, name: &str) -> &[&'a Object] {
+        let names = self.names.get_or_init(|| {
+            let mut names = Names::new();
+            for object in self.bundle.objects() {
+                let of_kind = names.entry(object.kind()).or_default();
+                of_kind.entry(object.name()).or_default().push(object);
+            }
+            names
+        });
+        names.get(kind).and_then(|of_kind| of_kind.get(name)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether an object is younger than this many seconds at the time of the collection, so that
+    /// its controllers may not have come to it yet.
+    #[must_use]
+    pub fn is_younger(&self, object: &Object, seconds: i64) -> bool {
+        match (self.now, object.created()) {
+            (Some(now), Some(created)) => (now - created).num_seconds() < seconds,
+            _ => false,
+        }
     }
 
     /// Which object depends on which.
