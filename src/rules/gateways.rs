@@ -79,7 +79,7 @@ fn referrers<'a>(context: &Context<'a>) -> BTreeMap<(&'a str, &'a str), Vec<(&'a
 }
 
 /// Whether a missing Gateway is a slip of the one object that names it.
-pub(super) fn is_slip(context: &Context<'_>, namespace: &str, name: &str, referrers: usize) -> bool {
+fn is_slip(context: &Context<'_>, namespace: &str, name: &str, referrers: usize) -> bool {
     referrers == 1
         && (suggest::similar(context, &kinds::GATEWAY, namespace, name).is_some()
             || !suggest::elsewhere(context, &kinds::GATEWAY, namespace, name).is_empty())
@@ -527,7 +527,7 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
         }
         let planes: Vec<&Object> = graph::control_planes(context.bundle, controller).collect();
         let down = |d: &&Object| d.int("/status/availableReplicas").unwrap_or(0) == 0;
-        if let Some(plane) = planes.first().filter(|_| planes.iter().all(|d| down(&d))) {
+        if let Some(plane) = planes.first().filter(|_| planes.iter().all(down)) {
             let draft = findings.report(
                 &GATEWAYCLASS,
                 class,

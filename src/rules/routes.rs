@@ -1,6 +1,813 @@
-//! MG210-MG217: HTTPRoutes, how they attach and what they point at.
+//! MG210-MG217: HTTPRoutes: parents, hostnames, allowed namespaces, backends, stale statuses.
 
-use super::Rule;
+use super::gateways::condition_evidence;
+use super::{Context, Draft, Findings, Rule, suggest};
+use crate::declare_rule;
+use crate::model::gateway_api::{
+    self, Attachment, Granted, Outcome, Reference, Refusal, Verdict, backend_refs, hostnames, status,
+};
+use crate::model::mcp::RouteFacts;
+use crate::model::{Object, Seen, kinds};
+use crate::report::ObjectRef;
 
 /// The rules of this subject, in the order of the catalogue.
-pub(super) static RULES: &[&Rule] = &[];
+pub(super) static RULES: &[&Rule] = &[
+    &ROUTE_NOT_ACCEPTED,
+    &ROUTE_REFS_UNRESOLVED,
+    &ROUTE_PARENT_MISSING,
+    &ROUTE_HOSTNAME_MISMATCH,
+    &ROUTE_NOT_ALLOWED,
+    &BACKEND_MISSING,
+    &BACKEND_NOT_GRANTED,
+    &STATUS_STALE,
+];
+
+/// The codes of our own verdict on a parentRef.
+const PARENT_CODES: &[&str] = &["MG212", "MG213", "MG214"];
+
+declare_rule! {
+    /// A Gateway does not accept an HTTPRoute
+    ///
+    /// ## What it means
+    /// The route's status says `Accepted=False` for a parent: requests for its hosts are answered
+    /// with 404, and a registration that targets it becomes `no valid gateways for httproute`.
+    ///
+    /// ## How it is decided
+    /// `status.parents[].conditions` of every route of the MCP chain. The tool's own evaluation of
+    /// the parentRef is attached: when it finds the reason (MG212, MG213, MG214), that is the cause.
+    /// Istio shows one reason only, the highest of NotAllowedByListeners, NoMatchingListenerHostname,
+    /// NoMatchingParent; our own evaluation looks at every listener.
+    ///
+    /// ## Causes
+    /// Wrong parentRef, hostnames that do not meet, a listener that does not admit the namespace or
+    /// the kind, an invalid filter or match.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get httproute NAME -o yaml` and read `status.parents`.
+    ///
+    /// ## How to fix
+    /// Repair the cause; where none was found, follow the message of the condition.
+    ///
+    /// ## When it may be a false alarm
+    /// Entries of other controllers left behind in `status.parents` are only read for parents that
+    /// the spec still has.
+    static ROUTE_NOT_ACCEPTED = {
+        code: "MG210", name: "route-not-accepted", severity: Error, section: "1.2.2",
+        needs: ["httproutes", "gateways", "namespaces (labels)"], since: "0.1.0",
+        caused_by: ["MG212", "MG213", "MG214", "MG202", "MG205", "MG207", "MG209"], check: route_not_accepted,
+    }
+}
+
+fn route_not_accepted(context: &Context<'_>, findings: &mut Findings) {
+    for facts in context.chain().routes.values() {
+        let route = facts.object;
+        for attachment in &facts.attachments {
+            for entry in status::of_parent(route, &attachment.parent) {
+                let Some(condition) = entry.condition("Accepted").filter(|c| !c.is_true()) else { continue };
+                let (namespace, name) = (route.namespace(), route.name());
+                let outcome = attachment.outcome();
+                let remedy = match &outcome {
+                    Outcome::Accepted => {
+                        "The specs of route, Gateway and namespace fit: follow the message of the condition \
+                         (a filter or match that is not supported), or see whether the status is stale."
+                    }
+                    _ => "Repair the parentRef, hostname or allowedRoutes that is reported as the cause.",
+                };
+                let draft = findings.report(
+                    &ROUTE_NOT_ACCEPTED,
+                    route,
+                    format!(
+                        "HTTPRoute {namespace}/{name} is not accepted by Gateway {}/{}: {}",
+                        attachment.parent.namespace, attachment.parent.name, condition.reason
+                    ),
+                    condition_evidence(route, &entry.pointer(&condition), &condition),
+                    remedy,
+                );
+                draft.object(gateway_reference(attachment));
+                match outcome {
+                    Outcome::Accepted => {}
+                    _ => {
+                        draft.because_of(PARENT_CODES, route.reference());
+                    }
+                }
+                draft
+                    .command(format!("oc -n {namespace} get httproute {name} -o yaml"))
+                    .verify(accepted(route));
+            }
+        }
+    }
+}
+
+fn gateway_reference(attachment: &Attachment<'_>) -> ObjectRef {
+    attachment.gateway.found().map_or_else(
+        || suggest::reference(&kinds::GATEWAY, attachment.parent.namespace, attachment.parent.name),
+        Object::reference,
+    )
+}
+
+/// The command that shows whether the parents accept a route.
+fn accepted(route: &Object) -> String {
+    format!(
+        "oc -n {} get httproute {} -o jsonpath='{{.status.parents[*].conditions[?(@.type==\"Accepted\")].status}}'",
+        route.namespace(),
+        route.name()
+    )
+}
+
+declare_rule! {
+    /// References of an HTTPRoute are not resolved
+    ///
+    /// ## What it means
+    /// The route's status says `ResolvedRefs=False`: at least one backend does not exist, is of an
+    /// unknown kind, or may not be referred to. Requests to that rule are answered with 500.
+    ///
+    /// ## How it is decided
+    /// `status.parents[].conditions` of every route of the MCP chain; missing Services (MG215, MG406)
+    /// and missing grants (MG216) that our own evaluation finds are the causes. With several errors
+    /// the status shows one reason only; a wrong kind wins over a missing backend.
+    ///
+    /// ## Causes
+    /// A typo in a backendRef, a deleted Service, a Service in another namespace without
+    /// ReferenceGrant, an external host without ServiceEntry.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get httproute NAME -o yaml` and read `status.parents`.
+    ///
+    /// ## How to fix
+    /// Repair the cause; where none was found, follow the message of the condition.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    static ROUTE_REFS_UNRESOLVED = {
+        code: "MG211", name: "route-refs-unresolved", severity: Error, section: "1.2.2",
+        needs: ["httproutes"], since: "0.1.0",
+        caused_by: ["MG215", "MG216", "MG406", "MG501", "MG502", "MG503", "MG507"], check: route_refs_unresolved,
+    }
+}
+
+fn route_refs_unresolved(context: &Context<'_>, findings: &mut Findings) {
+    for facts in context.chain().routes.values() {
+        let route = facts.object;
+        for attachment in &facts.attachments {
+            for entry in status::of_parent(route, &attachment.parent) {
+                let Some(condition) = entry.condition("ResolvedRefs").filter(|c| !c.is_true()) else {
+                    continue;
+                };
+                let (namespace, name) = (route.namespace(), route.name());
+                let meaning = match condition.reason {
+                    "BackendNotFound" => "A backend does not exist.",
+                    "RefNotPermitted" => "A backend in another namespace needs a ReferenceGrant there.",
+                    "InvalidKind" => "A backendRef has a kind that the Gateway's controller does not know.",
+                    "InvalidDestination" => {
+                        "A backendRef is malformed: a Service is named by its name and port, not by its \
+                         host name."
+                    }
+                    _ => "Read the message; it comes from the Gateway's controller.",
+                };
+                findings
+                    .report(
+                        &ROUTE_REFS_UNRESOLVED,
+                        route,
+                        format!(
+                            "HTTPRoute {namespace}/{name} has unresolved references: {}",
+                            condition.reason
+                        ),
+                        condition_evidence(route, &entry.pointer(&condition), &condition),
+                        meaning,
+                    )
+                    .command(format!("oc -n {namespace} get httproute {name} -o yaml"))
+                    .verify(format!(
+                        "oc -n {namespace} get httproute {name} -o \
+                         jsonpath='{{.status.parents[*].conditions[?(@.type==\"ResolvedRefs\")].status}}'"
+                    ));
+            }
+        }
+    }
+}
+
+declare_rule! {
+    /// A parentRef of an HTTPRoute leads nowhere
+    ///
+    /// ## What it means
+    /// The route names a Gateway that does not exist, or a listener name or port that the Gateway
+    /// does not have. It is attached to nothing, and requests for its hosts get 404.
+    ///
+    /// ## How it is decided
+    /// Each parentRef is resolved with the API's defaults (group, kind, the route's own namespace).
+    /// With both `sectionName` and `port` the same listener must have both. For a missing Gateway
+    /// Istio writes no status entry at all; for a missing listener it writes `NoMatchingParent`.
+    ///
+    /// ## Causes
+    /// A typo; a `namespace` left out although the Gateway lives elsewhere; a renamed listener.
+    ///
+    /// ## How to confirm
+    /// `oc get gateways -A` and compare listener names and ports with the parentRef.
+    ///
+    /// ## How to fix
+    /// Patch the field that is shown as evidence.
+    ///
+    /// ## When it may be a false alarm
+    /// ListenerSets and Services as parents are not judged.
+    static ROUTE_PARENT_MISSING = {
+        code: "MG212", name: "route-parent-missing", severity: Error, section: "1.2.2",
+        needs: ["httproutes", "gateways"], since: "0.1.0",
+        caused_by: ["MG003"], check: route_parent_missing,
+    }
+}
+
+fn route_parent_missing(context: &Context<'_>, findings: &mut Findings) {
+    for facts in context.chain().routes.values() {
+        let route = facts.object;
+        let (namespace, name) = (route.namespace(), route.name());
+        for attachment in &facts.attachments {
+            let parent = attachment.parent;
+            let base = format!("/spec/parentRefs/{}", parent.index);
+            match attachment.outcome() {
+                Outcome::NoGateway => {
+                    let near = suggest::sentence(context, &kinds::GATEWAY, parent.namespace, parent.name);
+                    let draft = findings.report(
+                        &ROUTE_PARENT_MISSING,
+                        route,
+                        format!(
+                            "HTTPRoute {namespace}/{name} names Gateway {}/{}, which does not exist",
+                            parent.namespace, parent.name
+                        ),
+                        route.evidence(&format!("{base}/name")),
+                        format!("Correct the parentRef.{near}"),
+                    );
+                    draft.evidence(route.evidence(&format!("{base}/namespace")));
+                    let gateway = suggest::reference(&kinds::GATEWAY, parent.namespace, parent.name);
+                    draft.because_of(&["MG201"], gateway.clone()).object(gateway);
+                    if let Some(right) =
+                        suggest::similar(context, &kinds::GATEWAY, parent.namespace, parent.name)
+                    {
+                        patch(draft, route, &format!("{base}/name"), &format!("\"{}\"", right.name()));
+                    } else if let [right] =
+                        suggest::elsewhere(context, &kinds::GATEWAY, parent.namespace, parent.name).as_slice()
+                    {
+                        patch(
+                            draft,
+                            route,
+                            &format!("{base}/namespace"),
+                            &format!("\"{}\"", right.namespace()),
+                        );
+                    }
+                    draft.verify(accepted(route));
+                }
+                Outcome::NoListener => no_listener(findings, facts, attachment, &base),
+                Outcome::Unknown(missing) if attachment.gateway.found().is_none() => {
+                    findings.cannot_tell(&ROUTE_PARENT_MISSING, missing);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Adds the command that sets one field of an object.
+fn patch(draft: &mut Draft, object: &Object, pointer: &str, value: &str) {
+    draft.command(format!(
+        "oc -n {} patch {} {} --type=json -p '[{{\"op\":\"add\",\"path\":\"{pointer}\",\"value\":{value}}}]'",
+        object.namespace(),
+        object.kind().to_lowercase(),
+        object.name()
+    ));
+}
+
+fn no_listener(findings: &mut Findings, facts: &RouteFacts<'_>, attachment: &Attachment<'_>, base: &str) {
+    let (route, parent) = (facts.object, attachment.parent);
+    let Some(gateway) = attachment.gateway.found() else { return };
+    let listeners: Vec<String> =
+        attachment.listeners.iter().map(|(l, _)| format!("{} (port {})", l.name, l.port)).collect();
+    let wanted = match (parent.section, parent.port) {
+        (Some(section), Some(port)) => format!("listener {section} on port {port}"),
+        (Some(section), None) => format!("listener {section}"),
+        (None, Some(port)) => format!("a listener on port {port}"),
+        (None, None) => "any listener".to_owned(),
+    };
+    let candidates = attachment.listeners.iter().map(|(l, _)| (l.name, l.name));
+    let near = parent.section.and_then(|section| suggest::closest(section, candidates));
+    let hint = near.map(|name| format!(" Did you mean {name}?")).unwrap_or_default();
+    let field = if parent.section.is_some() { "sectionName" } else { "port" };
+    let draft = findings.report(
+        &ROUTE_PARENT_MISSING,
+        route,
+        format!(
+            "HTTPRoute {} names {wanted}, which Gateway {} does not have",
+            route.full_name(),
+            gateway.full_name()
+        ),
+        route.evidence(&format!("{base}/{field}")),
+        format!("Name a listener that exists: {}.{hint}", listeners.join(", ")),
+    );
+    draft.object(gateway.reference());
+    for (listener, _) in attachment.listeners.iter().take(6) {
+        let shown = if field == "port" { "/port" } else { "/name" };
+        draft.evidence(gateway.evidence(&listener.pointer(shown)));
+    }
+    if let Some(near) = near {
+        patch(draft, route, &format!("{base}/sectionName"), &format!("\"{near}\""));
+    }
+    draft.verify(accepted(route));
+}
+
+declare_rule! {
+    /// No hostname of an HTTPRoute meets the listener's
+    ///
+    /// ## What it means
+    /// The route is for hosts that the listener does not serve, so that it is not attached
+    /// (`NoMatchingListenerHostname`) and requests get 404.
+    ///
+    /// ## How it is decided
+    /// The hostnames of the route are intersected with the listener's as the Gateway API says: a
+    /// wildcard `*.example.com` stands for one or more labels and not for `example.com` itself, an
+    /// absent hostname stands for all, and wildcards work in both directions.
+    ///
+    /// ## Causes
+    /// A typo, another domain, a listener for exactly one host.
+    ///
+    /// ## How to confirm
+    /// Compare `spec.hostnames` of the route with `spec.listeners[].hostname` of the Gateway.
+    ///
+    /// ## How to fix
+    /// Change the route's hostname to one under the listener's, attach the route to another listener,
+    /// or add a listener for the host.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    static ROUTE_HOSTNAME_MISMATCH = {
+        code: "MG213", name: "route-hostname-mismatch", severity: Error, section: "1.2.2",
+        needs: ["httproutes", "gateways"], since: "0.1.0",
+        caused_by: [], check: route_hostname_mismatch,
+    }
+}
+
+fn route_hostname_mismatch(context: &Context<'_>, findings: &mut Findings) {
+    for facts in context.chain().routes.values() {
+        for attachment in &facts.attachments {
+            if attachment.outcome() != Outcome::NoHostname {
+                continue;
+            }
+            let Some(gateway) = attachment.gateway.found() else { continue };
+            let route = facts.object;
+            let refused: Vec<_> = attachment
+                .listeners
+                .iter()
+                .filter(|(_, verdict)| *verdict == Verdict::Refuses(Refusal::Hostname))
+                .map(|(listener, _)| listener)
+                .collect();
+            let served: Vec<&str> = refused.iter().map(|l| l.hostname_text()).collect();
+            let hosts = hostnames(route).join(", ");
+            let draft = findings.report(
+                &ROUTE_HOSTNAME_MISMATCH,
+                route,
+                format!(
+                    "HTTPRoute {} is for {hosts}, but Gateway {} serves {} there",
+                    route.full_name(),
+                    gateway.full_name(),
+                    served.join(", ")
+                ),
+                route.evidence("/spec/hostnames/0"),
+                "Use a hostname under the listener's, or attach the route to the listener that serves it.",
+            );
+            draft.object(gateway.reference());
+            for index in 1..hostnames(route).len().min(5) {
+                draft.evidence(route.evidence(&format!("/spec/hostnames/{index}")));
+            }
+            for listener in refused.iter().take(6) {
+                draft.evidence(gateway.evidence(&listener.pointer("/hostname")));
+            }
+            if let (Some(host), Some(right)) = (hostnames(route).first(), refused.first().map(|l| l.hostname))
+            {
+                let label = host.split('.').next().unwrap_or(host);
+                let fixed = match right.strip_prefix("*.") {
+                    Some(domain) => format!("{label}.{domain}"),
+                    None => right.to_owned(),
+                };
+                patch(draft, route, "/spec/hostnames", &format!("[\"{fixed}\"]"));
+            }
+            draft.verify(accepted(route));
+        }
+    }
+}
+
+declare_rule! {
+    /// A listener does not allow an HTTPRoute
+    ///
+    /// ## What it means
+    /// The listener's `allowedRoutes` excludes the route's namespace or kind
+    /// (`NotAllowedByListeners`); the route is not attached and requests get 404.
+    ///
+    /// ## How it is decided
+    /// `allowedRoutes.namespaces` (`Same` by default, `All`, or `Selector` evaluated in full against
+    /// the labels of the Namespace) and `allowedRoutes.kinds`. Without the Namespace object a selector
+    /// cannot be decided and the report says so. A ReferenceGrant has no say in this: it is not what
+    /// lets a route attach to a Gateway.
+    ///
+    /// ## Causes
+    /// A namespace without the label that the selector wants; `from: Same` (the default) for a
+    /// Gateway in another namespace.
+    ///
+    /// ## How to confirm
+    /// `oc get namespace NAME --show-labels` and compare with the listener's selector.
+    ///
+    /// ## How to fix
+    /// Label the namespace, or widen `allowedRoutes`.
+    ///
+    /// ## When it may be a false alarm
+    /// `from: Selector` without a selector is read as Istio reads it (all); other implementations
+    /// refuse it.
+    static ROUTE_NOT_ALLOWED = {
+        code: "MG214", name: "route-not-allowed", severity: Error, section: "1.2.2",
+        needs: ["httproutes", "gateways", "namespaces (labels)"], since: "0.1.0",
+        caused_by: [], check: route_not_allowed,
+    }
+}
+
+fn route_not_allowed(context: &Context<'_>, findings: &mut Findings) {
+    for facts in context.chain().routes.values() {
+        for attachment in &facts.attachments {
+            let Some(gateway) = attachment.gateway.found() else { continue };
+            let route = facts.object;
+            match attachment.outcome() {
+                Outcome::Unknown(missing) => {
+                    findings.cannot_tell(&ROUTE_NOT_ALLOWED, missing);
+                    continue;
+                }
+                Outcome::NotAllowed => {}
+                _ => continue,
+            }
+            for (listener, verdict) in &attachment.listeners {
+                let (why, field) = match verdict {
+                    Verdict::Refuses(Refusal::Namespace(why)) => (why.clone(), "/allowedRoutes/namespaces"),
+                    Verdict::Refuses(Refusal::Kind) => {
+                        ("the listener does not take HTTPRoutes".to_owned(), "/allowedRoutes/kinds")
+                    }
+                    _ => continue,
+                };
+                let namespace = route.namespace();
+                let draft = findings.report(
+                    &ROUTE_NOT_ALLOWED,
+                    route,
+                    format!(
+                        "Listener {} of Gateway {} does not allow HTTPRoute {}",
+                        listener.name,
+                        gateway.full_name(),
+                        route.full_name()
+                    ),
+                    gateway.evidence(&listener.pointer(field)),
+                    format!("Admit the route: {why}."),
+                );
+                draft.object(gateway.reference());
+                if let Some(object) = context.bundle.get(&kinds::NAMESPACE, "", namespace) {
+                    draft.evidence(object.evidence("/metadata/labels"));
+                }
+                let selector = listener
+                    .value
+                    .pointer("/allowedRoutes/namespaces/selector/matchLabels")
+                    .and_then(serde_json::Value::as_object);
+                if let Some(selector) = selector.filter(|s| !s.is_empty()) {
+                    let labels = crate::model::labels::to_text(selector).replace(',', " ");
+                    draft.command(format!("oc label namespace {namespace} {labels} --overwrite"));
+                } else if field == "/allowedRoutes/namespaces" {
+                    patch(
+                        draft,
+                        gateway,
+                        &listener.pointer("/allowedRoutes"),
+                        "{\"namespaces\":{\"from\":\"All\"}}",
+                    );
+                }
+                draft.verify(accepted(route));
+            }
+        }
+    }
+}
+
+declare_rule! {
+    /// A backendRef names a Service or port that does not exist
+    ///
+    /// ## What it means
+    /// Requests to this rule of the route are answered with 500 (missing Service) or 503 (missing
+    /// port).
+    ///
+    /// ## How it is decided
+    /// Every backendRef of kind Service of the routes of the MCP chain: the Service must exist in its
+    /// namespace, and `port` must be one of the Service's `spec.ports[].port` (not a targetPort).
+    /// Istio does not check the port: the status says `ResolvedRefs=True` and requests still fail.
+    ///
+    /// ## Causes
+    /// A typo, a deleted Service, the container's port instead of the Service's.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get service` and compare names and ports.
+    ///
+    /// ## How to fix
+    /// Correct the backendRef or create the Service. A missing Service of a registered server is
+    /// reported as MG406 too, and that is the cause.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    static BACKEND_MISSING = {
+        code: "MG215", name: "backend-missing", severity: Error, section: "1.2.2",
+        needs: ["httproutes", "services"], since: "0.1.0",
+        caused_by: ["MG406"], check: backend_missing,
+    }
+}
+
+fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
+    for facts in context.chain().routes.values() {
+        let route = facts.object;
+        for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
+            let (namespace, name) = (backend.namespace, backend.name);
+            match context.bundle.find(&kinds::SERVICE, namespace, name) {
+                Seen::Unknown(missing) => findings.cannot_tell(&BACKEND_MISSING, missing),
+                Seen::Absent => {
+                    let near = suggest::sentence(context, &kinds::SERVICE, namespace, name);
+                    let service = suggest::reference(&kinds::SERVICE, namespace, name);
+                    let draft = findings.report(
+                        &BACKEND_MISSING,
+                        route,
+                        format!(
+                            "HTTPRoute {} sends to Service {namespace}/{name}, which does not exist",
+                            route.full_name()
+                        ),
+                        route.evidence(&backend.pointer("/name")),
+                        format!("Correct the backendRef, or create the Service.{near}"),
+                    );
+                    draft.object(service);
+                    if let Some(right) = suggest::similar(context, &kinds::SERVICE, namespace, name) {
+                        patch(draft, route, &backend.pointer("/name"), &format!("\"{}\"", right.name()));
+                    }
+                    draft.verify(format!("oc -n {namespace} get service {name}"));
+                }
+                Seen::Found(service) => backend_port(findings, route, backend, service),
+            }
+        }
+    }
+}
+
+fn backend_port(
+    findings: &mut Findings,
+    route: &Object,
+    backend: &gateway_api::BackendRef<'_>,
+    service: &Object,
+) {
+    let ports = service.array("/spec/ports");
+    let number = |port: &serde_json::Value| port.get("port").and_then(serde_json::Value::as_i64);
+    let offered: Vec<String> = ports.iter().filter_map(number).map(|port| port.to_string()).collect();
+    if ports.iter().any(|port| number(port).is_some() && number(port) == backend.port) {
+        return;
+    }
+    // An ExternalName Service needs no ports.
+    if ports.is_empty() && service.str("/spec/type") == "ExternalName" && backend.port.is_some() {
+        return;
+    }
+    let title = match backend.port {
+        Some(port) => format!(
+            "HTTPRoute {} sends to port {port}, which Service {} does not have",
+            route.full_name(),
+            service.full_name()
+        ),
+        None => format!("HTTPRoute {} names no port of Service {}", route.full_name(), service.full_name()),
+    };
+    let target = ports.iter().position(|port| {
+        port.get("targetPort").and_then(serde_json::Value::as_i64).is_some_and(|t| Some(t) == backend.port)
+    });
+    let hint = match target {
+        Some(index) => format!(" That is the targetPort; the Service's port is {}.", offered[index]),
+        None => String::new(),
+    };
+    let draft = findings.report(
+        &BACKEND_MISSING,
+        route,
+        title,
+        route.evidence(&backend.pointer("/port")),
+        format!("Name a port of the Service: {}.{hint}", offered.join(", ")),
+    );
+    draft.object(service.reference()).evidence(service.evidence("/spec/ports"));
+    if let Some(right) = target.map(|index| &offered[index]).or(offered.first()) {
+        patch(draft, route, &backend.pointer("/port"), right);
+    }
+    draft.verify(format!(
+        "oc -n {} get service {} -o jsonpath='{{.spec.ports[*].port}}'",
+        service.namespace(),
+        service.name()
+    ));
+}
+
+declare_rule! {
+    /// A backend in another namespace is not granted
+    ///
+    /// ## What it means
+    /// The route sends to a Service of another namespace, and no ReferenceGrant there allows it:
+    /// `ResolvedRefs=False RefNotPermitted`, requests are answered with 500.
+    ///
+    /// ## How it is decided
+    /// A grant must stand in the Service's namespace and have an entry of `from` with group
+    /// `gateway.networking.k8s.io`, kind `HTTPRoute` and the route's namespace, and an entry of `to`
+    /// with group `""`, kind `Service` and no name or this one. Grants that are off in one field are
+    /// named with the field.
+    ///
+    /// ## Causes
+    /// No grant, a grant in the route's namespace instead of the Service's, one wrong field.
+    ///
+    /// ## How to confirm
+    /// `oc -n SERVICE_NAMESPACE get referencegrants -o yaml`.
+    ///
+    /// ## How to fix
+    /// Apply the ReferenceGrant that is printed with the finding.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    static BACKEND_NOT_GRANTED = {
+        code: "MG216", name: "backend-not-granted", severity: Error, section: "1.2.2",
+        needs: ["httproutes", "referencegrants"], since: "0.1.0",
+        caused_by: ["MG003"], check: backend_not_granted,
+    }
+}
+
+fn backend_not_granted(context: &Context<'_>, findings: &mut Findings) {
+    for facts in context.chain().routes.values() {
+        let route = facts.object;
+        for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
+            if backend.namespace == route.namespace() {
+                continue;
+            }
+            let reference = Reference {
+                from_group: gateway_api::GROUP,
+                from_kind: "HTTPRoute",
+                from_namespace: route.namespace(),
+                to_group: "",
+                to_kind: "Service",
+                to_namespace: backend.namespace,
+                to_name: backend.name,
+            };
+            match context.chain().grants.check(context.bundle, &reference) {
+                Granted::Yes(..) => {}
+                Granted::Unknown(missing) => findings.cannot_tell(&BACKEND_NOT_GRANTED, missing),
+                Granted::No(near) => {
+                    let draft = findings.report(
+                        &BACKEND_NOT_GRANTED,
+                        route,
+                        format!(
+                            "HTTPRoute {} may not send to Service {}/{}: no ReferenceGrant in {}",
+                            route.full_name(),
+                            backend.namespace,
+                            backend.name,
+                            backend.namespace
+                        ),
+                        route.evidence(&backend.pointer("/namespace")),
+                        "Allow the reference with a ReferenceGrant in the Service's namespace.",
+                    );
+                    draft.object(suggest::reference(&kinds::SERVICE, backend.namespace, backend.name));
+                    grant_remedy(draft, &reference, &near);
+                }
+            }
+        }
+    }
+}
+
+/// Adds the near misses as evidence, the grant to apply, and how to check it.
+pub(super) fn grant_remedy(draft: &mut Draft, reference: &Reference<'_>, near: &[gateway_api::NearMiss<'_>]) {
+    for miss in near {
+        let mut evidence = miss.grant.evidence(&miss.pointer);
+        evidence.note = Some(format!("ReferenceGrant {}: {}", miss.grant.full_name(), miss.why));
+        draft.evidence(evidence);
+    }
+    if let Some(first) = near.first() {
+        draft.remedy.text.push_str(&format!(
+            " ReferenceGrant {} comes close, but {}.",
+            first.grant.full_name(),
+            first.why
+        ));
+    }
+    let Reference { from_group, from_kind, from_namespace, to_group, to_kind, to_namespace, to_name } =
+        reference;
+    let name = format!("allow-{from_namespace}-{}", from_kind.to_lowercase());
+    draft
+        .command(format!(
+            "oc apply -f - <<'EOF'\napiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata:\n  \
+             name: {name}\n  namespace: {to_namespace}\nspec:\n  from:\n  - group: {from_group}\n    kind: {from_kind}\n    \
+             namespace: {from_namespace}\n  to:\n  - group: \"{to_group}\"\n    kind: {to_kind}\n    name: {to_name}\nEOF"
+        ))
+        .verify(format!("oc -n {to_namespace} get referencegrant {name} -o yaml"));
+}
+
+declare_rule! {
+    /// A status is older than its spec, or contradicts it
+    ///
+    /// ## What it means
+    /// The controller is not reconciling the object: what the status says is about an older spec, is
+    /// missing, or does not follow from the specs as they are.
+    ///
+    /// ## How it is decided
+    /// For Gateways and HTTPRoutes of the MCP chain: a condition whose `observedGeneration` is below
+    /// `metadata.generation`; a parentRef that the specs accept and that has no entry in
+    /// `status.parents`; an entry `Accepted=True` of this generation for a parentRef that the specs
+    /// refuse.
+    ///
+    /// ## Causes
+    /// istiod is down, of another revision, or cannot write statuses (MG209); the change is seconds
+    /// old.
+    ///
+    /// ## How to confirm
+    /// Compare `metadata.generation` with `observedGeneration`; look at istiod's log.
+    ///
+    /// ## How to fix
+    /// Bring the control plane back. A touched annotation makes it look again.
+    ///
+    /// ## When it may be a false alarm
+    /// An object that was changed within seconds of the collection; objects younger than a minute are
+    /// not judged.
+    static STATUS_STALE = {
+        code: "MG217", name: "status-stale", severity: Warning, section: "1.2.2",
+        needs: ["httproutes", "gateways"], since: "0.1.0",
+        caused_by: ["MG209", "MG201", "MG102", "MG107"], check: status_stale,
+    }
+}
+
+fn status_stale(context: &Context<'_>, findings: &mut Findings) {
+    for gateway in super::gateways::in_chain(context) {
+        if context.is_younger(gateway, 60) {
+            continue;
+        }
+        if gateway.get("/status/conditions").is_none() {
+            stale(findings, gateway, "has no status", gateway.evidence("/status"));
+            continue;
+        }
+        let old = ["Accepted", "Programmed"]
+            .iter()
+            .filter_map(|kind| gateway.condition(kind))
+            .find(|condition| status::is_stale(gateway, condition));
+        if let Some(condition) = old {
+            let pointer = format!("/status/conditions/{}/observedGeneration", condition.index);
+            let draft =
+                stale(findings, gateway, "has a status of an older generation", gateway.evidence(&pointer));
+            draft.evidence(gateway.evidence("/metadata/generation"));
+        }
+    }
+    for facts in context.chain().routes.values() {
+        if context.is_younger(facts.object, 60) {
+            continue;
+        }
+        for attachment in &facts.attachments {
+            stale_route(findings, facts.object, attachment);
+        }
+    }
+}
+
+fn stale_route(context: &Context<'_>, findings: &mut Findings, route: &Object, attachment: &Attachment<'_>) {
+    let outcome = attachment.outcome();
+    let parent = format!("Gateway {}/{}", attachment.parent.namespace, attachment.parent.name);
+    let entries: Vec<_> = status::of_parent(route, &attachment.parent).collect();
+    if entries.is_empty() {
+        if outcome == Outcome::Accepted {
+            let what = format!("has no status for its parent {parent}, although the specs fit");
+            stale(findings, route, &what, route.evidence("/status/parents"))
+                .object(gateway_reference(attachment));
+        }
+        return;
+    }
+    for entry in entries {
+        let Some(condition) = entry.condition("Accepted") else { continue };
+        let pointer = entry.pointer(&condition);
+        if status::is_stale(route, &condition) {
+            let evidence = route.evidence(&format!("{pointer}/observedGeneration"));
+            stale(findings, route, &format!("has a status of an older generation for {parent}"), evidence)
+                .evidence(route.evidence("/metadata/generation"));
+            continue;
+        }
+        let refused = match outcome {
+            Outcome::NoGateway | Outcome::NoListener | Outcome::NoHostname | Outcome::NotAllowed => true,
+            Outcome::Accepted | Outcome::Foreign | Outcome::Unknown(_) => false,
+        };
+        if refused && condition.is_true() {
+            let what = format!("says accepted by {parent}, but the specs do not fit");
+            stale(findings, route, &what, condition_evidence(route, &pointer, &condition))
+                .object(gateway_reference(attachment))
+                .because_of(PARENT_CODES, route.reference());
+        }
+    }
+}
+
+fn stale<'f>(
+    findings: &'f mut Findings,
+    object: &Object,
+    what: &str,
+    evidence: crate::report::Evidence,
+) -> &'f mut Draft {
+    let (namespace, name, kind) = (object.namespace(), object.name(), object.kind());
+    let draft = findings.report(
+        &STATUS_STALE,
+        object,
+        format!("{kind} {namespace}/{name} {what}"),
+        evidence,
+        "The controller that should write this status does not: check istiod (is it running, is it of the \
+         revision of this Gateway, may it write statuses), then touch the object to make it look again.",
+    );
+    draft.command("oc get deployments -A -l app=istiod").verify(format!(
+        "oc -n {namespace} get {} {name} -o jsonpath='{{.metadata.generation}} {{.status}}'",
+        kind.to_lowercase()
+    ));
+    draft
+}
