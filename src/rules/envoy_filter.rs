@@ -1,6 +1,269 @@
-//! MG219-MG222, MG227, MG233: the EnvoyFilter that puts the router into the Gateway.
+//! MG219-MG222, MG227, MG233: the EnvoyFilter that puts the router into the gateway's proxy.
 
-use super::Rule;
+use super::gateways::is_ready;
+use super::{Context, Findings, Rule, suggest};
+use crate::declare_rule;
+use crate::model::istio::envoy_filter::{filter_name, is_managed, owner, router_patches, workload_labels};
+use crate::model::mcp::Extension;
+use crate::model::{Object, kinds, labels};
 
 /// The rules of this subject, in the order of the catalogue.
-pub(super) static RULES: &[&Rule] = &[];
+pub(super) static RULES: &[&Rule] = &[&ENVOYFILTER_MISSING, &ENVOYFILTER_SELECTOR, &ENVOYFILTER_PORT];
+
+declare_rule! {
+    /// An extension's EnvoyFilter is absent
+    ///
+    /// ## What it means
+    /// The EnvoyFilter is what makes the gateway's Envoy ask the router about each request. Without
+    /// it MCP requests pass the proxy unrouted: `initialize` may work, `tools/call` does not.
+    ///
+    /// ## How it is decided
+    /// For every MCPGatewayExtension whose evaluation finds nothing wrong, the EnvoyFilter
+    /// `mcp-ext-proc-NAMESPACE-gateway` (or one with the extension's labels) is looked up in the
+    /// Gateway's namespace. While the extension has an earlier fault the filter is not expected: the
+    /// controller writes it last.
+    ///
+    /// ## Causes
+    /// It was deleted and the controller is down; the controller may not write EnvoyFilters in the
+    /// Gateway's namespace (MG219); the EnvoyFilter API is not installed (MG003).
+    ///
+    /// ## How to confirm
+    /// `oc get envoyfilters -A -l app.kubernetes.io/managed-by=mcp-gateway-controller`, and the
+    /// controller's log for `failed to create envoy filter`.
+    ///
+    /// ## How to fix
+    /// Repair the controller, then make it reconcile: annotate the extension.
+    ///
+    /// ## When it may be a false alarm
+    /// Within seconds after the extension was created.
+    static ENVOYFILTER_MISSING = {
+        code: "MG220", name: "envoyfilter-missing", severity: Error, section: "1.2.3",
+        needs: ["envoyfilters", "mcpgatewayextensions"], since: "0.1.0",
+        caused_by: ["MG219", "MG003", "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
+        check: envoyfilter_missing,
+    }
+}
+
+/// The managed filters of an extension, wherever they stand.
+fn filters_of<'a>(context: &Context<'a>, extension: &Extension<'_>) -> Vec<&'a Object> {
+    let id = (extension.object.namespace(), extension.object.name());
+    let all = context.bundle.list(&kinds::ENVOY_FILTER);
+    all.filter(|filter| {
+        owner(filter) == Some(id) || (owner(filter).is_none() && filter.name() == filter_name(id.0))
+    })
+    .collect()
+}
+
+fn envoyfilter_missing(context: &Context<'_>, findings: &mut Findings) {
+    for extension in &context.chain().extensions {
+        let Some(gateway) = extension.gateway else { continue };
+        let object = extension.object;
+        if !extension.faults.is_empty() || object.is_deleting() || context.is_younger(object, 120) {
+            continue;
+        }
+        if !filters_of(context, extension).is_empty() {
+            continue;
+        }
+        let namespace = gateway.namespace();
+        if let Err(missing) = context.bundle.collected(&kinds::ENVOY_FILTER, Some(namespace)) {
+            findings.cannot_tell(&ENVOYFILTER_MISSING, missing);
+            continue;
+        }
+        if !extension.unknown.is_empty() {
+            for (_, missing) in &extension.unknown {
+                findings.cannot_tell(&ENVOYFILTER_MISSING, missing.clone());
+            }
+            continue;
+        }
+        let name = filter_name(object.namespace());
+        let filter = suggest::reference(&kinds::ENVOY_FILTER, namespace, &name);
+        let ready = extension.ready();
+        let pointer =
+            ready.map_or("/status/conditions".to_owned(), |c| format!("/status/conditions/{}", c.index));
+        findings
+            .report_on(
+                &ENVOYFILTER_MISSING,
+                object.reference(),
+                format!("EnvoyFilter {namespace}/{name} of MCPGatewayExtension {} does not exist", object.full_name()),
+                object.evidence(&pointer),
+                "Make the controller write it again: see its log for the reason, then touch the extension.",
+            )
+            .object(filter)
+            .object(gateway.reference())
+            .evidence(object.evidence("/spec/targetRef"))
+            .command(format!(
+                "oc -n {} annotate mcpgatewayextension {} mcpgw.example.com/touched=\"$(date -u +%s)\" --overwrite",
+                object.namespace(),
+                object.name()
+            ))
+            .verify(format!("oc -n {namespace} get envoyfilter {name}"));
+    }
+}
+
+declare_rule! {
+    /// An extension's EnvoyFilter selects no proxy of the Gateway
+    ///
+    /// ## What it means
+    /// The EnvoyFilter exists and has no effect: istiod applies it only to pods of its own namespace
+    /// (or of all namespaces from the root namespace) whose labels contain its `workloadSelector`.
+    /// Requests bypass the router.
+    ///
+    /// ## How it is decided
+    /// For each EnvoyFilter that the MCP controller manages and whose extension exists: its namespace
+    /// against the Gateway's, and its `workloadSelector.labels` against the labels of the Gateway's
+    /// proxy pods.
+    ///
+    /// ## Causes
+    /// The filter was edited or copied into another namespace; the Gateway's pods lost the label
+    /// `gateway.networking.k8s.io/gateway-name` (a hand-made Deployment).
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get pods --show-labels` and compare with the selector.
+    ///
+    /// ## How to fix
+    /// Delete the filter: the controller writes it again as it must be.
+    ///
+    /// ## When it may be a false alarm
+    /// A filter with `targetRefs` is not judged by its selector.
+    static ENVOYFILTER_SELECTOR = {
+        code: "MG221", name: "envoyfilter-selector", severity: Error, section: "1.2.3",
+        needs: ["envoyfilters", "pods"], since: "0.1.0",
+        caused_by: ["MG208"], check: envoyfilter_selector,
+    }
+}
+
+fn envoyfilter_selector(context: &Context<'_>, findings: &mut Findings) {
+    for extension in &context.chain().extensions {
+        let Some(gateway) = extension.gateway else { continue };
+        let filters = filters_of(context, extension);
+        let in_place = filters.iter().any(|f| f.namespace() == gateway.namespace());
+        for filter in filters {
+            let namespace = gateway.namespace();
+            if filter.namespace() != namespace {
+                // The Gateway's own filter does the work; a stray copy does not matter.
+                if in_place {
+                    continue;
+                }
+                findings
+                    .report(
+                        &ENVOYFILTER_SELECTOR,
+                        filter,
+                        format!(
+                            "EnvoyFilter {} is not in the namespace of Gateway {}",
+                            filter.full_name(),
+                            gateway.full_name()
+                        ),
+                        filter.evidence("/metadata/namespace"),
+                        "Delete the filter; the controller writes it into the Gateway's namespace.",
+                    )
+                    .object(gateway.reference())
+                    .object(extension.object.reference())
+                    .evidence(extension.object.evidence("/spec/targetRef/namespace"))
+                    .command(format!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
+                    .verify(format!("oc -n {namespace} get envoyfilter {}", filter.name()));
+                continue;
+            }
+            let Some(selector) = workload_labels(filter) else { continue };
+            let pods = context.workloads().gateway_pods(gateway);
+            if pods.is_empty() {
+                if let Err(missing) = context.bundle.collected(&kinds::POD, Some(namespace)) {
+                    findings.cannot_tell(&ENVOYFILTER_SELECTOR, missing);
+                }
+                // Without any pod MG208 is the fault.
+                continue;
+            }
+            let selected = context.workloads().pods_matching(namespace, selector);
+            if pods.iter().any(|pod| selected.iter().any(|other| std::ptr::eq(*other, *pod))) {
+                continue;
+            }
+            let pod = pods.iter().copied().find(|pod| is_ready(pod)).unwrap_or(pods[0]);
+            findings
+                .report(
+                    &ENVOYFILTER_SELECTOR,
+                    filter,
+                    format!(
+                        "EnvoyFilter {} selects no proxy pod of Gateway {}",
+                        filter.full_name(),
+                        gateway.full_name()
+                    ),
+                    filter.evidence("/spec/workloadSelector/labels"),
+                    format!(
+                        "Delete the filter; the controller writes it again with the selector \
+                         gateway.networking.k8s.io/gateway-name={}.",
+                        gateway.name()
+                    ),
+                )
+                .object(gateway.reference())
+                .object(extension.object.reference())
+                .evidence(pod.evidence("/metadata/labels"))
+                .command(format!("oc -n {namespace} delete envoyfilter {}", filter.name()))
+                .verify(format!("oc -n {namespace} get pods -l {}", labels::to_text(selector)));
+        }
+    }
+}
+
+declare_rule! {
+    /// An extension's EnvoyFilter patches another port
+    ///
+    /// ## What it means
+    /// The filter's `match.listener.portNumber` is not the port of the listener that the extension
+    /// targets, so that the router is put into another listener or into none.
+    ///
+    /// ## How it is decided
+    /// Every ext_proc patch of the managed EnvoyFilter against `spec.listeners[].port` of the
+    /// targeted listener.
+    ///
+    /// ## Causes
+    /// The listener's port was changed and the controller has not reconciled; the filter was edited.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get envoyfilter NAME -o yaml` and compare with the Gateway's listener.
+    ///
+    /// ## How to fix
+    /// Delete the filter: the controller writes it again.
+    ///
+    /// ## When it may be a false alarm
+    /// None known; whether the live proxy has the filter is MG223.
+    static ENVOYFILTER_PORT = {
+        code: "MG222", name: "envoyfilter-port", severity: Error, section: "1.2.3",
+        needs: ["envoyfilters", "gateways"], since: "0.1.0",
+        caused_by: [], check: envoyfilter_port,
+    }
+}
+
+fn envoyfilter_port(context: &Context<'_>, findings: &mut Findings) {
+    for extension in &context.chain().extensions {
+        let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) else { continue };
+        for filter in filters_of(context, extension) {
+            if filter.namespace() != gateway.namespace() || !is_managed(filter) {
+                continue;
+            }
+            for (pointer, port) in router_patches(filter) {
+                let Some(port) = port.filter(|port| *port != listener.port) else { continue };
+                findings
+                    .report(
+                        &ENVOYFILTER_PORT,
+                        filter,
+                        format!(
+                            "EnvoyFilter {} patches port {port}, but listener {} of Gateway {} is on port {}",
+                            filter.full_name(),
+                            listener.name,
+                            gateway.full_name(),
+                            listener.port
+                        ),
+                        filter.evidence(&format!("{pointer}/match/listener/portNumber")),
+                        "Delete the filter; the controller writes it again for the right port.",
+                    )
+                    .object(gateway.reference())
+                    .object(extension.object.reference())
+                    .evidence(gateway.evidence(&listener.pointer("/port")))
+                    .command(format!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
+                    .verify(format!(
+                        "oc -n {} get envoyfilter {} -o jsonpath='{{.spec.configPatches[*].match.listener.portNumber}}'",
+                        filter.namespace(),
+                        filter.name()
+                    ));
+            }
+        }
+    }
+}

@@ -756,7 +756,7 @@ fn status_stale(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
-fn stale_route(context: &Context<'_>, findings: &mut Findings, route: &Object, attachment: &Attachment<'_>) {
+fn stale_route(findings: &mut Findings, route: &Object, attachment: &Attachment<'_>) {
     let outcome = attachment.outcome();
     let parent = format!("Gateway {}/{}", attachment.parent.namespace, attachment.parent.name);
     let entries: Vec<_> = status::of_parent(route, &attachment.parent).collect();

@@ -1,1 +1,3 @@
-//! Istio semantics: EnvoyFilter selection, revisions, ServiceEntry and DestinationRule visibility.
+//! What Istio does with its own objects: [`envoy_filter`] selection and revision, visibility.
+
+pub mod envoy_filter;

@@ -1,0 +1,58 @@
+//! EnvoyFilters: which are the MCP controller's, what they patch, whom they select.
+
+use serde_json::{Map, Value};
+
+use crate::model::Object;
+
+/// The name that the controller gives the filter of the extension in this namespace.
+#[must_use]
+pub fn filter_name(extension_namespace: &str) -> String {
+    format!("mcp-ext-proc-{extension_namespace}-gateway")
+}
+
+/// Whether the MCP controller manages this filter, by label or by name.
+#[must_use]
+pub fn is_managed(filter: &Object) -> bool {
+    filter.label("app.kubernetes.io/managed-by") == Some("mcp-gateway-controller")
+        || filter.name().starts_with("mcp-ext-proc-")
+}
+
+/// The namespace and name of the extension that a filter was made for, from its labels.
+#[must_use]
+pub fn owner(filter: &Object) -> Option<(&str, &str)> {
+    Some((
+        filter.label("mcp.kuadrant.io/extension-namespace")?,
+        filter.label("mcp.kuadrant.io/extension-name")?,
+    ))
+}
+
+/// The labels that a filter selects pods by. `None` when it applies to all pods of its namespace or
+/// chooses by `targetRefs`.
+#[must_use]
+pub fn workload_labels(filter: &Object) -> Option<&Map<String, Value>> {
+    if !filter.array("/spec/targetRefs").is_empty() {
+        return None;
+    }
+    filter.get("/spec/workloadSelector/labels").and_then(Value::as_object).filter(|l| !l.is_empty())
+}
+
+/// The patches that insert an ext_proc HTTP filter: the JSON pointer of the patch and its port.
+#[must_use]
+pub fn router_patches(filter: &Object) -> Vec<(String, Option<i64>)> {
+    filter
+        .array("/spec/configPatches")
+        .iter()
+        .enumerate()
+        .filter(|(_, patch)| {
+            patch.get("applyTo").and_then(Value::as_str) == Some("HTTP_FILTER")
+                && patch
+                    .pointer("/patch/value/typed_config/@type")
+                    .and_then(Value::as_str)
+                    .is_some_and(|t| t.ends_with("ext_proc.v3.ExternalProcessor"))
+        })
+        .map(|(index, patch)| {
+            let port = patch.pointer("/match/listener/portNumber").and_then(Value::as_i64);
+            (format!("/spec/configPatches/{index}"), port)
+        })
+        .collect()
+}
