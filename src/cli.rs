@@ -48,7 +48,7 @@ const PROGRAM: &str = "oc mcpgw";
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Collect from the cluster into one redacted archive and print the roots of what is wrong
-    Gather(commands::gather::GatherArgs),
+    Gather(Box<commands::gather::GatherArgs>),
     /// Analyze a bundle offline: causes, evidence, remedies
     Analyze(commands::analyze::AnalyzeArgs),
     /// Print the page of a finding code

@@ -73,6 +73,27 @@ pub fn log(namespace: &str, pod: &str, container: &str, previous: bool) -> Strin
     )
 }
 
+/// The file of all objects of a cluster-scoped kind, for the few that readers expect as a list.
+#[must_use]
+pub fn cluster_list(kind: &Kind) -> String {
+    format!("cluster-scoped-resources/{}/{}.yaml", kind.group_dir(), kind.plural)
+}
+
+/// Product and version, two lines.
+pub const VERSION: &str = "version";
+/// When the collection began and ended, two lines; readers take ages from its modification time.
+pub const TIMESTAMP: &str = "timestamp";
+/// What the collection did, line by line.
+pub const GATHER_LOG: &str = "gather.logs";
+/// The events of all namespaces as one page for a browser.
+pub const EVENT_FILTER: &str = "event-filter.html";
+
+/// A discovery document, `api` or `apis`.
+#[must_use]
+pub fn discovery(name: &str) -> String {
+    format!("aggregated-discovery-{name}.yaml")
+}
+
 /// Our own files.
 pub const MANIFEST: &str = "mcpgw/manifest.json";
 /// Every request that failed or was refused.

@@ -1,13 +1,253 @@
 //! `oc mcpgw gather`.
 
-use crate::error::{CommandError, CommandResult};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::archive::write::{Format, Target};
+use crate::cli::Global;
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::gather::connect::Connection;
+use crate::gather::logs::Since;
+use crate::gather::progress::Progress;
+use crate::gather::run::{Gathered, gather};
+use crate::gather::stop::Stop;
+use crate::gather::{CONCURRENCY, MAX_LOG_BYTES, Options, Output, TIMEOUT, units};
+use crate::{render, term};
 
 /// Arguments of `gather`.
 #[derive(Debug, clap::Args)]
-pub struct GatherArgs {}
+pub struct GatherArgs {
+    /// Look in this namespace only (repeatable); by default the objects are followed wherever they lead
+    #[arg(short, long = "namespace", value_name = "NAMESPACE")]
+    namespaces: Vec<String>,
+    /// Where the archive goes: a file, a directory (a file in it, named after the cluster and the
+    /// time), or - for standard output
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// The form of the archive
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+    /// Only logs newer than this, for example 24h
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, conflicts_with = "since_time")]
+    since: Option<Duration>,
+    /// Only logs since this time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = rfc3339)]
+    since_time: Option<DateTime<Utc>>,
+    /// How much of each container's log is kept; head and tail stay, the cut is marked
+    /// [default: 32MiB]
+    #[arg(long, value_name = "SIZE", value_parser = log_bytes)]
+    max_log_bytes: Option<u64>,
+    /// After how long the archive is closed with what is there [default: 30m]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    timeout: Option<Duration>,
+    /// How many requests run side by side
+    #[arg(long, value_name = "N", default_value_t = CONCURRENCY as u16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: u16,
+    /// How many requests are begun per second at most
+    #[arg(long, value_name = "N", value_parser = qps)]
+    qps: Option<f64>,
+    /// Only collect; do not analyze
+    #[arg(long)]
+    no_analyze: bool,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    connection: Connection,
+}
+
+fn rfc3339(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.with_timezone(&Utc))
+        .map_err(|_| format!("`{text}` is no time: write for example 2026-01-31T12:00:00Z"))
+}
+
+fn log_bytes(text: &str) -> Result<u64, String> {
+    match units::bytes(text)? {
+        bytes if bytes < 1024 => Err("the least is 1KiB".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+fn qps(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(qps) if qps > 0.0 && qps.is_finite() => Ok(qps),
+        _ => Err(format!("`{text}` is no number above 0")),
+    }
+}
 
 /// Runs the command.
-pub(crate) fn run(args: GatherArgs) -> CommandResult {
-    let _ = args;
-    Err(CommandError::usage_message("gather is not built yet"))
+pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
+    let output = match args.output {
+        None => Output::Here,
+        Some(path) if path.as_os_str() == "-" => Output::Target(Target::Stdout),
+        Some(path) => Output::Path(path),
+    };
+    let to_stdout = output == Output::Target(Target::Stdout);
+    let options = Options {
+        connection: args.connection,
+        namespaces: args.namespaces,
+        output,
+        format: args.format,
+        since: args.since.map(Since::Ago).or(args.since_time.map(Since::Time)),
+        max_log_bytes: args.max_log_bytes.unwrap_or(MAX_LOG_BYTES),
+        timeout: args.timeout.unwrap_or(TIMEOUT),
+        concurrency: usize::from(args.concurrency),
+        qps: args.qps,
+        analyze: !args.no_analyze,
+    };
+    let progress = Progress::stderr();
+    let Some(gathered) = run_until_signalled(options, &progress)? else {
+        progress.finish();
+        return Ok(Exit::Interrupted);
+    };
+    progress.finish();
+    let summary = summary(&gathered, global);
+    if to_stdout {
+        progress.note(&summary);
+    } else {
+        term::print(&summary)?;
+    }
+    Ok(exit(&gathered))
+}
+
+/// How a collection ends.
+fn exit(gathered: &Gathered) -> Exit {
+    match &gathered.cut_short {
+        Some(why) if why.starts_with("SIG") => Exit::Interrupted,
+        Some(_) => Exit::Partial,
+        None if gathered.failures > 0 => Exit::Partial,
+        None => Exit::Ok,
+    }
+}
+
+/// Collects; a first signal closes the archive early, a second one gives up at once (`None`).
+///
+/// # Errors
+/// Those of [`gather`].
+pub(crate) fn run_until_signalled(
+    options: Options,
+    progress: &Progress,
+) -> Result<Option<Gathered>, CommandError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let stop = Stop::default();
+    let outcome = runtime.block_on(async {
+        let work = tokio::spawn({
+            let (progress, stop) = (progress.clone(), stop.clone());
+            async move { gather(options, &progress, &stop).await }
+        });
+        tokio::select! {
+            done = work => match done {
+                Ok(result) => result.map(Some),
+                Err(panic) => Err(CommandError::unusable(panic)),
+            },
+            () = give_up(&stop, progress) => Ok(None),
+        }
+    });
+    // Whatever is still under way would only keep the person waiting.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Waits for signals: the first throws the switch, the second ends this.
+async fn give_up(stop: &Stop, progress: &Progress) {
+    let mut signals = Signals::new();
+    let first = signals.next().await;
+    stop.cut(first);
+    progress.note(&format!("{first}: closing the archive with what is there; once more gives up"));
+    let second = signals.next().await;
+    progress.note(&format!("{second}: given up, no archive was written"));
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    #[cfg(unix)]
+    terminate: Option<tokio::signal::unix::Signal>,
+    #[cfg(unix)]
+    interrupt: Option<tokio::signal::unix::Signal>,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self {
+            terminate: signal(SignalKind::terminate()).ok(),
+            interrupt: signal(SignalKind::interrupt()).ok(),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> Self {
+        Self {}
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) -> &'static str {
+        async fn wait(signal: &mut Option<tokio::signal::unix::Signal>) {
+            match signal {
+                Some(signal) => {
+                    signal.recv().await;
+                }
+                None => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            () = wait(&mut self.interrupt) => "SIGINT",
+            () = wait(&mut self.terminate) => "SIGTERM",
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) -> &'static str {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => "SIGINT",
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// How many failures the summary lists.
+const FAILURES_SHOWN: usize = 5;
+
+/// What a person sees at the end.
+pub(crate) fn summary(gathered: &Gathered, global: &Global) -> String {
+    let mut text = String::new();
+    let size = units::human_bytes(gathered.archive.bytes);
+    let files = gathered.archive.files;
+    if let Some(path) = &gathered.archive.path {
+        let _ = writeln!(text, "{}", path.display());
+    }
+    let (objects, logs) = gathered.counts;
+    let _ = writeln!(
+        text,
+        "  {size}, {files} files: {objects} objects, {logs} logs of cluster {}; {} values redacted",
+        term::sanitize(&gathered.cluster),
+        gathered.redactions
+    );
+    if let Some(why) = &gathered.cut_short {
+        let _ = writeln!(text, "  cut short by {why}: the archive holds what was read until then");
+    }
+    if gathered.failures > 0 {
+        let _ = writeln!(
+            text,
+            "  {} requests were refused or failed; mcpgw/failures.json says what that means:",
+            gathered.failures
+        );
+        for failure in gathered.refused.iter().take(FAILURES_SHOWN) {
+            let line = format!("{}: {} {}", failure.what, failure.reason, failure.message);
+            let _ = writeln!(text, "    {}", term::sanitize(&crate::gather::client::one_line(&line, 160)));
+        }
+        if gathered.failures > FAILURES_SHOWN {
+            let _ = writeln!(text, "    and {} more", gathered.failures - FAILURES_SHOWN);
+        }
+    }
+    if let Some(report) = &gathered.report {
+        text.push('\n');
+        let options = term::text_options(global);
+        let bundle = gathered.archive.path.as_ref().map(|path| path.display().to_string());
+        text.push_str(&render::roots(report, &render::TextOptions { bundle, ..options }));
+    }
+    text
 }

@@ -17,7 +17,7 @@ use crate::error::CommandResult;
 pub(crate) fn run(cli: Cli) -> CommandResult {
     cli.global.color.apply();
     match cli.command {
-        Command::Gather(args) => gather::run(args),
+        Command::Gather(args) => gather::run(*args, &cli.global),
         Command::Analyze(args) => analyze::run(args, &cli.global),
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Rules(args) => rules::run(args, &cli.global),

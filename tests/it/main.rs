@@ -13,9 +13,6 @@ mod faults;
 mod fixture;
 #[allow(dead_code)]
 mod fixture_kinds;
-// Faults for whoever tests a client.
-#[allow(dead_code)]
-mod proxy;
 mod render;
 mod serve;
 mod serve_command;

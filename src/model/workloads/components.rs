@@ -72,6 +72,14 @@ pub fn of_deployment(deployment: &Object) -> Option<Component> {
     classify(deployment.name(), labels, containers)
 }
 
+/// The component that a Deployment is, as far as its metadata tells; for a collector that has not
+/// read the Deployment itself.
+#[must_use]
+pub fn of_metadata(name: &str, labels: Option<&Map<String, Value>>) -> Option<Component> {
+    // Authorino's operator labels the pods, not always the Deployment.
+    classify(name, labels, &[]).or_else(|| (name == "authorino").then_some(Component::Authorino))
+}
+
 /// The component that a pod belongs to, if any.
 #[must_use]
 pub fn of_pod(pod: &Object) -> Option<Component> {

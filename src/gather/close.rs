@@ -1,0 +1,132 @@
+//! The end of a collection: what it did, what failed, the topology, the analysis, the manifest.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::cx::Cx;
+use super::objects::Scope;
+use super::{event_page, topology};
+use crate::archive::manifest::{Manifest, SCHEMA_VERSION};
+use crate::archive::read::{Entry, ReadError, Source, Visit};
+use crate::archive::write::WriteError;
+use crate::archive::{load, locate, path};
+use crate::model::bundle::Failure;
+use crate::redact::RedactedReport;
+use crate::{render, rules};
+
+/// Who made the archive of what, when.
+pub(crate) struct Identity {
+    pub(crate) cluster: String,
+    pub(crate) server_version: Option<String>,
+    pub(crate) started: DateTime<Utc>,
+}
+
+/// What the closing found.
+pub(crate) struct Closed {
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) redactions: u64,
+    pub(crate) cut_short: Option<String>,
+    pub(crate) report: Option<RedactedReport>,
+}
+
+const SELF: &str = "oc-mcpgw";
+
+/// Writes everything that the collection says of itself. The manifest comes last.
+pub(crate) fn close(cx: &Cx, identity: &Identity, scope: &Arc<Scope>) -> Result<Closed, WriteError> {
+    let ended = Utc::now();
+    let cut_short = cx.stop.why();
+    if let Some(why) = &cut_short {
+        cx.journal.line(format!("cut short: {why}"));
+    }
+    cx.journal.line("closes the archive");
+    let record = cx.journal.record(cut_short.as_deref());
+    let out = &cx.out;
+    let version = format!("mcpgw-gather\n{}\n", env!("CARGO_PKG_VERSION"));
+    out.text(path::VERSION, SELF, version.as_bytes())?;
+    // The form in which Go prints a time, because that is what readers of must-gathers parse.
+    let go = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S%.9f +0000 UTC").to_string();
+    out.text(path::TIMESTAMP, SELF, format!("{}\n{}\n", go(identity.started), go(ended)).as_bytes())?;
+    out.text(path::GATHER_LOG, SELF, (record.lines.join("\n") + "\n").as_bytes())?;
+    out.json(path::FAILURES, SELF, &record.failures)?;
+
+    let mut manifest = Manifest {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster: identity.cluster.clone(),
+        server_version: identity.server_version.clone(),
+        started: identity.started.to_rfc3339_opts(SecondsFormat::Secs, true),
+        ended: ended.to_rfc3339_opts(SecondsFormat::Secs, true),
+        cut_short: cut_short.clone(),
+        options: cx.options.words(),
+        namespaces: scope.namespaces.iter().map(|(ns, f)| (ns.clone(), f.reason.clone())).collect(),
+        collections: record.collections,
+        files: Vec::new(),
+    };
+    let report = analyze(cx, &mut manifest)?;
+    let redaction = out.redactor.report_counts();
+    out.json(path::REDACTION_REPORT, SELF, &redaction)?;
+    manifest.files = out.writer.entries();
+    out.json(path::MANIFEST, SELF, &manifest)?;
+    Ok(Closed { failures: record.failures, redactions: redaction.total(), cut_short, report })
+}
+
+/// Reads the archive back, writes topology, event page and, if wanted, the reports.
+fn analyze(cx: &Cx, manifest: &mut Manifest) -> Result<Option<RedactedReport>, WriteError> {
+    let out = &cx.out;
+    manifest.files = out.writer.entries();
+    let preliminary = serde_json::to_vec(&manifest).unwrap_or_default();
+    let source = WithManifest { inner: out.writer.source(), manifest: preliminary };
+    let bundle = match load::load(&source) {
+        Ok(bundle) => bundle,
+        Err(error) => {
+            cx.journal.line(format!("the archive cannot be read back for the analysis: {error}"));
+            return Ok(None);
+        }
+    };
+    out.json(path::TOPOLOGY, SELF, &topology::topology(&bundle))?;
+    out.text(path::EVENT_FILTER, SELF, event_page::page(&bundle).as_bytes())?;
+    if !cx.options.analyze {
+        return Ok(None);
+    }
+    let mut report = rules::analyze(&bundle);
+    locate::fill_lines(&mut report, &source);
+    let report = out.redactor.report(report);
+    out.text(path::REPORT_JSON, SELF, render::json(&report).as_bytes())?;
+    let options = render::TextOptions { full: true, ..render::TextOptions::default() };
+    out.text(path::REPORT_TEXT, SELF, render::text(&report, &options).as_bytes())?;
+    Ok(Some(report))
+}
+
+/// What was written so far, together with the manifest as it stands: a bundle like any other.
+struct WithManifest {
+    inner: Box<dyn Source>,
+    manifest: Vec<u8>,
+}
+
+impl Source for WithManifest {
+    fn walk(&self, visit: &mut dyn FnMut(&Entry, &mut dyn Read) -> Visit) -> Result<Vec<String>, ReadError> {
+        let entry = Entry { path: path::MANIFEST.to_owned(), bytes: self.manifest.len() as u64 };
+        if visit(&entry, &mut self.manifest.as_slice()) == Visit::Stop {
+            return Ok(Vec::new());
+        }
+        self.inner.walk(visit)
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        if path == crate::archive::path::MANIFEST {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            return Ok(Some(self.manifest[..self.manifest.len().min(limit)].to_vec()));
+        }
+        self.inner.read(path, limit)
+    }
+
+    fn stream(&self, path: &str, visit: &mut dyn FnMut(&mut dyn Read)) -> Result<bool, ReadError> {
+        if path == crate::archive::path::MANIFEST {
+            visit(&mut self.manifest.as_slice());
+            return Ok(true);
+        }
+        self.inner.stream(path, visit)
+    }
+}

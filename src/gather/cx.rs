@@ -1,0 +1,52 @@
+//! What every collector has at hand.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Options;
+use super::client::Api;
+use super::discovery::Served;
+use super::journal::Journal;
+use super::out::Out;
+use super::progress::Progress;
+use super::stop::Stop;
+use crate::archive::write::WriteError;
+
+/// The context of one collection.
+#[derive(Debug)]
+pub(crate) struct Cx {
+    pub(crate) api: Api,
+    pub(crate) served: Served,
+    pub(crate) out: Out,
+    pub(crate) journal: Journal,
+    pub(crate) progress: Progress,
+    pub(crate) stop: Stop,
+    pub(crate) options: Arc<Options>,
+    fatal: Mutex<Option<WriteError>>,
+}
+
+impl Cx {
+    pub(crate) fn new(
+        api: Api,
+        served: Served,
+        out: Out,
+        journal: Journal,
+        stop: Stop,
+        options: Arc<Options>,
+    ) -> Self {
+        let progress = out.progress.clone();
+        Self { api, served, out, journal, progress, stop, options, fatal: Mutex::new(None) }
+    }
+
+    /// Notes that the archive cannot be written, which ends the collection.
+    pub(crate) fn check(&self, result: Result<(), WriteError>) {
+        if let Err(error) = result {
+            self.stop.cut("the archive cannot be written");
+            self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+
+    /// Why the archive cannot be written, if it cannot.
+    pub(crate) fn fatal(&self) -> Option<WriteError> {
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

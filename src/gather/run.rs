@@ -1,0 +1,411 @@
+//! The order of a collection: connect, discover, find out what to follow, learn Secrets, then
+//! everything else side by side, then close the archive, whatever happened.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::client::{Api, Limits, Refusal};
+use super::connect::Connected;
+use super::cx::Cx;
+use super::discovery::{JSON, Served};
+use super::follow::{Depth, Platform, follow};
+use super::journal::Journal;
+use super::list::{METADATA, list};
+use super::logs::{self, Lanes};
+use super::objects::{self, Chosen, Held, Scope};
+use super::out::{Out, complete, metadata};
+use super::pods::{Pod, Pods};
+use super::progress::Progress;
+use super::stop::Stop;
+use super::{Options, Output, close, secrets};
+use crate::archive::path;
+use crate::archive::write::{self, Finished, Format, Target, WriteError, Writer};
+use crate::error::CommandError;
+use crate::model::workloads::components;
+use crate::model::{Bundle, Object, kinds};
+use crate::redact::{RedactedReport, Redactor};
+
+/// What came of a collection.
+#[derive(Debug)]
+pub struct Gathered {
+    /// The archive.
+    pub archive: Finished,
+    /// The name of the archive's root folder.
+    pub root: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// How many objects and logs were read.
+    pub counts: (u64, u64),
+    /// How many requests failed or were refused.
+    pub failures: usize,
+    /// The failures, for a summary.
+    pub refused: Vec<crate::model::bundle::Failure>,
+    /// How many values were redacted.
+    pub redactions: u64,
+    /// Why it ended early, if it did.
+    pub cut_short: Option<String>,
+    /// What is wrong, unless that was not wanted.
+    pub report: Option<RedactedReport>,
+    /// Requests sent and bytes read.
+    pub traffic: (u64, u64),
+}
+
+/// Collects from a cluster into one archive. Whatever throws `stop` ends it early with a valid
+/// archive.
+///
+/// # Errors
+/// The cluster cannot be used at all, or the archive cannot be written; nothing is left behind.
+pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Result<Gathered, CommandError> {
+    let started = Utc::now();
+    let options = Arc::new(options);
+    progress.keep_alive();
+    progress.phase("connecting");
+    let connected = options.connection.connect().await?;
+    let mut limits = Limits { concurrency: options.concurrency, qps: options.qps, ..Limits::default() };
+    if let Some(limit) = options.connection.request_timeout {
+        limits.request = Some(limit).filter(|limit| !limit.is_zero());
+    }
+    let api = Api::new(connected.client.clone(), limits, stop.clone());
+    stop.after(options.timeout, format!("the deadline of {}", super::units::human_duration(options.timeout)));
+
+    progress.phase("discovering what the cluster serves");
+    let served = Served::discover(&api).await.map_err(|refusal| unreachable(&connected, &refusal))?;
+    if !served.has_any_of_ours() {
+        return Err(CommandError::unusable_message(format!(
+            "the cluster at {} serves neither the MCP gateway (mcp.kuadrant.io) nor Gateway API, Istio or Kuadrant",
+            connected.server
+        ))
+        .hint("is this the right cluster? see `oc config get-contexts`, and choose with --context"));
+    }
+    let version = api.get_json("/version", JSON).await.ok();
+    let server_version =
+        version.as_ref().and_then(|version| version["gitVersion"].as_str()).map(str::to_owned);
+    let cluster = cluster_name(&api, &served, &connected).await;
+    let root = path::root(&cluster, started);
+    let writer = create(&options, &root, started)?;
+    let redactor = Redactor::new(crate::redact::Options::default());
+    let journal = Journal::new(progress.clone());
+    journal.line(format!("oc-mcpgw {} gathers from {}", env!("CARGO_PKG_VERSION"), connected.server));
+    let out = Out { writer: writer.clone(), redactor, progress: progress.clone() };
+    let cx = Arc::new(Cx::new(api, served, out, journal, stop.clone(), options));
+
+    let collected = collect(&cx, &connected).await;
+    if let Some(error) = cx.fatal() {
+        writer.abandon();
+        return Err(write_error(error));
+    }
+    let scope = match collected {
+        Ok(scope) => scope,
+        Err(error) => {
+            writer.abandon();
+            return Err(error);
+        }
+    };
+    progress.phase("closing the archive");
+    let identity = close::Identity { cluster: cluster.clone(), server_version, started };
+    let closed = super::work::off_reactor(|| close::close(&cx, &identity, &scope));
+    let closed = match closed {
+        Ok(closed) => closed,
+        Err(error) => {
+            writer.abandon();
+            return Err(write_error(error));
+        }
+    };
+    let archive = super::work::off_reactor(|| writer.finish()).map_err(write_error)?;
+    let stats = cx.api.stats();
+    Ok(Gathered {
+        archive,
+        root,
+        cluster,
+        counts: progress.counts(),
+        failures: closed.failures.len(),
+        refused: closed.failures,
+        redactions: closed.redactions,
+        cut_short: closed.cut_short,
+        report: closed.report,
+        traffic: (stats.requests.load(Ordering::Relaxed), stats.bytes.load(Ordering::Relaxed)),
+    })
+}
+
+/// Reads everything into the archive.
+///
+/// # Errors
+/// Nothing at all could be read.
+async fn collect(cx: &Arc<Cx>, connected: &Connected) -> Result<Arc<Scope>, CommandError> {
+    cx.progress.phase("finding out what to follow");
+    let only: BTreeSet<String> = cx.options.namespaces.iter().cloned().collect();
+    let (mut held, (names, names_refused), platform) =
+        tokio::join!(Held::read(cx, &only), objects::namespaces(cx), platform(cx, &only));
+    let existing: Option<BTreeSet<String>> = match &names_refused {
+        None if !names.is_empty() => Some(names.iter().map(|n| metadata(n, "name").to_owned()).collect()),
+        _ => None,
+    };
+    let scope = settle(cx, connected, &mut held, only, existing, &platform).await;
+    held.record_refusals(cx);
+    for (namespace, followed) in &scope.namespaces {
+        cx.journal.line(format!("follows namespace {namespace}: {}", followed.reason));
+    }
+    if !cx.journal.has_evidence() && !cx.stop.is_cut() {
+        return Err(no_permission(cx, connected));
+    }
+
+    cx.progress.phase(&format!("reading the Secrets of {} namespaces", scope.namespaces.len()));
+    secrets::collect(cx, &scope).await;
+
+    cx.progress.phase(&format!("reading objects of {} namespaces", scope.namespaces.len()));
+    let pods = Pods::default();
+    let written = super::work::off_reactor(|| {
+        write_namespaces(cx, names)?;
+        write_discovery(cx)?;
+        held.write(cx)
+    });
+    cx.check(written);
+    let mut choices = vec![Chosen {
+        kind: &kinds::CUSTOM_RESOURCE_DEFINITION,
+        namespace: String::new(),
+        names: cx.served.definitions(),
+    }];
+    if cx.served.version(&kinds::CLUSTER_OPERATOR).is_some() {
+        let names = BTreeSet::from(["ingress".to_owned()]);
+        choices.push(Chosen { kind: &kinds::CLUSTER_OPERATOR, namespace: String::new(), names });
+    }
+    if let Some(refusal) = names_refused {
+        cx.journal.list_failed(&kinds::NAMESPACE, "v1", None, "/api/v1/namespaces", 0, &refusal);
+        let names = scope.namespaces.keys().cloned().collect();
+        choices.push(Chosen { kind: &kinds::NAMESPACE, namespace: String::new(), names });
+    }
+    tokio::join!(
+        objects::in_namespaces(cx, &scope, &pods),
+        objects::everywhere(cx, &scope),
+        objects::chosen(cx, choices),
+    );
+
+    let pods = pods.all();
+    cx.progress.phase(&format!("reading the logs of {} pods", pods.len()));
+    tokio::join!(objects::chosen(cx, objects::of_pods(&pods)), read_logs(cx, &scope, &platform, pods));
+    Ok(scope)
+}
+
+/// Follows references until nothing new is found: where kinds may not be listed cluster-wide, each
+/// new namespace is asked for them, which may lead on.
+async fn settle(
+    cx: &Arc<Cx>,
+    connected: &Connected,
+    held: &mut Held,
+    only: BTreeSet<String>,
+    existing: Option<BTreeSet<String>>,
+    platform: &[Platform],
+) -> Arc<Scope> {
+    const ROUNDS: usize = 16;
+    let mut scope = Scope { only, existing, ..Scope::default() };
+    for round in 0..ROUNDS {
+        let mut bundle = Bundle::default();
+        for object in held.objects.values().flatten() {
+            let object = Object::new(object.clone(), "held".into(), None);
+            if let Some(object) = object {
+                bundle.add_object(object);
+            }
+        }
+        scope.namespaces = follow(&bundle, platform);
+        let given = |reason: &str| super::follow::Followed { reason: reason.to_owned(), depth: Depth::Full };
+        if scope.only.is_empty() {
+            // Without a view of the whole cluster, the context's own namespace is where to begin.
+            if held.is_narrowed() && scope.namespaces.is_empty() {
+                scope.namespaces.insert(connected.namespace.clone(), given("the namespace of the context"));
+            }
+        } else {
+            scope.namespaces.retain(|namespace, _| scope.only.contains(namespace));
+            for namespace in &scope.only {
+                scope.namespaces.entry(namespace.clone()).or_insert_with(|| given("asked for"));
+            }
+        }
+        let known: BTreeSet<String> = scope.namespaces.keys().cloned().collect();
+        if !held.read_in(cx, &known).await || round + 1 == ROUNDS {
+            break;
+        }
+    }
+    Arc::new(scope)
+}
+
+/// Finds the Deployments of control planes, cluster-wide and by their metadata alone.
+async fn platform(cx: &Arc<Cx>, only: &BTreeSet<String>) -> Vec<Platform> {
+    let mut found = Vec::new();
+    let places: Vec<Option<&str>> =
+        if only.is_empty() { vec![None] } else { only.iter().map(|ns| Some(ns.as_str())).collect() };
+    for place in places {
+        let Some(version) = cx.served.version(&kinds::DEPLOYMENT) else { break };
+        let url = super::discovery::list_path(&kinds::DEPLOYMENT, version, place);
+        let mut items: Vec<Value> = Vec::new();
+        if let Err(super::list::ListError::Refused(refusal)) =
+            list(&cx.api, &url, Some(METADATA), &mut items).await
+        {
+            cx.journal.failure(crate::model::bundle::Failure {
+                what: "find control planes".to_owned(),
+                request: format!("GET {url}"),
+                code: refusal.code,
+                reason: refusal.reason.clone(),
+                message: refusal.message.clone(),
+                consequence:
+                    "control planes (controller, istiod, Kuadrant) are found only in followed namespaces"
+                        .to_owned(),
+                resource: Some(kinds::DEPLOYMENT.resource()),
+                namespace: place.map(str::to_owned),
+            });
+        }
+        for item in &items {
+            let name = metadata(item, "name");
+            let labels = item.pointer("/metadata/labels").and_then(Value::as_object);
+            if let Some(component) = components::of_metadata(name, labels) {
+                let namespace = metadata(item, "namespace").to_owned();
+                found.push(Platform { namespace, name: name.to_owned(), component });
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Reads the logs that exist: of all pods where the namespace is ours, of control planes and
+/// gateway proxies elsewhere.
+async fn read_logs(cx: &Arc<Cx>, scope: &Arc<Scope>, platform: &[Platform], pods: Vec<Pod>) {
+    let lanes = Lanes::new((cx.options.concurrency / 2).clamp(1, 8));
+    let mut tasks = JoinSet::new();
+    for pod in pods {
+        let depth = scope.namespaces.get(&pod.namespace).map(|followed| followed.depth);
+        let of_platform = || {
+            pod.component.is_some()
+                || platform
+                    .iter()
+                    .any(|p| p.namespace == pod.namespace && pod.name.starts_with(&format!("{}-", p.name)))
+        };
+        if depth != Some(Depth::Full) && !of_platform() {
+            continue;
+        }
+        let pod = Arc::new(pod);
+        for log in pod.logs.clone() {
+            let (cx, lanes, pod) = (cx.clone(), lanes.clone(), pod.clone());
+            tasks.spawn(async move {
+                let result = logs::collect(&cx, &lanes, &pod, &log).await;
+                cx.check(result);
+            });
+        }
+    }
+    tasks.join_all().await;
+}
+
+fn write_namespaces(cx: &Cx, namespaces: Vec<Value>) -> Result<(), WriteError> {
+    for namespace in namespaces {
+        let place = path::namespace(metadata(&namespace, "name"));
+        let namespace = complete(&kinds::NAMESPACE, "v1", namespace);
+        cx.out.object_at(&place, namespace, "GET /api/v1/namespaces".to_owned())?;
+    }
+    Ok(())
+}
+
+fn write_discovery(cx: &Cx) -> Result<(), WriteError> {
+    for (name, document) in &cx.served.documents {
+        let place = cx.out.redactor.path(&path::discovery(name));
+        let document = cx.out.redactor.object(&place, document.clone());
+        cx.out.writer.add(place, format!("GET /{name}"), &document.to_yaml())?;
+    }
+    Ok(())
+}
+
+/// What to call the cluster: as OpenShift does itself, else as the kubeconfig does.
+async fn cluster_name(api: &Api, served: &Served, connected: &Connected) -> String {
+    if let Some(name) = &connected.cluster {
+        return name.clone();
+    }
+    if let Some(version) = served.version(&kinds::INFRASTRUCTURE) {
+        let url = format!("/apis/{}/{version}/infrastructures/cluster", kinds::INFRASTRUCTURE.group);
+        if let Ok(infrastructure) = api.get_json(&url, JSON).await
+            && let Some(name) = infrastructure.pointer("/status/infrastructureName").and_then(Value::as_str)
+        {
+            return name.to_owned();
+        }
+    }
+    let host = connected.server.split("://").last().unwrap_or_default();
+    let host = host.split(['/', ':']).next().unwrap_or_default();
+    if host.is_empty() { "cluster".to_owned() } else { host.to_owned() }
+}
+
+fn create(options: &Options, root: &str, time: DateTime<Utc>) -> Result<Writer, CommandError> {
+    let extension = match options.format {
+        Format::TarGz => ".tar.gz",
+        Format::TarZst => ".tar.zst",
+        Format::Zip => ".zip",
+        Format::Dir => "",
+    };
+    let named = format!("{root}{extension}");
+    let target = match &options.output {
+        Output::Here => Target::Path(named.into()),
+        Output::Path(path) if path.is_dir() => Target::Path(path.join(named)),
+        Output::Path(path) => Target::Path(path.clone()),
+        Output::Target(target) => target.clone(),
+    };
+    Writer::create(write::Options { target, format: options.format, root: root.to_owned(), time })
+        .map_err(write_error)
+}
+
+fn write_error(error: WriteError) -> CommandError {
+    let exists = matches!(error, WriteError::Exists { .. });
+    let error = CommandError::unusable(error);
+    if exists {
+        error.hint("choose another --output, or remove it first")
+    } else {
+        error.hint("choose another place with --output, with enough room and permission to write")
+    }
+}
+
+/// Why the very first requests failed, and what to do.
+fn unreachable(connected: &Connected, refusal: &Refusal) -> CommandError {
+    let server = &connected.server;
+    let message =
+        |what: &str| CommandError::unusable_message(format!("{what} {server}: {}", refusal.message));
+    match (refusal.code, refusal.reason.as_str()) {
+        (Some(401), _) => CommandError::unusable_message(format!(
+            "the API server {server} does not accept your credentials: {}",
+            refusal.message
+        ))
+        .hint("log in again (`oc login`), or name a valid token with --token"),
+        (Some(403), _) => message("you may not even see what is served by")
+            .hint("log in as a user of the cluster (`oc login`); `oc auth whoami` shows who you are"),
+        (Some(code), _) => CommandError::unusable_message(format!(
+            "{server} does not answer like a Kubernetes API server: {code} {}: {}",
+            refusal.reason, refusal.message
+        ))
+        .hint("check the address (`oc cluster-info`), and proxies between here and there"),
+        (None, "TlsError") => message("no trusted connection to").hint(
+            "name the right certificate authority in the kubeconfig; --insecure-skip-tls-verify goes without",
+        ),
+        (None, "UnknownHost") => message("the name of the API server does not resolve:")
+            .hint("check the address in the kubeconfig (`oc config view`), DNS and VPN"),
+        (None, "Credentials") => {
+            CommandError::unusable_message(format!("no credentials for {server}: {}", refusal.message))
+                .hint("log in again, or check the credential plugin of the kubeconfig")
+        }
+        (None, "InvalidAnswer") => message("this is no Kubernetes API server:")
+            .hint("check the address in the kubeconfig, and whether a login page of a proxy answers"),
+        (None, super::client::CUT) => CommandError::unusable_message(format!(
+            "{} ended the run before {server} had answered",
+            refusal.message
+        ))
+        .hint("nothing was collected; try again"),
+        _ => message("cannot reach").hint("check the address in the kubeconfig, network, VPN and proxy"),
+    }
+}
+
+fn no_permission(cx: &Cx, connected: &Connected) -> CommandError {
+    let first = cx.journal.first_failure();
+    let why = first.map(|f| format!(" (first refusal: {}: {})", f.what, f.message)).unwrap_or_default();
+    CommandError::unusable_message(format!(
+        "nothing can be read from {}: every list was refused or failed{why}",
+        connected.server
+    ))
+    .hint("ask for the rights to list the MCP gateway's objects, or limit the search to your namespaces with -n")
+}
