@@ -1,6 +1,10 @@
 //! `mcpgw/manifest.json` and `mcpgw/failures.json`: what was asked for, what came, what did not.
 
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::model::bundle::Collection;
 
@@ -28,13 +32,63 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut_short: Option<String>,
     /// The options that shaped it, as words.
-    pub options: std::collections::BTreeMap<String, String>,
+    pub options: BTreeMap<String, String>,
     /// The namespaces that were followed, each with the reason.
-    pub namespaces: std::collections::BTreeMap<String, String>,
+    pub namespaces: BTreeMap<String, String>,
     /// How each kind was collected, where.
     pub collections: Vec<Collection>,
     /// Every other file of the archive, sorted by path.
     pub files: Vec<FileEntry>,
+}
+
+impl Manifest {
+    /// The manifest of a collection that begins now.
+    #[must_use]
+    pub fn new(cluster: &str, started: DateTime<Utc>) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION.to_owned(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: cluster.to_owned(),
+            server_version: None,
+            started: rfc3339(started),
+            ended: rfc3339(started),
+            cut_short: None,
+            options: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            collections: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    /// Ends it: `files` are [`super::write::Writer::entries`], taken when everything but the
+    /// manifest itself is in the archive.
+    pub fn close(&mut self, files: Vec<FileEntry>, ended: DateTime<Utc>) {
+        self.ended = rfc3339(ended);
+        self.files = files;
+        self.collections.sort_by(|a, b| {
+            (&a.group, &a.resource, &a.namespace).cmp(&(&b.group, &b.resource, &b.namespace))
+        });
+    }
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// The SHA-256 of a text, in hexadecimal: what `sha256sum` prints.
+#[must_use]
+pub fn sha256(content: &[u8]) -> String {
+    hex(Sha256::new_with_prefix(content))
+}
+
+/// The digest in hexadecimal.
+pub(crate) fn hex(digest: Sha256) -> String {
+    use std::fmt::Write as _;
+    digest.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// One file of the archive.

@@ -10,6 +10,8 @@ mod logs;
 mod objects;
 mod parse;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -22,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::collected::{Facts, Held};
 use self::place::Place;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, hex, sha256};
 use super::read::{Entry, ReadError, Source, Visit};
 use crate::model::Bundle;
 use crate::model::bundle::{ExtraFile, Failure, LogFile};
@@ -223,15 +225,9 @@ fn work(job: Job) -> Held {
     })
 }
 
-fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Makes of a file what its place promises.
 fn whole(mut held: Held, place: Place, bytes: Vec<u8>) -> Held {
-    let mut digest = Sha256::new();
-    digest.update(&bytes);
-    held.sha256 = hex(digest);
+    held.sha256 = sha256(&bytes);
     held.bytes = bytes.len() as u64;
     match place {
         Place::Manifest => match serde_json::from_slice::<Value>(&bytes) {

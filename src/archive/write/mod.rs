@@ -25,7 +25,7 @@ use tempfile::NamedTempFile;
 
 use self::join::{Contents, SMALL};
 use self::spool::{BLOCK, Block, BlockReader, Spool};
-use super::manifest::FileEntry;
+use super::manifest::{FileEntry, hex};
 use super::read::{Entry, ReadError, Source, Visit};
 use crate::redact::{Redacted, RedactedPath};
 
@@ -559,7 +559,7 @@ impl Member {
             }
             Body::Spooled(std::mem::take(&mut self.blocks))
         };
-        let sha256 = self.sha256.finalize_reset().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(std::mem::take(&mut self.sha256));
         shared.state().members.push(Arc::new(Stored {
             path: std::mem::take(&mut self.path),
             source: std::mem::take(&mut self.source),
