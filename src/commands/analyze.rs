@@ -53,6 +53,8 @@ pub enum Format {
     Yaml,
     /// At most 60 lines, for a support case
     Markdown,
+    /// One self-contained page with pictures
+    Html,
     /// SARIF 2.1.0, for code scanning
     Sarif,
     /// JUnit XML, for pipelines
@@ -111,6 +113,7 @@ pub(crate) fn run(args: AnalyzeArgs, global: &Global) -> CommandResult {
         Format::Json => render::json(&report),
         Format::Yaml => render::yaml(&report),
         Format::Markdown => render::markdown(&report),
+        Format::Html => render::html(&report),
         Format::Sarif => render::sarif(&report),
         Format::Junit => render::junit(&report, args.fail_on.mildest()),
     };

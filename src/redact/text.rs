@@ -718,6 +718,13 @@ pub(super) fn scheme_word(value: &[u8]) -> Option<usize> {
     Some(word + skip)
 }
 
+/// A value without the punctuation of the sentence around it.
+fn word(value: &[u8]) -> &[u8] {
+    let end =
+        value.iter().rposition(|b| !matches!(b, b',' | b';' | b'.' | b':' | b')')).map_or(0, |at| at + 1);
+    &value[..end]
+}
+
 /// Values that say nothing.
 pub(super) fn harmless(value: &[u8], kind: Kind) -> bool {
     let value = value.trim_ascii();
@@ -725,6 +732,10 @@ pub(super) fn harmless(value: &[u8], kind: Kind) -> bool {
         return true;
     }
     let lower = value.to_ascii_lowercase();
+    // In a sentence a comma or a full stop follows: `mcp.kuadrant.io/secret=true, because …`.
+    if matches!(word(&lower), b"true" | b"false" | b"null" | b"none") {
+        return true;
+    }
     if matches!(
         lower.as_slice(),
         b"null"

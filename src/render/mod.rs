@@ -5,6 +5,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod html;
 mod junit;
 mod layout;
 mod markdown;
@@ -15,6 +16,7 @@ mod table;
 mod text;
 mod view;
 
+pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use page::page;

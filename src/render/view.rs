@@ -7,7 +7,7 @@ use crate::report::{Finding, Report, Severity, Unknown};
 
 /// A report arranged for reading.
 pub(super) struct View<'a> {
-    /// The roots in the report's order.
+    /// The roots, the one that blocks most first.
     pub(super) roots: Vec<Root<'a>>,
     /// Findings whose cause is not in the report (a filter hides it).
     pub(super) loose: Vec<&'a Finding>,
@@ -48,9 +48,11 @@ impl<'a> View<'a> {
                 effects.entry(cause.as_str()).or_default().push(finding);
             }
         }
-        // Which roots lead to a finding, in the report's order, and through which finding first.
+        // Which roots lead to a finding, in the same order, and through which finding first.
         let mut causes: BTreeMap<&str, Vec<(&str, Option<&str>)>> = BTreeMap::new();
-        let roots: Vec<&Finding> = report.findings.iter().filter(|f| f.caused_by.is_empty()).collect();
+        let mut roots: Vec<&Finding> = report.findings.iter().filter(|f| f.caused_by.is_empty()).collect();
+        // The ids of roots count from the one that blocks most.
+        roots.sort_by_key(|root| root.id.get(1..).and_then(|id| id.parse::<usize>().ok()));
         let mut reached: Vec<Vec<&Finding>> = Vec::with_capacity(roots.len());
         for root in &roots {
             let mut seen: BTreeSet<&str> = BTreeSet::from([root.id.as_str()]);
