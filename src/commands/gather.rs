@@ -113,7 +113,7 @@ pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
 }
 
 /// How a collection ends.
-fn exit(gathered: &Gathered) -> Exit {
+pub(crate) fn exit(gathered: &Gathered) -> Exit {
     match &gathered.cut_short {
         Some(why) if why.starts_with("SIG") => Exit::Interrupted,
         Some(_) => Exit::Partial,

@@ -22,7 +22,7 @@ pub(crate) fn run(cli: Cli) -> CommandResult {
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Rules(args) => rules::run(args, &cli.global),
         Command::Serve(args) => serve::run(args, &cli.global),
-        Command::Demo(args) => demo::run(args),
+        Command::Demo(args) => demo::run(args, &cli.global),
         Command::Completion(args) => completion::run(args),
         Command::Man(args) => completion::man(args),
     }

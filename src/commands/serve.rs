@@ -30,6 +30,13 @@ pub struct ServeArgs {
     command: Vec<OsString>,
 }
 
+impl ServeArgs {
+    /// No command, a temporary kubeconfig, and any free port, for a cluster that is there already.
+    pub(crate) fn until_signalled() -> Self {
+        Self { bundle: PathBuf::new(), kubeconfig: None, port: 0, command: Vec::new() }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(args: ServeArgs, global: &Global) -> CommandResult {
     let source = read::open(&args.bundle).map_err(|error| analyze::refused(error, global))?;
@@ -39,7 +46,8 @@ pub(crate) fn run(args: ServeArgs, global: &Global) -> CommandResult {
     runtime.block_on(serve(args, cluster))
 }
 
-async fn serve(args: ServeArgs, cluster: Arc<Cluster>) -> CommandResult {
+/// Serves until a signal ends it, or as long as the user's command runs.
+pub(crate) async fn serve(args: ServeArgs, cluster: Arc<Cluster>) -> CommandResult {
     let objects = cluster.bundle().objects().count();
     let server = Server::start(Arc::clone(&cluster), args.port).await.map_err(|error| {
         let what = anyhow::Error::new(error).context(format!("cannot listen on 127.0.0.1:{}", args.port));
