@@ -313,8 +313,16 @@ impl Graph {
 
     fn workloads(&mut self, bundle: &Bundle, workloads: &Workloads<'_>) {
         for service in bundle.list(&kinds::SERVICE) {
-            for pod in workloads.pods_of_service(service) {
+            let pods = workloads.pods_of_service(service);
+            for pod in &pods {
                 self.edge(Key::of(service), Edge::Selects, Key::of(pod));
+                let owner = Key::from(&workloads.owner(pod).reference);
+                self.edge(Key::of(service), Edge::Selects, owner);
+            }
+            if let (true, Some(selector)) = (pods.is_empty(), super::workloads::selector(service)) {
+                for deployment in workloads.deployments_matching(service.namespace(), selector) {
+                    self.edge(Key::of(service), Edge::Selects, Key::of(deployment));
+                }
             }
         }
         let owned = [&kinds::POD, &kinds::REPLICA_SET].into_iter().flat_map(|kind| bundle.list(kind));

@@ -80,7 +80,7 @@ fn envoyfilter_missing(context: &Context<'_>, findings: &mut Findings) {
         let ready = extension.ready();
         let pointer =
             ready.map_or("/status/conditions".to_owned(), |c| format!("/status/conditions/{}", c.index));
-        findings
+        let draft = findings
             .report_on(
                 &ENVOYFILTER_MISSING,
                 object.reference(),
@@ -97,6 +97,7 @@ fn envoyfilter_missing(context: &Context<'_>, findings: &mut Findings) {
                 object.name()
             ))
             .verify(format!("oc -n {namespace} get envoyfilter {name}"));
+        suggest::api_missing(context, draft, &kinds::ENVOY_FILTER);
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) static RULES: &[&Rule] = &[
     &EXTENSION_LISTENER_MISSING,
     &EXTENSION_NOT_RECONCILED,
     &EXTENSION_CHAIN,
+    &BROKER_NOT_READY,
 ];
 
 /// Goes over the faults of one code: the extension, the fault, and whether it is not the first
@@ -590,6 +591,10 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
                             draft.evidence(extension.object.evidence("/spec/targetRef"));
                         }
                     }
+                    if broken.is_empty() {
+                        misdirected(context, draft, gateway);
+                    }
+                    super::registrations::hide(context, draft, registration, fault);
                     draft
                         .command("oc get mcpgatewayextensions -A")
                         .verify(super::registrations::ready_command(object));
@@ -621,12 +626,31 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
                             draft.evidence(gateway.evidence(&listener.pointer("/port")));
                         }
                     }
+                    super::registrations::hide(context, draft, registration, fault);
                     draft
                         .command("oc get mcpgatewayextensions -A")
                         .verify(super::registrations::ready_command(object));
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// Names the extensions as the cause that were probably meant for this Gateway, but miss it.
+fn misdirected(context: &Context<'_>, draft: &mut Draft, gateway: &Object) {
+    for extension in &context.chain().extensions {
+        let misses = extension
+            .faults
+            .iter()
+            .any(|f| matches!(f, ExtensionFault::GatewayMissing | ExtensionFault::NamespaceEmpty));
+        let (_, name) = extension.target();
+        let meant =
+            name == gateway.name() || suggest::closest(name, std::iter::once((gateway.name(), ()))).is_some();
+        if misses && meant {
+            draft
+                .because_of(&["MG301"], extension.object.reference())
+                .evidence(extension.object.evidence("/spec/targetRef/name"));
         }
     }
 }
@@ -638,4 +662,80 @@ pub(super) fn because_of_extension(draft: &mut Draft, extension: &Extension<'_>)
         Some(first) => draft.because_of(&[first.code()], reference),
         None => draft.because_of(&["MG310"], reference),
     };
+}
+
+declare_rule! {
+    /// The broker of an extension is not ready
+    ///
+    /// ## What it means
+    /// The Deployment `mcp-gateway` in the extension's namespace has no ready replica. It holds the
+    /// router too, and the router is asked about *every* request on the listener's port and fails
+    /// closed: not only MCP, everything on that port is answered with 500 or 503. The extension stays
+    /// `DeploymentNotReady`, its EnvoyFilter is not written, and registrations of other namespaces
+    /// become `no valid mcpgatewayextensions configured`.
+    ///
+    /// ## How it is decided
+    /// `status.readyReplicas` of the Deployment is 0 or below `status.replicas`, or there is no such
+    /// Deployment although nothing else is wrong with the extension. A broker that is running but has
+    /// no server it can reach is not ready either (`/readyz`): then the failing servers are the cause.
+    ///
+    /// ## Causes
+    /// The pod cannot be pulled, scheduled or started (MG101-MG111); every registered server fails
+    /// (MG417, MG405, MG409); the controller is down and has not made the Deployment.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get deployment mcp-gateway`; `oc -n NAMESPACE logs deployment/mcp-gateway`.
+    ///
+    /// ## How to fix
+    /// Repair the cause. Restarting the gateway's proxy does not help.
+    ///
+    /// ## When it may be a false alarm
+    /// During a rollout with a single replica.
+    static BROKER_NOT_READY = {
+        code: "MG312", name: "broker-not-ready", severity: Error, section: "1.3",
+        needs: ["deployments", "mcpgatewayextensions", "broker log"], since: "0.1.0",
+        caused_by: [
+            "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG417",
+        ],
+        check: broker_not_ready,
+    }
+}
+
+fn broker_not_ready(context: &Context<'_>, findings: &mut Findings) {
+    undecided(context, findings, &BROKER_NOT_READY);
+    for (extension, fault) in each(context, "MG312") {
+        let ExtensionFault::BrokerNotReady(deployment) = fault else { continue };
+        let object = extension.object;
+        let namespace = object.namespace();
+        let (evidence, reference, what) = match deployment {
+            Some(deployment) => (
+                deployment.evidence("/status/readyReplicas"),
+                deployment.reference(),
+                format!(
+                    "{} of {} replicas are ready",
+                    deployment.int("/status/readyReplicas").unwrap_or(0),
+                    deployment.int("/status/replicas").unwrap_or(0)
+                ),
+            ),
+            None => (
+                object.evidence("/spec/targetRef"),
+                suggest::reference(&kinds::DEPLOYMENT, namespace, "mcp-gateway"),
+                "its Deployment does not exist".to_owned(),
+            ),
+        };
+        let draft = report(
+            findings,
+            &BROKER_NOT_READY,
+            extension,
+            "/spec/targetRef/sectionName",
+            format!("The broker of MCPGatewayExtension {} is not ready: {what}", object.full_name()),
+            "Repair the broker's pods. Until then every request on the listener's port fails, MCP or not."
+                .to_owned(),
+        );
+        draft.evidence.insert(0, evidence);
+        draft
+            .object(reference)
+            .command(format!("oc -n {namespace} describe deployment mcp-gateway"))
+            .command(format!("oc -n {namespace} logs deployment/mcp-gateway --tail=50"));
+    }
 }

@@ -1,7 +1,7 @@
 //! Near misses: what a name that leads nowhere may have meant.
 
 use super::Context;
-use crate::model::{Kind, Object};
+use crate::model::{Kind, Object, kinds};
 use crate::report::ObjectRef;
 
 /// How many objects of a namespace are compared with a name.
@@ -19,6 +19,14 @@ pub(super) fn reference(kind: &Kind, namespace: &str, name: &str) -> ObjectRef {
         kind: kind.kind.to_owned(),
         namespace: (kind.namespaced && !namespace.is_empty()).then(|| namespace.to_owned()),
         name: name.to_owned(),
+    }
+}
+
+/// Names the missing API (MG003) as the cause, if the cluster does not serve the kind.
+pub(super) fn api_missing(context: &Context<'_>, draft: &mut super::Draft, kind: &Kind) {
+    if context.bundle.not_installed(kind) {
+        let name = kind.resource();
+        draft.because_of(&["MG003"], reference(&kinds::CUSTOM_RESOURCE_DEFINITION, "", &name));
     }
 }
 

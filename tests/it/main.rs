@@ -14,6 +14,7 @@ mod fixture;
 #[allow(dead_code)]
 mod fixture_kinds;
 mod render;
+mod roots;
 mod serve;
 mod serve_command;
 mod serve_kubectl;

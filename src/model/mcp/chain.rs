@@ -329,7 +329,7 @@ fn extensions<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, grants: &Grants
     let mut oldest_here: HashMap<&str, &Object> = HashMap::new();
     let mut oldest_on_port: HashMap<(Id<'_>, i64), &Object> = HashMap::new();
     let mut found: Vec<Extension<'_>> =
-        objects.into_iter().map(|object| judge(bundle, workloads, grants, object)).collect();
+        objects.into_iter().map(|object| judge(bundle, grants, object)).collect();
     for extension in found.iter().filter(|e| !e.object.is_deleting()) {
         let object = extension.object;
         let oldest = oldest_here.entry(object.namespace()).or_insert(object);
@@ -360,22 +360,27 @@ fn extensions<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, grants: &Grants
                 .unwrap_or(extension.faults.len());
             extension.faults.insert(after_target, ExtensionFault::PortConflict(winner, port));
         }
+        broker(bundle, workloads, extension);
     }
     found
 }
 
-/// All steps of one extension but the conflicts with others.
-fn judge<'a>(
-    bundle: &'a Bundle,
-    workloads: &Workloads<'a>,
-    grants: &Grants<'a>,
-    object: &'a Object,
-) -> Extension<'a> {
+/// The steps of one extension but the conflicts with others and the broker.
+fn judge<'a>(bundle: &'a Bundle, grants: &Grants<'a>, object: &'a Object) -> Extension<'a> {
     let mut verdict =
         Extension { object, gateway: None, listener: None, faults: Vec::new(), unknown: Vec::new() };
     target(bundle, grants, &mut verdict);
     secrets(bundle, &mut verdict);
-    let namespace = object.namespace();
+    verdict
+}
+
+/// The last step: the broker's Deployment. It is only made once the steps before have passed.
+fn broker<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, verdict: &mut Extension<'a>) {
+    let namespace = verdict.object.namespace();
+    if verdict.faults.iter().any(|f| matches!(f, ExtensionFault::NamespaceConflict(_))) {
+        // The Deployment of this namespace is the winner's.
+        return;
+    }
     match workloads.broker_deployment(namespace) {
         Some(deployment) => {
             let ready = deployment.int("/status/readyReplicas").unwrap_or(0);
@@ -384,14 +389,12 @@ fn judge<'a>(
                 verdict.faults.push(ExtensionFault::BrokerNotReady(Some(deployment)));
             }
         }
-        // The Deployment is only made once the steps before have passed.
         None if verdict.faults.is_empty() => match bundle.collected(&kinds::DEPLOYMENT, Some(namespace)) {
             Ok(()) => verdict.faults.push(ExtensionFault::BrokerNotReady(None)),
             Err(missing) => verdict.unknown.push(("MG312", missing)),
         },
         None => {}
     }
-    verdict
 }
 
 fn target<'a>(bundle: &'a Bundle, grants: &Grants<'a>, verdict: &mut Extension<'a>) {

@@ -3,7 +3,14 @@
 //! A subject's faults stand in a file of the rules' name and are composed in [`all`]. The generic
 //! tests below run on every entry.
 
+mod credentials;
+mod envoy_filter;
+mod extensions;
+mod external;
+mod gateways;
 mod installation;
+mod registrations;
+mod routes;
 mod workloads;
 
 use crate::fixture::Fixture;
@@ -24,7 +31,17 @@ pub struct Fault {
 
 /// Every fault of every subject.
 pub fn all() -> Vec<&'static Fault> {
-    let subjects: &[&[Fault]] = &[installation::FAULTS, workloads::FAULTS];
+    let subjects: &[&[Fault]] = &[
+        installation::FAULTS,
+        workloads::FAULTS,
+        gateways::FAULTS,
+        routes::FAULTS,
+        envoy_filter::FAULTS,
+        extensions::FAULTS,
+        registrations::FAULTS,
+        external::FAULTS,
+        credentials::FAULTS,
+    ];
     subjects.iter().copied().flatten().collect()
 }
 

@@ -1,0 +1,180 @@
+//! Faults of Gateways, GatewayClasses and their proxies.
+
+use serde_json::{Value, json};
+
+use super::Fault;
+use crate::fixture::Fixture;
+
+/// The faults of this subject.
+pub const FAULTS: &[Fault] = &[
+    Fault { code: "MG201", name: "the Gateway was deleted", root: true, apply: deleted },
+    Fault { code: "MG202", name: "parameters of the Gateway are not valid", root: true, apply: not_accepted },
+    Fault { code: "MG203", name: "no resources for the Gateway", root: true, apply: not_programmed },
+    Fault { code: "MG204", name: "the load balancer gives no address", root: true, apply: no_address },
+    Fault {
+        code: "MG208",
+        name: "the proxy's Service selects nothing",
+        root: true,
+        apply: service_selects_nothing,
+    },
+    Fault { code: "MG208", name: "the proxy pod does not start", root: false, apply: proxy_crashes },
+    Fault { code: "MG209", name: "the GatewayClass has a typo", root: true, apply: class_typo },
+    Fault { code: "MG209", name: "nobody accepts the GatewayClass", root: true, apply: class_not_accepted },
+    Fault { code: "MG209", name: "istiod is down", root: false, apply: istiod_down },
+];
+
+const GATEWAY: (&str, &str, &str) = ("Gateway", "gateway-system", "mcp-gateway");
+/// The routes of the registrations.
+pub const ROUTES: [(&str, &str); 4] = [
+    ("team-weather", "weather"),
+    ("team-commerce", "orders"),
+    ("team-commerce", "inventory"),
+    ("team-platform", "tickets"),
+];
+
+/// What the MCP controller writes into every registration when this message is the outcome.
+pub fn registrations_not_ready(mut fixture: Fixture, message: &str) -> Fixture {
+    for (namespace, name) in ROUTES {
+        fixture = registration_not_ready(fixture, namespace, name, message);
+    }
+    fixture
+}
+
+/// What the MCP controller writes into one registration.
+pub fn registration_not_ready(fixture: Fixture, namespace: &str, name: &str, message: &str) -> Fixture {
+    fixture.status("MCPServerRegistration", namespace, name, ["Ready", "False", "NotReady", message])
+}
+
+/// What the MCP controller writes into the extension.
+pub fn extension_not_ready(fixture: Fixture, reason: &str, message: &str) -> Fixture {
+    fixture.status("MCPGatewayExtension", "mcp-system", "mcp-gateway", ["Ready", "False", reason, message])
+}
+
+/// A Gateway whose status nobody has written: what the API server defaults it to.
+fn waiting(fixture: Fixture) -> Fixture {
+    let (kind, namespace, name) = GATEWAY;
+    let pending = ["Unknown", "Pending", "Waiting for controller"];
+    let condition = |kind: &'static str| [kind, pending[0], pending[1], pending[2]];
+    fixture
+        .set(kind, namespace, name, "/status", json!({"conditions": []}))
+        .status(kind, namespace, name, condition("Accepted"))
+        .status(kind, namespace, name, condition("Programmed"))
+}
+
+/// Takes the proxy away, as Istio does when nothing asks for it any more.
+fn without_proxy(mut fixture: Fixture) -> Fixture {
+    let pod = fixture.pod_of("gateway-system", "mcp-gateway-istio");
+    fixture.installation.objects.retain(|object| {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let labelled =
+            object["metadata"]["labels"]["gateway.networking.k8s.io/gateway-name"] == "mcp-gateway";
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let proxy =
+            ["Deployment", "ReplicaSet", "Pod", "Service", "ServiceAccount", "EndpointSlice", "Endpoints"];
+        !(proxy.contains(&kind)
+            && object["metadata"]["namespace"] == "gateway-system"
+            && (labelled || name.starts_with("mcp-gateway-istio")))
+    });
+    fixture.installation.logs.retain(|log| log.pod != pod);
+    fixture.installation.extras.retain(|(path, _)| !path.contains(&pod));
+    fixture
+}
+
+/// Routes whose parents nobody has accepted: Istio leaves no entry for a Gateway that is not its own.
+fn routes_without_status(fixture: Fixture) -> Fixture {
+    let mut fixture =
+        fixture.set("HTTPRoute", "mcp-system", "mcp-gateway-route", "/status", json!({"parents": []}));
+    for (namespace, name) in ROUTES {
+        fixture = fixture.set("HTTPRoute", namespace, name, "/status", json!({"parents": []}));
+    }
+    fixture
+}
+
+fn deleted(fixture: Fixture) -> Fixture {
+    let (kind, namespace, name) = GATEWAY;
+    let fixture = routes_without_status(without_proxy(fixture).remove(kind, namespace, name));
+    let fixture = registrations_not_ready(fixture, "no valid gateways for httproute");
+    extension_not_ready(
+        fixture,
+        "InvalidMCPGatewayExtension",
+        "invalid: gateway target gateway-system/mcp-gateway not found",
+    )
+}
+
+fn not_accepted(fixture: Fixture) -> Fixture {
+    let (kind, namespace, name) = GATEWAY;
+    fixture.status(
+        kind,
+        namespace,
+        name,
+        ["Accepted", "False", "InvalidParameters", "parametersRef ConfigMap gateway-options not found"],
+    )
+}
+
+fn not_programmed(fixture: Fixture) -> Fixture {
+    let (kind, namespace, name) = GATEWAY;
+    fixture.status(
+        kind,
+        namespace,
+        name,
+        ["Programmed", "False", "NoResources", "failed to deploy: exceeded quota: gateways"],
+    )
+}
+
+fn no_address(fixture: Fixture) -> Fixture {
+    let (kind, namespace, name) = GATEWAY;
+    fixture
+        .set(kind, namespace, name, "/status/addresses", Value::Null)
+        .set("Service", namespace, "mcp-gateway-istio", "/status", json!({"loadBalancer": {}}))
+        .status(
+            kind,
+            namespace,
+            name,
+            [
+                "Programmed",
+                "False",
+                "AddressNotAssigned",
+                "Assigned to service(s) mcp-gateway-istio.gateway-system.svc.cluster.local:8080, but failed to assign \
+                 to all requested addresses: address pending for hostname \
+                 \"mcp-gateway-istio.gateway-system.svc.cluster.local\"",
+            ],
+        )
+}
+
+fn service_selects_nothing(fixture: Fixture) -> Fixture {
+    fixture.set(
+        "Service",
+        "gateway-system",
+        "mcp-gateway-istio",
+        "/spec/selector",
+        json!({"gateway.networking.k8s.io/gateway-name": "mcp-gw"}),
+    )
+}
+
+fn proxy_crashes(fixture: Fixture) -> Fixture {
+    fixture.pod_waits("gateway-system", "mcp-gateway-istio", "ImagePullBackOff", "Back-off pulling image")
+}
+
+fn class_typo(fixture: Fixture) -> Fixture {
+    let (kind, namespace, name) = GATEWAY;
+    let fixture = fixture.set(kind, namespace, name, "/spec/gatewayClassName", json!("isto"));
+    let fixture = routes_without_status(waiting(without_proxy(fixture)));
+    registrations_not_ready(fixture, "no valid gateways for httproute")
+}
+
+fn class_not_accepted(fixture: Fixture) -> Fixture {
+    let fixture = fixture.set(
+        "GatewayClass",
+        "",
+        "istio",
+        "/status/conditions",
+        json!([{"type": "Accepted", "status": "Unknown", "reason": "Pending", "message": "Waiting for controller",
+            "lastTransitionTime": "1970-01-01T00:00:00Z"}]),
+    );
+    let fixture = routes_without_status(waiting(without_proxy(fixture)));
+    registrations_not_ready(fixture, "no valid gateways for httproute")
+}
+
+fn istiod_down(fixture: Fixture) -> Fixture {
+    fixture.pod_waits("istio-system", "istiod", "ImagePullBackOff", "Back-off pulling image")
+}
