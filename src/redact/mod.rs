@@ -11,6 +11,7 @@ mod findings;
 mod jwt;
 mod learned;
 mod names;
+mod needles;
 mod objects;
 mod patterns;
 mod placeholder;
@@ -194,18 +195,18 @@ impl Redactor {
     /// Learns the values of a Secret as the API server sent it (`data`, `stringData`), so that
     /// they are found wherever else they stand.
     pub fn learn_secret(&self, secret: &Value) {
-        for value in crate::model::secret_shape::values(secret).values() {
-            self.learn(value);
+        // A Helm release is a whole installation, compressed; nothing else repeats its bytes.
+        if secret.get("type").and_then(Value::as_str) == Some("helm.sh/release.v1") {
+            return;
+        }
+        for (key, value) in crate::model::secret_shape::values(secret) {
+            self.inner.learned.learn_entry(self.inner.engine, &key, &value);
         }
     }
 
-    /// Learns one value.
+    /// Learns one value, whatever it is called.
     pub fn learn(&self, value: &[u8]) {
-        self.inner.learned.learn(value);
-        let value = value.trim_ascii();
-        if let Some(skip) = text::scheme_word(value) {
-            self.inner.learned.learn(&value[skip..]);
-        }
+        self.inner.learned.learn_value(self.inner.engine, value);
     }
 
     /// Redacts a path of the archive.
