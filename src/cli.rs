@@ -51,6 +51,10 @@ pub enum Command {
     Gather(Box<commands::gather::GatherArgs>),
     /// Analyze a bundle offline: causes, evidence, remedies
     Analyze(commands::analyze::AnalyzeArgs),
+    /// Redact an existing bundle, must-gather or directory the way gather would
+    Redact(commands::redact::RedactArgs),
+    /// Check a bundle's checksums and structure, and look for secrets that are still in it
+    Verify(commands::verify::VerifyArgs),
     /// Print the page of a finding code
     Explain(commands::explain::ExplainArgs),
     /// List the rules with the evidence each needs

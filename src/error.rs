@@ -49,6 +49,8 @@ pub enum ErrorKind {
     Usage,
     /// The input or the cluster cannot be used at all: exit code 3.
     Unusable,
+    /// An archive was not published, because something secret was still in it: exit code 4.
+    Unpublished,
     /// The reader of our output went away: not an error for a command line tool, exit code 0.
     BrokenPipe,
 }
@@ -73,6 +75,11 @@ impl CommandError {
     /// The input or the cluster cannot be used at all (exit code 3).
     pub fn unusable(source: impl Into<anyhow::Error>) -> Self {
         Self::new(ErrorKind::Unusable, source.into())
+    }
+
+    /// What was to be published still holds a secret (exit code 4).
+    pub fn unpublished(message: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Unpublished, anyhow::anyhow!("{message}"))
     }
 
     /// [`CommandError::usage`] from a message alone.
@@ -120,6 +127,7 @@ impl CommandError {
         match self.kind {
             ErrorKind::Usage => 2,
             ErrorKind::Unusable => 3,
+            ErrorKind::Unpublished => 4,
             ErrorKind::BrokenPipe => 0,
         }
     }

@@ -10,5 +10,6 @@ pub mod locate;
 pub mod manifest;
 pub mod path;
 pub mod read;
+pub mod rewrite;
 pub mod write;
 pub mod yaml;

@@ -7,8 +7,10 @@ pub mod demo;
 pub mod explain;
 pub mod filter;
 pub mod gather;
+pub mod redact;
 pub mod rules;
 pub mod serve;
+pub mod verify;
 
 use crate::cli::{Cli, Command};
 use crate::error::CommandResult;
@@ -19,6 +21,8 @@ pub(crate) fn run(cli: Cli) -> CommandResult {
     match cli.command {
         Command::Gather(args) => gather::run(*args, &cli.global),
         Command::Analyze(args) => analyze::run(args, &cli.global),
+        Command::Redact(args) => redact::run(args, &cli.global),
+        Command::Verify(args) => verify::run(args, &cli.global),
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Rules(args) => rules::run(args, &cli.global),
         Command::Serve(args) => serve::run(args, &cli.global),

@@ -19,7 +19,9 @@ pub mod report;
 mod secret;
 mod stream;
 mod text;
+mod user_rules;
 mod value;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ use objects::Walk;
 use placeholder::{Key, Kind, Style};
 pub use stream::TextStream;
 use text::{Engine, Found};
+pub use user_rules::{RulesError, UserRules};
 
 /// Bytes that have passed the redactor (or never were foreign).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,7 +120,10 @@ impl RedactedObject {
 
 /// How to redact.
 #[derive(Debug, Clone, Default)]
-pub struct Options {}
+pub struct Options {
+    /// The rules of the user.
+    pub rules: UserRules,
+}
 
 /// Redacts objects, text, streams and paths. Cheap to clone; clones share what was learned, the
 /// key of the placeholders and the counts.
@@ -132,6 +138,7 @@ struct Inner {
     key: Key,
     engine: &'static Engine,
     learned: Learned,
+    rules: UserRules,
     counts: Mutex<report::Counts>,
 }
 
@@ -148,6 +155,7 @@ impl Inner {
     fn scan(&self, text: &[u8]) -> Vec<Found> {
         let mut found = Vec::new();
         self.learned.scan(text, &mut found);
+        self.rules.scan(text, &mut found);
         self.engine.scan(text, &mut found);
         found
     }
@@ -181,12 +189,13 @@ impl Redactor {
     /// Makes a redactor with a fresh random key, which is never stored.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let Options {} = options;
+        let Options { rules } = options;
         Self {
             inner: Arc::new(Inner {
                 key: Key::random(),
                 engine: Engine::shared(),
                 learned: Learned::default(),
+                rules,
                 counts: Mutex::default(),
             }),
         }
@@ -207,6 +216,12 @@ impl Redactor {
     /// Learns one value, whatever it is called.
     pub fn learn(&self, value: &[u8]) {
         self.inner.learned.learn_value(self.inner.engine, value);
+    }
+
+    /// Whether the user's rules say that this file is left out.
+    #[must_use]
+    pub fn drops(&self, path: &str) -> bool {
+        self.inner.rules.drops(path)
     }
 
     /// Redacts a path of the archive.

@@ -98,7 +98,6 @@ fn window_at(text: &[u8], at: usize, mask: u64) -> u64 {
 
 fn probe(bits: &[u64], hash: u64) -> (usize, u64) {
     // The number of words is a power of two.
-    #[expect(clippy::cast_possible_truncation, reason = "masked to the size of the table")]
     let word = (hash >> 20) as usize & (bits.len() - 1);
     (word, (1 << (hash & 63)) | (1 << ((hash >> 6) & 63)))
 }

@@ -42,11 +42,23 @@ impl Walk<'_> {
             // Who wrote which field helps nobody here, and is a third of many objects.
             metadata.remove("managedFields");
         }
+        self.inner.rules.fields(value, &mut |field| self.custom(field));
         if secret::is_secret(value) {
             secret::redact(self, value, depth);
             return;
         }
         self.value(value, depth);
+    }
+
+    /// Redacts a value as a whole, because a rule of the user names it.
+    fn custom(&self, value: &mut Value) {
+        let mut text = match value {
+            Value::Null => return,
+            Value::String(text) => std::mem::take(text),
+            ref other => other.to_string(),
+        };
+        self.secret_string(&mut text, Kind::Custom, "user:fields");
+        *value = Value::String(text);
     }
 
     /// Redacts whatever a value holds.
@@ -139,6 +151,10 @@ impl Walk<'_> {
             && let Value::String(text) = value
         {
             self.copy(text, depth);
+            return;
+        }
+        if self.inner.rules.names(key) {
+            self.custom(value);
             return;
         }
         if key == "openshift.io/token-secret.value"

@@ -202,6 +202,20 @@ pub(crate) fn recognise(text: &[u8]) -> Option<usize> {
     Some(used)
 }
 
+/// The placeholder within which a range of a text stands, if it stands in one.
+pub(crate) fn covering(text: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
+    let low = start.saturating_sub(64);
+    for at in (low..=start).rev() {
+        if matches!(text.get(at), Some(b'<' | b'r'))
+            && let Some(len) = recognise(&text[at..])
+            && at + len >= end
+        {
+            return Some((at, at + len));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,6 +44,12 @@ const ALL_EXTRA: u64 = 192 << 20;
 /// Logs up to this size are handed over whole, larger ones piece by piece.
 const PIECE: usize = 1 << 20;
 
+/// The documents of a file of objects, and whether all of it could be read.
+pub(crate) fn documents(bytes: &[u8]) -> (Vec<serde_json::Value>, bool) {
+    let parsed = parse::parse(bytes);
+    (parsed.documents, parsed.problems.is_empty())
+}
+
 /// Loads everything that the analysis looks at.
 ///
 /// # Errors

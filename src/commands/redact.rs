@@ -1,0 +1,284 @@
+//! `oc mcpgw redact`.
+
+use std::io::{BufReader, Cursor, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::archive::path;
+use crate::archive::read::{self, ReadError, Source};
+use crate::archive::rewrite::{self, RewriteError, Rewritten};
+use crate::archive::write::{self, Format, Target, WriteError, Writer};
+use crate::cli::Global;
+use crate::commands::analyze;
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::redact::verify::{self, Certainty};
+use crate::redact::{Options, Redactor, UserRules};
+use crate::term;
+
+/// The most that is read from standard input; it is held in memory, because it is read twice and nothing
+/// unredacted may touch the disk.
+const STANDARD_INPUT: u64 = 2 << 30;
+
+/// Arguments of `redact`.
+#[derive(Debug, clap::Args)]
+pub struct RedactArgs {
+    /// What to redact: an archive (.tar.gz, .tgz, .tar, .tar.zst, .zip), a directory, the output of `oc
+    /// adm must-gather` or `oc adm inspect`, or a single file; `-` reads standard input
+    #[arg(value_name = "INPUT", required_unless_present = "test")]
+    input: Option<PathBuf>,
+    /// Where the redacted bundle goes: a new file or directory, or `-` for standard output; its ending
+    /// chooses the form
+    #[arg(short, long, value_name = "OUT", required_unless_present = "test")]
+    output: Option<PathBuf>,
+    /// The form of the output [default: what the ending of OUT says, or tar.gz]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Option<Format>,
+    #[command(flatten)]
+    rules: RulesArgs,
+    /// Show what redaction does to this file, on standard output, and write nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "output"])]
+    test: Option<PathBuf>,
+}
+
+/// Options about rules, of every command that redacts.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct RulesArgs {
+    /// Rules of your own, in addition: patterns, fields, keys, files to drop, literals (YAML)
+    #[arg(long, value_name = "FILE")]
+    redact_rules: Option<PathBuf>,
+}
+
+impl RulesArgs {
+    /// Reads and checks the rules, before anything else is done.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a rule in it is wrong.
+    pub(crate) fn options(&self) -> Result<Options, CommandError> {
+        let rules = match &self.redact_rules {
+            Some(file) => {
+                let text = std::fs::read_to_string(file).map_err(|error| {
+                    CommandError::usage(
+                        anyhow::Error::new(error)
+                            .context(format!("cannot read the rules {}", file.display())),
+                    )
+                })?;
+                UserRules::parse(&text).map_err(|error| {
+                    CommandError::usage_message(format!("{}: {error}", file.display()))
+                        .hint("`redact --test SAMPLE --redact-rules FILE` shows what rules do")
+                })?
+            }
+            None => UserRules::default(),
+        };
+        Ok(Options { rules })
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(args: RedactArgs, global: &Global) -> CommandResult {
+    let redactor = Redactor::new(args.rules.options()?);
+    if let Some(sample) = &args.test {
+        return test(&redactor, sample);
+    }
+    let (Some(input), Some(output)) = (args.input, args.output) else {
+        return Err(CommandError::usage_message("INPUT and --output are needed"));
+    };
+    let input = Input::new(input, global)?;
+    let target = if output == Path::new("-") { Target::Stdout } else { Target::Path(output.clone()) };
+    let format = args.format.unwrap_or_else(|| format_of(&output));
+    rewrite::learn(&*input.open(global)?, &redactor).map_err(|error| analyze::refused(error, global))?;
+    let source = input.open(global)?;
+    let options = write::Options { target, format, root: root(&output, &input.path), time: input.time() };
+    let writer = Writer::create(options).map_err(unwritable)?;
+    let (rewritten, leaks) = match rewritten(&*source, &redactor, &writer) {
+        Ok(done) => done,
+        Err(error) => {
+            writer.abandon();
+            return Err(match error {
+                RewriteError::Read(error) => analyze::refused(error, global),
+                RewriteError::Write(error) => unwritable(error),
+            });
+        }
+    };
+    if let Some((file, leak)) = leaks.first() {
+        writer.abandon();
+        let place = if leak.line == 0 { String::new() } else { format!(" line {}", leak.line) };
+        let file = redactor.path(file);
+        let more = if leaks.len() > 1 { format!(", and {} more", leaks.len() - 1) } else { String::new() };
+        return Err(CommandError::unpublished(format!(
+            "nothing was written: {}{place} still holds what looks like a {}{more}",
+            file.as_str(),
+            leak.kind
+        ))
+        .hint("drop the file or name the value in a --redact-rules file, and report this as a bug"));
+    }
+    let finished = writer.finish().map_err(unwritable)?;
+    summary(&redactor, &rewritten, finished.path.as_deref())?;
+    Ok(if rewritten.left_out.is_empty() && rewritten.problems.is_empty() { Exit::Ok } else { Exit::Partial })
+}
+
+fn rewritten(
+    source: &dyn Source,
+    redactor: &Redactor,
+    writer: &Writer,
+) -> Result<(Rewritten, Vec<(String, verify::Leak)>), RewriteError> {
+    let rewritten = rewrite::rewrite(source, redactor, writer)?;
+    let leaks = verify::scan(&*writer.source(), Certainty::Certain)?;
+    Ok((rewritten, leaks))
+}
+
+/// Shows what redaction does to a sample: the redacted text, and counts on standard error.
+fn test(redactor: &Redactor, sample: &Path) -> CommandResult {
+    let name = sample.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let bytes = std::fs::read(sample).map_err(|error| {
+        CommandError::unusable(anyhow::Error::new(error).context(format!("cannot read {}", sample.display())))
+    })?;
+    let place = redactor.path(&name);
+    let text = if redactor.drops(&name) {
+        String::new()
+    } else {
+        let memory = read::Memory([(name.clone(), bytes)].into());
+        let unusable = |error: RewriteError| CommandError::unusable(error);
+        rewrite::learn(&memory, redactor)?;
+        let writer = Writer::create(write::Options {
+            target: Target::Memory,
+            format: Format::Dir,
+            root: "sample".to_owned(),
+            time: chrono::Utc::now(),
+        })
+        .map_err(unwritable)?;
+        rewrite::rewrite(&memory, redactor, &writer).map_err(unusable)?;
+        let shown = writer.source().read(place.as_str(), u64::MAX)?;
+        String::from_utf8_lossy(&shown.unwrap_or_default()).into_owned()
+    };
+    term::print(&text)?;
+    let report = redactor.report_counts();
+    if redactor.drops(&name) {
+        eprintln_line(&format!("{}: dropped by a rule", place.as_str()));
+    }
+    for (rule, count) in &report.totals {
+        eprintln_line(&format!("{count:>6}  {rule}"));
+    }
+    eprintln_line(&format!("{:>6}  redactions", report.total()));
+    Ok(Exit::Ok)
+}
+
+impl From<ReadError> for CommandError {
+    fn from(error: ReadError) -> Self {
+        Self::unusable(error)
+    }
+}
+
+fn eprintln_line(line: &str) {
+    use std::io::Write as _;
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(anstream::stderr().lock(), "{}", term::sanitize(line));
+}
+
+fn summary(redactor: &Redactor, rewritten: &Rewritten, output: Option<&Path>) -> Result<(), CommandError> {
+    let report = redactor.report_counts();
+    for line in rewritten.left_out.iter().chain(&rewritten.problems).take(20) {
+        eprintln_line(&format!("left out: {line}"));
+    }
+    let more = (rewritten.left_out.len() + rewritten.problems.len()).saturating_sub(20);
+    if more > 0 {
+        eprintln_line(&format!("left out: {more} more"));
+    }
+    let place = output.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
+    eprintln_line(&format!(
+        "{}: {} files, {} redactions by {} rules, {} values of Secrets searched for",
+        place,
+        rewritten.files,
+        report.total(),
+        report.totals.len(),
+        report.learned_values
+    ));
+    Ok(())
+}
+
+fn unwritable(error: WriteError) -> CommandError {
+    let hint = match &error {
+        WriteError::Exists { .. } => "choose another --output; nothing is overwritten",
+        WriteError::DirectoryToStdout => "name a --format",
+        WriteError::Io { .. } => "check the path, its permissions and the free space",
+    };
+    CommandError::unusable(error).hint(hint)
+}
+
+/// What the ending of a path says.
+fn format_of(output: &Path) -> Format {
+    let name = output.file_name().map(|n| n.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    if name.ends_with(".tar.zst") || name.ends_with(".tzst") {
+        Format::TarZst
+    } else if name.ends_with(".zip") {
+        Format::Zip
+    } else if name.ends_with(".tar.gz") || name.ends_with(".tgz") || output == Path::new("-") {
+        Format::TarGz
+    } else {
+        Format::Dir
+    }
+}
+
+/// The root folder of the output: its own name without the ending.
+fn root(output: &Path, input: &Path) -> String {
+    let named = if output == Path::new("-") { input } else { output };
+    let name = named.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = [".tar.gz", ".tgz", ".tar.zst", ".tzst", ".zip", ".tar"]
+        .iter()
+        .find_map(|ending| name.strip_suffix(ending))
+        .unwrap_or(&name)
+        .to_owned();
+    if matches!(stem.as_str(), "" | "-") { "redacted".to_owned() } else { path::file_name(&stem) }
+}
+
+/// The input, which is opened twice.
+struct Input {
+    path: PathBuf,
+    memory: Option<Arc<[u8]>>,
+}
+
+impl Input {
+    fn new(path: PathBuf, global: &Global) -> Result<Self, CommandError> {
+        let metadata = path.metadata();
+        let once = path == Path::new("-") || metadata.is_ok_and(|m| !m.is_file() && !m.is_dir());
+        if !once {
+            return Ok(Self { path, memory: None });
+        }
+        let unreadable =
+            |source| analyze::refused(ReadError::Io { path: path.display().to_string(), source }, global);
+        let mut bytes = Vec::new();
+        if path == Path::new("-") {
+            std::io::stdin().lock().take(STANDARD_INPUT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        } else {
+            std::fs::File::open(&path)
+                .and_then(|file| file.take(STANDARD_INPUT + 1).read_to_end(&mut bytes))
+                .map_err(unreadable)?;
+        }
+        if bytes.len() as u64 > STANDARD_INPUT {
+            let error = ReadError::Limit {
+                path: path.display().to_string(),
+                limit: format!(
+                    "{} GiB for what can be read only once; save it to a file first",
+                    STANDARD_INPUT >> 30
+                ),
+            };
+            return Err(analyze::refused(error, global));
+        }
+        Ok(Self { path, memory: Some(bytes.into()) })
+    }
+
+    fn open(&self, global: &Global) -> Result<Box<dyn Source>, CommandError> {
+        let opened = match &self.memory {
+            Some(bytes) => {
+                read::stream("standard input", Box::new(BufReader::new(Cursor::new(Arc::clone(bytes)))))
+            }
+            None => read::open(&self.path),
+        };
+        opened.map_err(|error| analyze::refused(error, global))
+    }
+
+    /// When the input was last changed, so that the same input gives the same archive.
+    fn time(&self) -> chrono::DateTime<chrono::Utc> {
+        let changed = self.path.metadata().and_then(|metadata| metadata.modified()).ok();
+        changed.map_or_else(chrono::Utc::now, chrono::DateTime::from)
+    }
+}
