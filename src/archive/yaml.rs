@@ -382,7 +382,7 @@ fn flow(value: &Value, out: &mut String) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
@@ -431,7 +431,7 @@ mod tests {
     }
 
     /// What readers of YAML 1.1 or 1.2 take for something else when it stands without quotes.
-    const TORTURE: &[&str] = &[
+    pub(in crate::archive) const TORTURE: &[&str] = &[
         "",
         " ",
         "y",
@@ -663,7 +663,7 @@ mod tests {
         ]
     }
 
-    fn any_json() -> impl Strategy<Value = Value> {
+    pub(in crate::archive) fn any_json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),

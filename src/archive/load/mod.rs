@@ -5,6 +5,7 @@
 //! together in the order of the files, so that the same input gives the same bundle. Memory:
 //! the objects and digests themselves, and at most [`IN_FLIGHT`] bytes on their way.
 
+mod block;
 mod collected;
 mod logs;
 mod objects;

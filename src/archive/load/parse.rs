@@ -86,6 +86,9 @@ fn documents(text: &str) -> Vec<(usize, &str)> {
 
 /// The values of a text: one, or several where [`documents`] saw no border.
 fn values(text: &str) -> Result<Vec<Value>, serde_yaml::Error> {
+    if let Some(value) = super::block::parse(text) {
+        return Ok(vec![value]);
+    }
     let each = || serde_yaml::Deserializer::from_str(text);
     let some = |value: &Value| !value.is_null();
     match each().map(Value::deserialize).collect::<Result<Vec<_>, _>>() {
