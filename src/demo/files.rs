@@ -7,7 +7,7 @@ use chrono::SecondsFormat;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{Installation, identity};
+use super::{ContainerLog, Installation, identity};
 use crate::archive::manifest::{FileEntry, Manifest, SCHEMA_VERSION};
 use crate::archive::{path, yaml};
 use crate::model::bundle::{Collection, ExtraFile, Failure, LogFile, Meta, Origin, Outcome};
@@ -78,6 +78,33 @@ impl Installation {
     /// The same, with some requests refused.
     #[must_use]
     pub fn bundle_without(&self, refused: &Refused) -> Bundle {
+        self.bundle_with_logs(refused, self.read_logs())
+    }
+
+    /// The logs as the rules see them.
+    fn read_logs(&self) -> Vec<LogFile> {
+        let read = |log: &ContainerLog| {
+            let mut reader = logs::Reader::default();
+            log.text.lines().for_each(|line| reader.line(line.as_bytes()));
+            let (lines, tail, digest) = reader.finish();
+            LogFile {
+                file: path::log(&log.namespace, &log.pod, &log.container, log.previous),
+                namespace: log.namespace.clone(),
+                pod: log.pod.clone(),
+                container: log.container.clone(),
+                previous: log.previous,
+                bytes: log.text.len() as u64,
+                lines,
+                tail,
+                digest,
+            }
+        };
+        self.logs.iter().map(read).collect()
+    }
+
+    /// The same, with logs that were read before.
+    #[must_use]
+    pub fn bundle_with_logs(&self, refused: &Refused, logs: Vec<LogFile>) -> Bundle {
         let mut bundle = Bundle::new(Meta {
             cluster: Some(self.cluster.clone()),
             collected_at: Some(self.time),
@@ -95,21 +122,8 @@ impl Installation {
                 }
             }
         }
-        for log in &self.logs {
-            let mut reader = logs::Reader::default();
-            log.text.lines().for_each(|line| reader.line(line.as_bytes()));
-            let (lines, tail, digest) = reader.finish();
-            bundle.add_log(LogFile {
-                file: path::log(&log.namespace, &log.pod, &log.container, log.previous),
-                namespace: log.namespace.clone(),
-                pod: log.pod.clone(),
-                container: log.container.clone(),
-                previous: log.previous,
-                bytes: log.text.len() as u64,
-                lines,
-                tail,
-                digest,
-            });
+        for log in logs {
+            bundle.add_log(log);
         }
         for (file, content) in &self.extras {
             bundle.add_extra(ExtraFile { file: file.clone(), content: content.clone() });
@@ -145,8 +159,18 @@ impl Installation {
             files.insert(file, log.text.clone().into_bytes());
         }
         files.extend(self.extras.iter().cloned());
-        let failures = failures(refused);
-        files.insert(path::FAILURES.to_owned(), json_bytes(&failures));
+        files.insert(path::FAILURES.to_owned(), json_bytes(&failures(refused)));
+        self.sealed(refused, files)
+    }
+
+    /// Files with a manifest that fits them, whatever was done to them since.
+    #[must_use]
+    pub fn sealed(
+        &self,
+        refused: &Refused,
+        mut files: BTreeMap<String, Vec<u8>>,
+    ) -> BTreeMap<String, Vec<u8>> {
+        files.remove(path::MANIFEST);
         let manifest = self.manifest(refused, &files);
         files.insert(path::MANIFEST.to_owned(), json_bytes(&manifest));
         files

@@ -1,7 +1,18 @@
 //! Whole bundles: what must hold for every installation and every fault.
 
-use oc_mcpgw::report::Severity;
+use std::collections::{BTreeMap, BTreeSet};
 
+use oc_mcpgw::archive::load;
+use oc_mcpgw::archive::read::Memory;
+use oc_mcpgw::demo::Refused;
+use oc_mcpgw::redact::{Options, Redactor};
+use oc_mcpgw::report::{Report, Severity};
+use oc_mcpgw::{model, rules};
+use rayon::prelude::*;
+use serde_json::Value;
+
+use crate::faults;
+use crate::fixture::Fixture;
 use crate::fixture_kinds::healthy_kinds;
 
 #[test]
@@ -64,4 +75,131 @@ fn the_parts_of_every_healthy_installation_fit_together() {
             .sum();
         assert_eq!(total, registrations as u64, "{kind}: servers of the brokers");
     }
+}
+
+/// The faulty installation, and every healthy one.
+fn installations() -> Vec<(&'static str, Fixture)> {
+    let mut all = healthy_kinds();
+    all.push(("faulty", Fixture::faulty()));
+    all
+}
+
+#[test]
+fn an_archive_tells_what_the_installation_tells() {
+    for (kind, fixture) in installations() {
+        let source = Memory(fixture.files());
+        let loaded = load::load(&source).expect("a bundle");
+        assert_eq!(loaded.problems, [""; 0], "{kind}");
+        assert_eq!(loaded.objects().count(), fixture.installation.objects.len(), "{kind}");
+        assert_eq!(rules::analyze(&loaded), fixture.report(), "{kind}");
+    }
+}
+
+#[test]
+fn redaction_changes_no_finding() {
+    // Every fault is a bundle of its own, so that both cores work.
+    let cases: Vec<(String, Fixture)> = installations()
+        .into_iter()
+        .map(|(kind, fixture)| (kind.to_owned(), fixture))
+        .chain(
+            faults::all()
+                .into_iter()
+                .map(|f| (format!("{} {}", f.code, f.name), (f.apply)(Fixture::healthy()))),
+        )
+        .collect();
+    let wrong: Vec<String> = cases
+        .par_iter()
+        .filter_map(|(name, fixture)| {
+            let before = essence(&fixture.report());
+            let files = fixture.installation.sealed(&Refused::default(), redacted(&fixture.files()));
+            let bundle = load::load(&Memory(files)).expect("a bundle");
+            let after = essence(&rules::analyze(&bundle));
+            (before != after).then(|| format!("{name}: {before:#?}\nbecame {after:#?}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a report says, without the values that redaction may shorten: codes, subjects, causes.
+fn essence(report: &Report) -> Vec<String> {
+    let finding = |f: &oc_mcpgw::report::Finding| {
+        let objects: Vec<String> = f.objects.iter().map(ToString::to_string).collect();
+        format!("{} {} {:?} {} caused by {:?}", f.id, f.code, f.severity, objects.join(", "), f.caused_by)
+    };
+    let unknown =
+        report.unknown.iter().map(|unknown| format!("unknown {:?} {}", unknown.codes, unknown.missing));
+    report.findings.iter().map(finding).chain(unknown).collect()
+}
+
+#[test]
+fn refused_evidence_never_hides_a_finding_silently() {
+    let cases: Vec<(String, Fixture)> = faults::all()
+        .into_iter()
+        .map(|f| (format!("{} {}", f.code, f.name), (f.apply)(Fixture::healthy())))
+        .chain([("the demo".to_owned(), Fixture::faulty())])
+        .collect();
+    let wrong: Vec<String> = cases
+        .par_iter()
+        .flat_map_iter(|(name, fixture)| {
+            let before = fixture.report();
+            let bundle = fixture.bundle();
+            let kinds = model::kinds::ALL.iter().filter(|kind| bundle.list(kind).next().is_some());
+            let lost = kinds.flat_map(|kind| {
+                // The logs are the same every time, and reading them is the larger part of the work.
+                let refused = Refused { kinds: vec![(*kind, None)] };
+                let without = fixture.installation.bundle_with_logs(&refused, bundle.logs().to_vec());
+                let lost = vanished(&before, &rules::analyze(&without));
+                lost.into_iter()
+                    .map(move |lost| format!("{name}: without {} {lost} is lost", kind.resource()))
+            });
+            lost.collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The findings that are neither in the second report nor said to be undecided there.
+fn vanished(before: &Report, after: &Report) -> Vec<String> {
+    let undecided: BTreeSet<&str> = after.unknown.iter().flat_map(|u| &u.codes).map(String::as_str).collect();
+    before
+        .findings
+        .iter()
+        .filter(|f| !undecided.contains(f.code.as_str()))
+        .filter(|f| {
+            !after.findings.iter().any(|a| a.code == f.code && a.objects.first() == f.objects.first())
+        })
+        .map(|f| format!("{} on {}", f.code, f.objects.first().map_or_else(String::new, ToString::to_string)))
+        .collect()
+}
+
+/// Redacts the files of an archive the way a collection does: Secrets are learned first.
+fn redacted(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    let redactor = Redactor::new(Options::default());
+    let source = Memory(files.clone());
+    let bundle = load::load(&source).expect("a bundle");
+    for secret in bundle.list(&model::kinds::SECRET) {
+        redactor.learn_secret(secret.value());
+    }
+    files
+        .iter()
+        .map(|(path, content)| {
+            let name = redactor.path(path);
+            let mut content = content.clone();
+            if path.ends_with(".yaml") {
+                let mut value: Value = serde_yaml::from_slice(&content).expect("YAML");
+                match value.get_mut("items").and_then(Value::as_array_mut) {
+                    Some(items) => {
+                        for item in items {
+                            *item = redactor.object(&name, item.take()).value().clone();
+                        }
+                    }
+                    None => value = redactor.object(&name, value).value().clone(),
+                }
+                content = serde_json::to_vec(&value).expect("JSON");
+            } else if !path.starts_with("mcpgw/manifest") {
+                content = redactor.text(&name, &content).as_bytes().to_vec();
+            }
+            (name.as_str().to_owned(), content)
+        })
+        .collect()
 }

@@ -3,6 +3,8 @@
 //! Only workloads that the MCP gateway needs are judged ([`crate::model::workloads::interest`]),
 //! and each is judged once: pods of one Deployment with the same fault make one finding.
 
+mod admission;
+mod crashes;
 mod health;
 mod placement;
 mod start;
@@ -23,6 +25,10 @@ pub(super) static RULES: &[&Rule] = &[
     &health::RESTARTS,
     &health::NOT_READY,
     &health::NO_REPLICAS,
+    &crashes::KNOWN_CRASH,
+    &admission::NODE_TROUBLE,
+    &admission::CONTAINER_CONFIG,
+    &admission::ADMISSION_DENIED,
 ];
 
 /// A workload that must run, with all the reasons why.

@@ -24,6 +24,24 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG106", name: "server does not become ready", root: true, apply: not_ready },
     Fault { code: "MG107", name: "server scaled to nothing", root: true, apply: scaled_to_zero },
     Fault { code: "MG107", name: "all its pods fail", root: false, apply: broker_image_denied },
+    Fault {
+        code: "MG108",
+        name: "Istio missing when the controller starts",
+        root: true,
+        apply: no_envoyfilter_crd,
+    },
+    Fault { code: "MG108", name: "broker without session store", root: true, apply: no_redis },
+    Fault { code: "MG108", name: "stale flag", root: true, apply: stale_flag },
+    Fault { code: "MG108", name: "inotify limit, silently", root: true, apply: inotify_limit },
+    Fault { code: "MG102", name: "known crash", root: false, apply: stale_flag },
+    Fault { code: "MG109", name: "node under memory pressure", root: true, apply: node_pressure },
+    Fault {
+        code: "MG110",
+        name: "Secret of an environment variable missing",
+        root: true,
+        apply: missing_secret,
+    },
+    Fault { code: "MG111", name: "quota exceeded", root: true, apply: quota_exceeded },
 ];
 
 /// An event about a pod, as the kubelet or the scheduler writes it.
@@ -277,4 +295,101 @@ fn scaled_to_zero(mut fixture: Fixture) -> Fixture {
         }
     }
     fixture
+}
+
+fn no_envoyfilter_crd(fixture: Fixture) -> Fixture {
+    crashes(
+        fixture,
+        "mcp-system",
+        "mcp-gateway-controller",
+        "Error",
+        2,
+        "panic: unable to start manager : no matches for kind \"EnvoyFilter\" in version \"networking.istio.io/v1alpha3\"\n\ngoroutine 1 [running]:\nmain.main()\n\t/workspace/cmd/main.go:158 +0x1fc5\n",
+    )
+}
+
+fn no_redis(fixture: Fixture) -> Fixture {
+    crashes(
+        fixture,
+        "mcp-system",
+        "mcp-gateway",
+        "Error",
+        2,
+        "time=2026-09-14T10:27:00.1Z level=INFO msg=\"cache using external redis store\"\npanic: failed to connect to redis: dial tcp 10.96.3.3:6379: connect: connection refused\n\ngoroutine 1 [running]:\nmain.main()\n",
+    )
+}
+
+fn stale_flag(fixture: Fixture) -> Fixture {
+    crashes(
+        fixture,
+        "mcp-system",
+        "mcp-gateway",
+        "Error",
+        2,
+        "flag provided but not defined: -gateway-ca-cert\nUsage of ./mcp_gateway:\n  -cache-connection-string string\n",
+    )
+}
+
+fn inotify_limit(fixture: Fixture) -> Fixture {
+    crashes(
+        fixture,
+        "mcp-system",
+        "mcp-gateway",
+        "Error",
+        1,
+        "time=2026-09-14T10:27:00.1Z level=INFO msg=\"jwt session manager configured\"\n",
+    )
+}
+
+fn node_pressure(fixture: Fixture) -> Fixture {
+    let pod = fixture.pod_of("team-weather", "weather");
+    let node = fixture.installation.get("Pod", "team-weather", &pod).expect("the pod")["spec"]["nodeName"]
+        .as_str()
+        .expect("a node")
+        .to_owned();
+    fixture.status(
+        "Node",
+        "",
+        &node,
+        [
+            "MemoryPressure",
+            "True",
+            "KubeletHasInsufficientMemory",
+            "kubelet has insufficient memory available",
+        ],
+    )
+}
+
+fn missing_secret(fixture: Fixture) -> Fixture {
+    fixture.pod_waits(
+        "team-commerce",
+        "orders",
+        "CreateContainerConfigError",
+        "couldn't find key token in Secret team-commerce/orders-upstream",
+    )
+}
+
+fn quota_exceeded(fixture: Fixture) -> Fixture {
+    let message = "pods \"orders-5d8f-\" is forbidden: exceeded quota: team, requested: pods=1, used: pods=4, limited: pods=4";
+    let fixture = scaled_to_zero(fixture);
+    let mut fixture = fixture.edit("Deployment", "team-commerce", "orders", |deployment| {
+        deployment["spec"]["replicas"] = json!(1);
+        deployment["status"] = json!({"observedGeneration": 1, "unavailableReplicas": 1, "conditions": [
+            {"type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable",
+                "lastTransitionTime": "2026-09-14T09:49:00Z"},
+            {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message,
+                "lastTransitionTime": "2026-09-14T09:49:00Z"}]});
+    });
+    let set = fixture
+        .installation
+        .objects
+        .iter_mut()
+        .find(|o| {
+            o["kind"] == "ReplicaSet"
+                && o["metadata"]["name"].as_str().is_some_and(|n| n.starts_with("orders"))
+        })
+        .expect("the replica set");
+    set["spec"]["replicas"] = json!(1);
+    let name = set["metadata"]["name"].as_str().expect("a name").to_owned();
+    event(fixture, "team-commerce", "ReplicaSet", &name, "FailedCreate", message)
 }
