@@ -1,5 +1,6 @@
 //! `oc mcpgw gather`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::gather::progress::Progress;
 use crate::gather::run::{Gathered, gather};
 use crate::gather::stop::Stop;
 use crate::gather::{CONCURRENCY, MAX_LOG_BYTES, Options, Output, TIMEOUT, units};
+use crate::model::bundle::Failure;
 use crate::{render, term};
 
 /// Arguments of `gather`.
@@ -208,8 +210,26 @@ impl Signals {
     }
 }
 
-/// How many failures the summary lists.
-const FAILURES_SHOWN: usize = 5;
+/// How many lines of failures the summary has.
+const FAILURES_SHOWN: usize = 8;
+
+/// Failures in one line per resource and reason.
+fn grouped(failures: &[Failure]) -> Vec<String> {
+    let mut groups: BTreeMap<(&str, &str), Vec<&Failure>> = BTreeMap::new();
+    for failure in failures {
+        let resource = failure.resource.as_deref().unwrap_or(&failure.what);
+        groups.entry((resource, &failure.reason)).or_default().push(failure);
+    }
+    let line = |((resource, reason), failures): ((&str, &str), Vec<&Failure>)| {
+        let places = match failures.as_slice() {
+            [one] => one.namespace.as_ref().map(|ns| format!(" in {ns}")).unwrap_or_default(),
+            many => format!(" ({} requests)", many.len()),
+        };
+        let message = &failures[0].message;
+        crate::gather::client::one_line(&format!("{resource}{places}: {reason}: {message}"), 160)
+    };
+    groups.into_iter().map(line).collect()
+}
 
 /// What a person sees at the end.
 pub(crate) fn summary(gathered: &Gathered, global: &Global) -> String {
@@ -235,12 +255,12 @@ pub(crate) fn summary(gathered: &Gathered, global: &Global) -> String {
             "  {} requests were refused or failed; mcpgw/failures.json says what that means:",
             gathered.failures
         );
-        for failure in gathered.refused.iter().take(FAILURES_SHOWN) {
-            let line = format!("{}: {} {}", failure.what, failure.reason, failure.message);
-            let _ = writeln!(text, "    {}", term::sanitize(&crate::gather::client::one_line(&line, 160)));
+        let groups = grouped(&gathered.refused);
+        for line in groups.iter().take(FAILURES_SHOWN) {
+            let _ = writeln!(text, "    {}", term::sanitize(line));
         }
-        if gathered.failures > FAILURES_SHOWN {
-            let _ = writeln!(text, "    and {} more", gathered.failures - FAILURES_SHOWN);
+        if groups.len() > FAILURES_SHOWN {
+            let _ = writeln!(text, "    and {} more of other kinds", groups.len() - FAILURES_SHOWN);
         }
     }
     if let Some(report) = &gathered.report {

@@ -488,8 +488,12 @@ pub(crate) fn one_line(text: &str, limit: usize) -> String {
 pub(crate) fn classify(error: &(dyn std::error::Error + 'static)) -> Refusal {
     let mut chain: Vec<&(dyn std::error::Error + 'static)> = vec![error];
     while chain.len() < 16 {
-        match chain[chain.len() - 1].source() {
-            Some(source) => chain.push(source),
+        let last = chain[chain.len() - 1];
+        // The source of an I/O error is the source of what it wraps; the wrapped error itself would
+        // be skipped.
+        let wrapped = last.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        match wrapped.map(|inner| -> &(dyn std::error::Error + 'static) { inner }).or_else(|| last.source()) {
+            Some(next) => chain.push(next),
             None => break,
         }
     }
@@ -509,11 +513,6 @@ pub(crate) fn classify(error: &(dyn std::error::Error + 'static)) -> Refusal {
         }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             use std::io::ErrorKind;
-            if let Some(inner) = io.get_ref()
-                && let Some(tls) = inner.downcast_ref::<rustls::Error>()
-            {
-                return Refusal::local("TlsError", one_line(&tls.to_string(), 300));
-            }
             let reason = match io.kind() {
                 ErrorKind::ConnectionRefused => "ConnectionRefused",
                 ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "ConnectionReset",

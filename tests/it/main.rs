@@ -13,6 +13,7 @@ mod faults;
 mod fixture;
 #[allow(dead_code)]
 mod fixture_kinds;
+mod gather;
 mod redact;
 mod render;
 mod roots;
