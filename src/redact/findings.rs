@@ -1,6 +1,8 @@
 //! The gate for reports: evidence quotes foreign text, so that a report is rendered only after its
 //! strings went through the redactor.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Deref;
 
 use super::{RedactedPath, Redactor};
@@ -28,7 +30,11 @@ impl Redactor {
     /// field, so that a new one cannot be forgotten.
     #[must_use]
     pub fn report(&self, report: Report) -> RedactedReport {
-        let scrub = Scrub { redactor: self, file: self.path(crate::archive::path::REPORT_JSON) };
+        let scrub = Scrub {
+            redactor: self,
+            file: self.path(crate::archive::path::REPORT_JSON),
+            met: RefCell::default(),
+        };
         let Report { schema_version, tool, bundle, summary, findings, unknown, coverage, topology, timeline } =
             report;
         let BundleInfo { cluster, collected_at, source } = bundle;
@@ -58,6 +64,28 @@ impl Redactor {
 struct Scrub<'a> {
     redactor: &'a Redactor,
     file: RedactedPath,
+    /// The digests of placeholders that this pass made, in the order in which they were met.
+    met: RefCell<HashMap<String, usize>>,
+}
+
+/// How many hexadecimal digits of a digest a placeholder shows.
+const DIGEST: usize = 8;
+
+/// The first digest of a placeholder (`… h=1a2b3c4d>` or `….h-1a2b3c4d`) and where it stands.
+fn digest(text: &str) -> Option<(usize, &str)> {
+    let mut from = 0;
+    loop {
+        let at = from + text[from..].find([' ', '.'])? + 1;
+        let found = text[at..]
+            .strip_prefix("h=")
+            .or_else(|| text[at..].strip_prefix("h-"))
+            .and_then(|rest| rest.get(..DIGEST))
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        if let Some(digits) = found {
+            return Some((at + 2, digits));
+        }
+        from = at;
+    }
 }
 
 impl Scrub<'_> {
@@ -69,7 +97,29 @@ impl Scrub<'_> {
         if redacted.as_bytes() == text.as_bytes() {
             return text;
         }
-        String::from_utf8_lossy(redacted.as_bytes()).into_owned()
+        self.counted(&text, &String::from_utf8_lossy(redacted.as_bytes()))
+    }
+
+    /// Replaces the keyed digests of new placeholders by numbers. The key is drawn anew for every
+    /// run, but the report of one bundle is the same bytes every time; within the report equal
+    /// secrets still have equal placeholders. What the bundle itself holds keeps its digests.
+    fn counted(&self, before: &str, after: &str) -> String {
+        let mut out = String::with_capacity(after.len());
+        let mut rest = after;
+        while let Some((at, digest)) = digest(rest) {
+            out.push_str(&rest[..at]);
+            if before.contains(digest) {
+                out.push_str(digest);
+            } else {
+                let mut met = self.met.borrow_mut();
+                let next = met.len() + 1;
+                let number = *met.entry(digest.to_owned()).or_insert(next);
+                out.push_str(&format!("{number:08}"));
+            }
+            rest = &rest[at + DIGEST..];
+        }
+        out.push_str(rest);
+        out
     }
 
     fn option(&self, text: Option<String>) -> Option<String> {

@@ -4,6 +4,8 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
+use crate::model::logs::Record;
+use crate::model::logs::format::{Level, parse};
 use crate::model::object::{Condition, conditions};
 use crate::model::{Bundle, Object, kinds};
 use crate::report::{Moment, MomentKind, ObjectRef};
@@ -167,7 +169,7 @@ fn logs(bundle: &Bundle, moments: &mut Vec<Moment>) {
             namespace: Some(log.namespace.clone()).filter(|namespace| !namespace.is_empty()),
             name: log.pod.clone(),
         };
-        for record in &log.digest.records {
+        for record in log.digest.records.iter().filter(|record| is_bad(record)) {
             let first = record.first_time.as_deref().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
             let Some(first) = first else { continue };
             let times = if record.count > 1 { format!(" ({} times)", record.count) } else { String::new() };
@@ -176,6 +178,16 @@ fn logs(bundle: &Bundle, moments: &mut Vec<Moment>) {
             moment.line = Some(record.first_line);
             moments.push(moment);
         }
+    }
+}
+
+/// Whether a message says that something is wrong: by its level, or because a program ended with it.
+fn is_bad(record: &Record) -> bool {
+    let level = parse(record.sample.as_bytes()).map_or(Level::Unknown, |line| line.level);
+    match level {
+        Level::Warn | Level::Error => true,
+        Level::Debug | Level::Info => false,
+        Level::Unknown => record.template.starts_with("crash."),
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
+mod analyze;
 mod archive;
 // The fixture language offers more than each test of the moment uses.
 #[allow(dead_code)]
