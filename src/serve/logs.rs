@@ -31,13 +31,22 @@ pub(crate) fn answer(cluster: &Cluster, namespace: &str, pod: &str, query: &Quer
         return Err(no_log(object, pod, &container, previous));
     };
     let (filter, warnings) = filter(cluster, query, &*cluster.source, &log.file)?;
+    Ok(Answer::Stream(stream(cluster, log.file.clone(), filter), "text/plain", warnings))
+}
+
+/// A file of the bundle as it is, streamed.
+pub(crate) fn file(cluster: &Cluster, file: String) -> Body {
+    stream(cluster, file, Filter::everything())
+}
+
+/// Reads a file on a thread of its own, as fast as the client takes it.
+fn stream(cluster: &Cluster, file: String, filter: Filter) -> Body {
     let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(4);
-    let (source, file) = (Arc::clone(&cluster.source), log.file.clone());
+    let source = Arc::clone(&cluster.source);
     tokio::task::spawn_blocking(move || send(&*source, &file, filter, &sender));
-    let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+    Body::from_stream(futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|chunk| (chunk, receiver))
-    });
-    Ok(Answer::Stream(Body::from_stream(stream), "text/plain", warnings))
+    }))
 }
 
 /// The names of a pod's containers of one sort (`containers`, `initContainers`, `ephemeralContainers`).
@@ -157,9 +166,7 @@ fn filter(
         strip: survey.stamped && !query.flag("timestamps"),
         left: limit.map_or(u64::MAX, |limit| u64::try_from(limit).unwrap_or_default()),
         stamped: survey.stamped,
-        head: Vec::new(),
-        line: Line::Start,
-        last: true,
+        ..Filter::everything()
     };
     Ok((filter, warnings))
 }
@@ -258,6 +265,20 @@ struct Filter {
 }
 
 impl Filter {
+    /// Lets everything through.
+    fn everything() -> Self {
+        Self {
+            skip: 0,
+            since: None,
+            strip: false,
+            stamped: false,
+            left: u64::MAX,
+            head: Vec::new(),
+            line: Line::Start,
+            last: true,
+        }
+    }
+
     /// Takes the next piece; false when nothing after it is wanted.
     fn push(&mut self, mut piece: &[u8], out: &mut Vec<u8>) -> bool {
         while !piece.is_empty() && self.left > 0 {
@@ -371,16 +392,7 @@ mod tests {
 
     fn run(text: &str, size: usize, change: impl Fn(&mut Filter)) -> String {
         let stamped = text.split('\n').any(|line| is_stamped(line.as_bytes()));
-        let mut filter = Filter {
-            skip: 0,
-            since: None,
-            strip: stamped,
-            stamped,
-            left: u64::MAX,
-            head: Vec::new(),
-            line: Line::Start,
-            last: true,
-        };
+        let mut filter = Filter { strip: stamped, stamped, ..Filter::everything() };
         change(&mut filter);
         let mut out = Vec::new();
         if text.as_bytes().chunks(size).all(|piece| filter.push(piece, &mut out)) {

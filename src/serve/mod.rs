@@ -12,8 +12,10 @@
 mod builtin;
 mod catalog;
 mod discovery;
+mod live;
 mod logs;
 mod objects;
+mod portforward;
 mod protobuf;
 mod request;
 mod review;
@@ -84,7 +86,7 @@ impl Cluster {
 
     /// Whether pods can be forwarded to: the bundle holds what a pod answered.
     fn has_streams(&self) -> bool {
-        false
+        live::any(&self.bundle)
     }
 
     /// Names what is served: equal bundles give equal digests, so that a client's cache of the
@@ -135,6 +137,8 @@ enum Answer {
     Text(&'static str),
     /// A stream of some type.
     Stream(Body, &'static str, Vec<String>),
+    /// What is no answer of the API itself.
+    Other(Response),
 }
 
 impl Answer {
@@ -152,6 +156,7 @@ impl Answer {
             }
             Self::Text(text) => (Body::from(text), "text/plain; charset=utf-8", Vec::new(), false),
             Self::Stream(body, content_type, warnings) => (body, content_type, warnings, false),
+            Self::Other(response) => return response,
         };
         let mut response = Response::new(body);
         let headers = response.headers_mut();
@@ -177,7 +182,7 @@ impl Answer {
 /// How much of a posted body is read: a review is a few hundred bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 
-async fn answer(cluster: Arc<Cluster>, request: Request<Body>) -> Result<Answer, Status> {
+async fn answer(cluster: Arc<Cluster>, mut request: Request<Body>) -> Result<Answer, Status> {
     let path = Path::parse(request.uri().path())?;
     let query = Query::parse(request.uri().query().unwrap_or_default());
     if let Path::Resource { group, version, plural, name: None, namespace: None, .. } = &path
@@ -194,14 +199,22 @@ async fn answer(cluster: Arc<Cluster>, request: Request<Body>) -> Result<Answer,
             None => Err(read_only(&cluster)),
         };
     }
-    if let Path::Resource { group, plural, name: Some(name), sub: Some(sub), .. } = &path
+    if let Path::Resource {
+        group, namespace: Some(namespace), plural, name: Some(name), sub: Some(sub), ..
+    } = &path
         && group.is_empty()
         && plural == "pods"
         && ["exec", "attach", "portforward", "proxy"].contains(&sub.as_str())
     {
-        return Err(Status::not_implemented(format!(
-            "pods/{sub}: this server reads from a bundle, pod {name} does not run here"
-        )));
+        return match sub.as_str() {
+            "portforward" if cluster.has_streams() => {
+                portforward::answer(&cluster, namespace, name, &query, &mut request).map(Answer::Other)
+            }
+            "proxy" if cluster.has_streams() => proxy(&cluster, namespace, name, &request).map(Answer::Other),
+            _ => Err(Status::not_implemented(format!(
+                "pods/{sub}: this server reads from a bundle, pod {name} does not run here"
+            ))),
+        };
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(read_only(&cluster));
@@ -259,6 +272,37 @@ async fn answer(cluster: Arc<Cluster>, request: Request<Body>) -> Result<Answer,
             }
         }
     }
+}
+
+/// `pods/<pod>:<port>/proxy/<path>`: a request that the API server would pass on to the pod.
+fn proxy(
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+    request: &Request<Body>,
+) -> Result<Response, Status> {
+    // `https:name:port` asks for TLS; no port means the pod's first one, which a client names better.
+    let (pod, port) = match name.split(':').collect::<Vec<_>>().as_slice() {
+        [pod, port] | ["http" | "", pod, port] => (*pod, port.parse::<u16>().ok()),
+        _ => (name, None),
+    };
+    if cluster.bundle.get_dynamic("", "Pod", namespace, pod).is_none() {
+        return Err(Status::no_such_object("", "pods", pod));
+    }
+    let Some(port) = port else {
+        return Err(Status::bad_request("name the port: pods/<name>:<port>/proxy"));
+    };
+    let target = live::Port { namespace, pod, port };
+    if !target.listens(&cluster.bundle) {
+        return Err(Status::unavailable(format!(
+            "error trying to reach service: dial tcp: port {port} of pod {pod}: connection refused"
+        )));
+    }
+    let path = request.uri().path();
+    let path = path.split_once("/proxy").map_or("/", |(_, rest)| if rest.is_empty() { "/" } else { rest });
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let uri = format!("{path}{query}").parse().map_err(|_| Status::bad_request("not a path"))?;
+    Ok(target.answer(cluster, request.method(), &uri))
 }
 
 fn read_only(cluster: &Cluster) -> Status {

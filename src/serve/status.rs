@@ -84,6 +84,11 @@ impl Status {
         Self::new(501, "NotImplemented", message)
     }
 
+    /// 503: a pod that cannot be reached.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(503, "ServiceUnavailable", message)
+    }
+
     /// The `Status` object.
     pub(crate) fn body(&self) -> Value {
         let mut body = json!({

@@ -21,3 +21,4 @@ mod roots;
 mod serve;
 mod serve_command;
 mod serve_kubectl;
+mod serve_live;
