@@ -1,1 +1,0 @@
-//! Envoy's admin output: listeners, filter chains, clusters, routes, error states.
