@@ -29,9 +29,10 @@ use std::sync::{LazyLock, OnceLock};
 
 use chrono::{DateTime, Utc};
 
+use crate::model::envoy::{self, Proxy};
 use crate::model::graph::Graph;
 use crate::model::mcp::Chain;
-use crate::model::workloads::Workloads;
+use crate::model::workloads::{Workloads, interest};
 use crate::model::{Bundle, Missing, Object};
 use crate::report::{Evidence, ObjectRef, Remedy, Report, Severity};
 
@@ -135,6 +136,15 @@ pub struct Context<'a> {
     graph: OnceLock<Graph>,
     chain: OnceLock<Chain<'a>>,
     names: OnceLock<Names<'a>>,
+    proxies: OnceLock<Vec<GatewayProxies<'a>>>,
+}
+
+/// The running Envoys of a Gateway.
+pub struct GatewayProxies<'a> {
+    /// The Gateway.
+    pub gateway: &'a Object,
+    /// What was collected from each of its running pods.
+    pub proxies: Vec<Proxy<'a>>,
 }
 
 impl<'a> Context<'a> {
@@ -148,6 +158,7 @@ impl<'a> Context<'a> {
             graph: OnceLock::new(),
             chain: OnceLock::new(),
             names: OnceLock::new(),
+            proxies: OnceLock::new(),
         }
     }
 
@@ -182,6 +193,23 @@ impl<'a> Context<'a> {
             (Some(now), Some(created)) => (now - created).num_seconds() < seconds,
             _ => false,
         }
+    }
+
+    /// The Gateways that extensions or registered routes use, each with its running Envoys.
+    pub fn proxies(&self) -> &[GatewayProxies<'a>] {
+        self.proxies.get_or_init(|| {
+            let workloads = self.workloads();
+            interest::gateways(workloads)
+                .into_iter()
+                .map(|gateway| GatewayProxies {
+                    gateway,
+                    proxies: envoy::proxies(workloads, gateway)
+                        .into_iter()
+                        .map(|pod| Proxy::read(self.bundle, pod))
+                        .collect(),
+                })
+                .collect()
+        })
     }
 
     /// Which object depends on which.

@@ -151,7 +151,7 @@ impl<'a> Proxy<'a> {
     /// # Errors
     /// What is missing.
     pub fn clusters(&self) -> Result<BTreeMap<&str, (String, &Value)>, Missing> {
-        let (dump, at, section) = self.section("ClustersConfigDump")?;
+        let (_, at, section) = self.section("ClustersConfigDump")?;
         let mut found = BTreeMap::new();
         for list in ["static_clusters", "dynamic_active_clusters", "dynamic_warming_clusters"] {
             for (index, entry) in dump::items(section, list).iter().enumerate() {
@@ -160,7 +160,6 @@ impl<'a> Proxy<'a> {
                 found.insert(name, (format!("/configs/{at}/{list}/{index}/cluster"), cluster));
             }
         }
-        let _ = dump;
         Ok(found)
     }
 
@@ -273,7 +272,8 @@ pub fn json_evidence(file: &str, root: &Value, pointer: &str, note: Option<&str>
 }
 
 /// `/configs/3/name` as `configs[3].name`.
-fn field_path(pointer: &str) -> String {
+#[must_use]
+pub fn field_path(pointer: &str) -> String {
     let mut path = String::new();
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");

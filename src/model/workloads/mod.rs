@@ -428,7 +428,7 @@ impl<'a> Workloads<'a> {
 }
 
 /// The objects of a kind in a namespace, for a namespace that does not live as long as the bundle.
-pub(super) fn in_namespace<'a>(
+pub(crate) fn in_namespace<'a>(
     bundle: &'a Bundle,
     kind: &kinds::Kind,
     namespace: &str,

@@ -9,6 +9,7 @@ mod extensions;
 mod external;
 mod gateways;
 mod installation;
+mod proxy;
 mod registrations;
 mod routes;
 mod workloads;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<&'static Fault> {
         registrations::FAULTS,
         external::FAULTS,
         credentials::FAULTS,
+        proxy::FAULTS,
     ];
     subjects.iter().copied().flatten().collect()
 }

@@ -1,0 +1,322 @@
+//! MG232: NetworkPolicies between the gateway, the broker and the MCP servers.
+
+use std::net::Ipv4Addr;
+
+use serde_json::Value;
+
+use super::{say_what_is_missing, targets};
+use crate::declare_rule;
+use crate::model::gateway_api::backend_refs;
+use crate::model::workloads::{in_namespace, is_over};
+use crate::model::{Bundle, Object, kinds, labels};
+use crate::rules::{Context, Findings};
+
+declare_rule! {
+    /// A NetworkPolicy cuts the way through the gateway
+    ///
+    /// ## What it means
+    /// A connection that the MCP gateway needs is forbidden: from the gateway's proxy to the broker (8080)
+    /// and the router (50051), or from the broker to an MCP server or to DNS. Packets are dropped, so that
+    /// the symptom is a timeout, not a refusal.
+    ///
+    /// ## How it is decided
+    /// As the API defines it: a pod that any policy selects for a direction takes (or makes) only the
+    /// connections that one of these policies allows; peers are matched by namespace and pod labels or IP
+    /// block, ports by number or name. Both ends are evaluated: ingress of the target and egress of the
+    /// source.
+    ///
+    /// ## Causes
+    /// A default-deny policy in one of the namespaces without an exception for the MCP gateway.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE describe networkpolicy NAME`
+    ///
+    /// ## How to fix
+    /// Add a policy that allows the connection; the finding names both ends and the port.
+    ///
+    /// ## When it may be a false alarm
+    /// An AdminNetworkPolicy or the network plugin's own policies allow it, or the plugin ignores policies.
+    pub(super) static NETWORKPOLICY_BLOCKS_GATEWAY = {
+        code: "MG232", name: "networkpolicy-blocks-gateway", severity: Error, section: "1.2.3",
+        needs: ["networkpolicies", "namespaces", "pods", "services"], since: "0.1.0", caused_by: [],
+        check: networkpolicy_blocks_gateway,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl Direction {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ingress => "Ingress",
+            Self::Egress => "Egress",
+        }
+    }
+}
+
+/// A port of a connection: its number, and the name that the target's container gives it.
+#[derive(Clone)]
+struct Port<'p> {
+    number: i64,
+    protocol: &'p str,
+    name: Option<&'p str>,
+}
+
+fn label_of<'o>(object: &'o Object) -> impl Fn(&str) -> Option<String> + 'o {
+    move |key| object.label(key).map(str::to_owned)
+}
+
+/// The policies of a namespace that select a pod for a direction.
+fn selecting<'a>(bundle: &'a Bundle, pod: &Object, direction: Direction) -> Vec<&'a Object> {
+    in_namespace(bundle, &kinds::NETWORK_POLICY, pod.namespace())
+        .filter(|policy| {
+            let selects = policy.get("/spec/podSelector").is_none_or(|s| labels::matches(s, &label_of(pod)));
+            let types = policy.array("/spec/policyTypes");
+            let typed = if types.is_empty() {
+                // The default: Ingress always, Egress when there are egress rules.
+                direction == Direction::Ingress || policy.get("/spec/egress").is_some()
+            } else {
+                types.iter().any(|t| t.as_str() == Some(direction.word()))
+            };
+            selects && typed
+        })
+        .collect()
+}
+
+/// Whether a peer of a rule is this pod. What cannot be known counts as a match: no false alarm.
+fn is_peer(bundle: &Bundle, policy: &Object, peer: &Value, pod: Option<&Object>) -> bool {
+    if let Some(block) = peer.get("ipBlock") {
+        let Some(pod) = pod else { return true };
+        let address = pod.str("/status/podIP").parse::<Ipv4Addr>();
+        let cidr = block.get("cidr").and_then(Value::as_str).unwrap_or_default();
+        let Ok(address) = address else { return true };
+        let inside = |cidr: &str| -> Option<bool> {
+            let (network, bits) = cidr.split_once('/')?;
+            let network = u32::from(network.parse::<Ipv4Addr>().ok()?);
+            let bits: u32 = bits.parse().ok().filter(|b| *b <= 32)?;
+            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            Some(network & mask == u32::from(address) & mask)
+        };
+        let except = block.get("except").and_then(Value::as_array).into_iter().flatten();
+        let excluded = except.filter_map(Value::as_str).any(|c| inside(c) == Some(true));
+        return inside(cidr) != Some(false) && !excluded;
+    }
+    let Some(pod) = pod else { return true };
+    let namespace = match peer.get("namespaceSelector") {
+        None => policy.namespace() == pod.namespace(),
+        Some(selector) => {
+            let object = bundle.get(&kinds::NAMESPACE, "", pod.namespace());
+            let simple = selector.as_object().is_none_or(serde_json::Map::is_empty);
+            match object {
+                Some(namespace) => labels::matches(selector, &|key| {
+                    namespace.label(key).map(str::to_owned).or_else(|| {
+                        (key == "kubernetes.io/metadata.name").then(|| namespace.name().to_owned())
+                    })
+                }),
+                None => {
+                    simple
+                        || labels::matches(selector, &|key| {
+                            (key == "kubernetes.io/metadata.name").then(|| pod.namespace().to_owned())
+                        })
+                        || selector
+                            .pointer("/matchLabels")
+                            .and_then(Value::as_object)
+                            .is_none_or(|l| !l.contains_key("kubernetes.io/metadata.name"))
+                }
+            }
+        }
+    };
+    namespace && peer.get("podSelector").is_none_or(|s| labels::matches(s, &label_of(pod)))
+}
+
+fn allows_port(rule: &Value, port: &Port<'_>) -> bool {
+    let Some(ports) = rule.get("ports").and_then(Value::as_array).filter(|p| !p.is_empty()) else {
+        return true;
+    };
+    ports.iter().any(|entry| {
+        if entry.get("protocol").and_then(Value::as_str).unwrap_or("TCP") != port.protocol {
+            return false;
+        }
+        match entry.get("port") {
+            None => true,
+            Some(Value::String(name)) => port.name == Some(name.as_str()) || name.parse() == Ok(port.number),
+            Some(number) => {
+                let first = number.as_i64().unwrap_or_default();
+                let last = entry.get("endPort").and_then(Value::as_i64).unwrap_or(first);
+                (first..=last).contains(&port.number)
+            }
+        }
+    })
+}
+
+/// The policies that forbid a pod a connection in this direction; empty when it is allowed.
+fn forbidding<'a>(
+    bundle: &'a Bundle,
+    pod: &Object,
+    direction: Direction,
+    peer: Option<&Object>,
+    port: &Port<'_>,
+) -> Vec<&'a Object> {
+    let policies = selecting(bundle, pod, direction);
+    let (rules, peers) = match direction {
+        Direction::Ingress => ("/spec/ingress", "from"),
+        Direction::Egress => ("/spec/egress", "to"),
+    };
+    let allowed = policies.iter().any(|policy| {
+        policy.array(rules).iter().any(|rule| {
+            let listed = rule.get(peers).and_then(Value::as_array).filter(|p| !p.is_empty());
+            let fits = listed.is_none_or(|list| list.iter().any(|p| is_peer(bundle, policy, p, peer)));
+            fits && allows_port(rule, port)
+        })
+    });
+    if allowed { Vec::new() } else { policies }
+}
+
+/// The name that a pod's containers give a port.
+fn port_name(pod: &Object, number: i64) -> Option<&str> {
+    pod.array("/spec/containers").iter().find_map(|container| {
+        let ports = container.get("ports")?.as_array()?;
+        ports
+            .iter()
+            .find(|p| p.get("containerPort").and_then(Value::as_i64) == Some(number))?
+            .get("name")?
+            .as_str()
+    })
+}
+
+fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) {
+    let rule = &NETWORKPOLICY_BLOCKS_GATEWAY;
+    say_what_is_missing(context, rule, findings);
+    let bundle = context.bundle;
+    let workloads = context.workloads();
+    let mut unknown = std::collections::BTreeSet::new();
+    for target in targets(context) {
+        let extension = target.extension.object;
+        let Some(broker) = workloads.broker_pods(extension.namespace()).into_iter().find(|p| !is_over(p))
+        else {
+            continue;
+        };
+        let proxy = workloads.gateway_pods(target.gateway).into_iter().find(|p| !is_over(p));
+        // (from, to, port, whose work it is)
+        let mut ways: Vec<(&Object, Option<&Object>, Port<'_>, String)> = Vec::new();
+        if let Some(proxy) = proxy {
+            for (number, what) in [(8080, "the MCP broker"), (50051, "the MCP router")] {
+                let port = Port { number, protocol: "TCP", name: port_name(broker, number) };
+                ways.push((proxy, Some(broker), port, format!("the gateway to {what}")));
+            }
+        }
+        ways.push((
+            broker,
+            None,
+            Port { number: 53, protocol: "UDP", name: None },
+            "the MCP broker to DNS".to_owned(),
+        ));
+        for registration in &context.chain().registrations {
+            let reaches = registration
+                .extensions
+                .iter()
+                .any(|e| std::ptr::eq(context.chain().extensions[*e].object, extension));
+            let Some(route) = registration.route.filter(|_| reaches) else { continue };
+            for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
+                let (namespace, name) = (backend.namespace, backend.name);
+                let Some(service_port) = backend.port else { continue };
+                let Some(service) = bundle.get(&kinds::SERVICE, namespace, name) else { continue };
+                let Some(pod) = workloads.pods_of_service(service).into_iter().find(|p| !is_over(p)) else {
+                    continue;
+                };
+                let entry = service
+                    .array("/spec/ports")
+                    .iter()
+                    .find(|p| p.get("port").and_then(Value::as_i64) == Some(service_port));
+                let number = match entry.and_then(|e| e.get("targetPort")) {
+                    Some(Value::Number(n)) => n.as_i64().unwrap_or(service_port),
+                    Some(Value::String(name)) => pod
+                        .array("/spec/containers")
+                        .iter()
+                        .filter_map(|c| c.get("ports")?.as_array())
+                        .flatten()
+                        .find(|p| p.get("name").and_then(Value::as_str) == Some(name))
+                        .and_then(|p| p.get("containerPort")?.as_i64())
+                        .unwrap_or(service_port),
+                    _ => service_port,
+                };
+                let port = Port { number, protocol: "TCP", name: port_name(pod, number) };
+                ways.push((broker, Some(pod), port, format!("the MCP broker to Service {namespace}/{name}")));
+            }
+        }
+        for (from, to, port, what) in ways {
+            for namespace in [Some(from), to].into_iter().flatten().map(Object::namespace) {
+                if let Err(missing) = bundle.collected(&kinds::NETWORK_POLICY, Some(namespace)) {
+                    unknown.insert(missing);
+                }
+            }
+            let ends = [(Some(from), Direction::Egress, to), (to, Direction::Ingress, Some(from))];
+            for (pod, direction, peer) in ends {
+                let Some(pod) = pod else { continue };
+                let policies = forbidding(bundle, pod, direction, peer, &port);
+                let Some(first) = policies.first() else { continue };
+                let title = format!(
+                    "NetworkPolicy {} cuts {what} (port {}, {})",
+                    first.full_name(),
+                    port.number,
+                    direction.word().to_lowercase()
+                );
+                let remedy = format!(
+                    "Allow it: {} of pods like {} {} port {}/{}{}.",
+                    direction.word().to_lowercase(),
+                    pod.full_name(),
+                    if direction == Direction::Ingress { "on" } else { "to" },
+                    port.number,
+                    port.protocol,
+                    peer.map(|p| format!(" for namespace {}", p.namespace())).unwrap_or_default()
+                );
+                let draft = findings.report(rule, first, title, first.evidence("/spec"), remedy);
+                for policy in &policies[1..] {
+                    draft.object(policy.reference());
+                    draft.evidence(policy.evidence("/spec"));
+                }
+                draft.object(extension.reference()).object(pod.reference());
+                if let Some(peer) = peer {
+                    draft.object(peer.reference());
+                }
+                draft.command(format!("oc -n {} describe networkpolicy", pod.namespace()));
+                draft.command(allow_command(pod, direction, peer, &port));
+                draft.verify(format!("oc -n {} get networkpolicy", pod.namespace()));
+            }
+        }
+    }
+    for missing in unknown {
+        findings.cannot_tell(rule, missing);
+    }
+}
+
+/// A policy that allows the connection, to paste.
+fn allow_command(pod: &Object, direction: Direction, peer: Option<&Object>, port: &Port<'_>) -> String {
+    let (rules, peers) = match direction {
+        Direction::Ingress => ("ingress", "from"),
+        Direction::Egress => ("egress", "to"),
+    };
+    let who = peer.map_or_else(String::new, |p| {
+        format!(
+            "\"{peers}\":[{{\"namespaceSelector\":{{\"matchLabels\":{{\"kubernetes.io/metadata.name\":\"{}\"}}}}}}],",
+            p.namespace()
+        )
+    });
+    let app = pod
+        .label("app.kubernetes.io/name")
+        .map(|v| format!("\"app.kubernetes.io/name\":\"{v}\""))
+        .unwrap_or_default();
+    format!(
+        "oc apply -f - <<<'{{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{{\"name\":\"allow-mcp-{}-{}\",\"namespace\":\"{}\"}},\"spec\":{{\"podSelector\":{{\"matchLabels\":{{{app}}}}},\"policyTypes\":[\"{}\"],\"{rules}\":[{{{who}\"ports\":[{{\"port\":{},\"protocol\":\"{}\"}}]}}]}}}}'",
+        rules,
+        port.number,
+        pod.namespace(),
+        direction.word(),
+        port.number,
+        port.protocol
+    )
+}

@@ -1,0 +1,483 @@
+//! MG223, MG224, MG229: is the MCP router in every filter chain, once, and does it answer?
+
+use super::{Target, admin_command, say_what_is_missing, targets};
+use crate::declare_rule;
+use crate::model::envoy::{Chain, HttpFilter, Listener, Proxy, field_path, json_evidence};
+use crate::model::istio::envoy_filter;
+use crate::model::workloads::Component;
+use crate::model::{Object, kinds};
+use crate::report::Evidence;
+use crate::rules::evidence::oc;
+use crate::rules::{Context, Findings};
+
+/// The EnvoyFilters of an extension in its Gateway's namespace.
+fn filters_of<'a>(context: &Context<'a>, target: &Target<'_, 'a>) -> Vec<&'a Object> {
+    let id = (target.extension.object.namespace(), target.extension.object.name());
+    context
+        .bundle
+        .list(&kinds::ENVOY_FILTER)
+        .filter(|f| f.namespace() == target.gateway.namespace())
+        .filter(|f| {
+            envoy_filter::owner(f) == Some(id)
+                || (envoy_filter::owner(f).is_none() && f.name() == envoy_filter::filter_name(id.0))
+        })
+        .collect()
+}
+
+fn chain_name(chain: &Chain<'_>) -> String {
+    match (chain.default, chain.server_names.as_slice()) {
+        (true, _) => "the default filter chain".to_owned(),
+        (false, []) => "the filter chain for all hosts".to_owned(),
+        (false, names) => format!("the filter chain for {}", names.join(", ")),
+    }
+}
+
+fn ext_procs<'f, 'd>(chain: &'f Chain<'d>) -> Vec<&'f HttpFilter<'d>> {
+    chain.filters.iter().flatten().filter(|f| f.is_ext_proc()).collect()
+}
+
+declare_rule! {
+    /// Envoy does not ask the MCP router
+    ///
+    /// ## What it means
+    /// The EnvoyFilter exists in the cluster, but not in the proxy's live configuration: requests on
+    /// that port pass by the MCP router, so that `tools/call` is not routed and tokens are not checked
+    /// by it. When only some filter chains lack it, only their hosts are affected.
+    ///
+    /// ## How it is decided
+    /// In the configuration dump of every running proxy pod of the Gateway, the listener on the
+    /// extension's port is looked up; every filter chain (the default one too) that has an HTTP
+    /// connection manager must hold a filter of type `ext_proc.v3.ExternalProcessor`, whatever its
+    /// name. Why it is absent is decided in this order: the filter is rejected (MG226); its
+    /// `istio.io/rev` is not the revision of the istiod that serves the Gateway; its selector or
+    /// namespace does not fit (MG221); its port does not (MG222); the proxy's configuration is older
+    /// than the filter.
+    ///
+    /// ## Causes
+    /// Those five.
+    ///
+    /// ## How to confirm
+    /// `oc -n NS exec POD -c istio-proxy -- pilot-agent request GET config_dump`, look for `ext_proc`
+    ///
+    /// ## How to fix
+    /// Repair the reason. Restart the proxy only when its configuration is stale although istiod is well.
+    ///
+    /// ## When it may be a false alarm
+    /// The bundle was taken within seconds after the EnvoyFilter was written.
+    pub(super) static ROUTER_BYPASSED = {
+        code: "MG223", name: "router-bypassed", severity: Error, section: "1.2.3",
+        needs: ["mcpgw/envoy config_dump", "envoyfilters", "mcpgatewayextensions"], since: "0.1.0",
+        caused_by: ["MG220", "MG221", "MG222", "MG226", "MG209"],
+        check: router_bypassed,
+    }
+}
+
+/// Why the filter is not in the proxy.
+fn reason(
+    context: &Context<'_>,
+    target: &Target<'_, '_>,
+    filter: Option<&Object>,
+    proxy: &Proxy<'_>,
+    listener: &Listener<'_>,
+) -> (String, String, Vec<Evidence>) {
+    let Some(filter) = filter else {
+        return (
+            "its EnvoyFilter does not exist".to_owned(),
+            "Let the controller write the EnvoyFilter.".to_owned(),
+            Vec::new(),
+        );
+    };
+    let name = filter.full_name();
+    if let Some(rejected) =
+        proxy.dump().ok().and_then(|d| d.rejections().into_iter().find(|r| r.kind == "listener"))
+    {
+        return (
+            format!(
+                "Envoy rejects the update of listener {}: {}",
+                rejected.name,
+                crate::rules::evidence::short(&rejected.details, 80)
+            ),
+            "Repair what Envoy rejects.".to_owned(),
+            Vec::new(),
+        );
+    }
+    // istiod reads only what carries its own revision; an absent label counts for every revision.
+    let revision = filter.label("istio.io/rev");
+    let serving: Vec<&str> = context
+        .workloads()
+        .deployments_of(Component::Istiod)
+        .iter()
+        .filter_map(|d| d.get("/spec/template/metadata/labels")?.get("istio.io/rev")?.as_str())
+        .collect();
+    let wanted = target.gateway.label("istio.io/rev");
+    if let Some(revision) = revision {
+        let known = serving.is_empty() || serving.contains(&revision);
+        let fits = wanted.is_none_or(|w| w == revision) && known;
+        if !fits {
+            let of = wanted.map_or_else(|| serving.join(", "), str::to_owned);
+            return (
+                format!("EnvoyFilter {name} is for Istio revision {revision}, the Gateway is served by {of}"),
+                "Label the Gateway with the revision (not a tag) of its istiod; the controller copies it to the EnvoyFilter.".to_owned(),
+                vec![filter.evidence("/metadata/labels/istio.io~1rev")],
+            );
+        }
+    }
+    if let Some(labels) = envoy_filter::workload_labels(filter)
+        && !labels.iter().all(|(key, value)| proxy.pod.label(key) == value.as_str())
+    {
+        return (
+            format!("the selector of EnvoyFilter {name} does not match the proxy"),
+            "Restore the selector gateway.networking.k8s.io/gateway-name of the EnvoyFilter.".to_owned(),
+            vec![filter.evidence("/spec/workloadSelector")],
+        );
+    }
+    let patches = envoy_filter::router_patches(filter);
+    if !patches.is_empty() && !patches.iter().any(|(_, port)| port.is_none_or(|p| target.ports.contains(&p)))
+    {
+        return (
+            format!("EnvoyFilter {name} patches another port than {}", target.port),
+            "Let the controller write the EnvoyFilter again; its port must be the listener's.".to_owned(),
+            vec![filter.evidence(&format!("{}/match/listener/portNumber", patches[0].0))],
+        );
+    }
+    let updated = chrono::DateTime::parse_from_rfc3339(listener.last_updated).ok().map(|t| t.to_utc());
+    if let (Some(updated), Some(created)) = (updated, filter.created())
+        && updated < created
+    {
+        return (
+            format!("the proxy's configuration is older than EnvoyFilter {name}"),
+            "Check istiod and the proxy's connection to it; then restart the proxy.".to_owned(),
+            vec![filter.evidence("/metadata/creationTimestamp")],
+        );
+    }
+    (
+        format!("istiod has not applied EnvoyFilter {name}"),
+        "Look into istiod's log for the EnvoyFilter; then restart the proxy to force a new configuration."
+            .to_owned(),
+        vec![filter.evidence("/spec")],
+    )
+}
+
+fn router_bypassed(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &ROUTER_BYPASSED, findings);
+    for target in targets(context) {
+        // While the extension itself is at fault, the filter is not expected.
+        let filters = filters_of(context, &target);
+        if filters.is_empty() && !target.extension.faults.is_empty() {
+            continue;
+        }
+        if filters.is_empty()
+            && let Err(missing) =
+                context.bundle.collected(&kinds::ENVOY_FILTER, Some(target.gateway.namespace()))
+        {
+            findings.cannot_tell(&ROUTER_BYPASSED, missing);
+            continue;
+        }
+        if filters.iter().any(|f| context.is_younger(f, 30)) {
+            continue;
+        }
+        for proxy in target.proxies {
+            let listener = match proxy.listener_on(&target.ports) {
+                Ok(Some(listener)) => listener,
+                Ok(None) => continue,
+                Err(missing) => {
+                    findings.cannot_tell(&ROUTER_BYPASSED, missing);
+                    continue;
+                }
+            };
+            let http: Vec<&Chain<'_>> = listener.chains.iter().filter(|c| c.filters.is_some()).collect();
+            let bare: Vec<&&Chain<'_>> = http.iter().filter(|c| ext_procs(c).is_empty()).collect();
+            let (Some(first), Ok(dump)) = (bare.first(), proxy.dump()) else { continue };
+            let (why, remedy, more) = reason(context, &target, filters.first().copied(), proxy, &listener);
+            let place = if bare.len() == http.len() {
+                format!("no filter chain of port {}", target.port)
+            } else {
+                format!(
+                    "{} of {} filter chains of port {}, {},",
+                    http.len() - bare.len(),
+                    http.len(),
+                    target.port,
+                    chain_name(first)
+                )
+            };
+            let title = if bare.len() == http.len() {
+                format!("Proxy {} asks the MCP router in {place}: {why}", proxy.pod.full_name())
+            } else {
+                format!("Proxy {} asks the MCP router only in {place} lacks it: {why}", proxy.pod.full_name())
+            };
+            let shown = json_evidence(
+                &dump.file,
+                &dump.value,
+                &format!("{}/filter_chain_match", first.pointer),
+                Some("has no ext_proc filter"),
+            );
+            let shown =
+                Evidence { path: Some(field_path(&first.pointer)), value: Some(names(first)), ..shown };
+            let extension = target.extension.object;
+            let draft = findings.report(&ROUTER_BYPASSED, extension, title, shown, remedy);
+            for evidence in more {
+                draft.evidence(evidence);
+            }
+            draft.object(target.gateway.reference()).object(proxy.pod.reference());
+            let namespace = target.gateway.namespace();
+            match filters.first() {
+                Some(filter) => {
+                    draft.object(filter.reference());
+                    draft.because_of(&["MG221", "MG222"], filter.reference());
+                    draft.command(format!("oc -n {namespace} get envoyfilter {} -o yaml", filter.name()));
+                }
+                None => {
+                    draft.because_of(&["MG220"], extension.reference());
+                }
+            }
+            draft.because_of(&["MG226"], proxy.pod.reference());
+            if let Some(deployment) = context.workloads().gateway_deployment(target.gateway) {
+                draft.command(format!("oc -n {namespace} rollout restart deployment/{}", deployment.name()));
+            }
+            draft.verify(format!(
+                "{} | grep -c ext_proc.v3.ExternalProcessor",
+                admin_command(proxy.pod, "config_dump")
+            ));
+        }
+    }
+}
+
+/// The names of a chain's HTTP filters.
+fn names(chain: &Chain<'_>) -> String {
+    let names: Vec<&str> = chain.filters.iter().flatten().map(|f| f.name).collect();
+    format!("http_filters: {}", names.join(", "))
+}
+
+declare_rule! {
+    /// Envoy cannot reach the MCP router
+    ///
+    /// ## What it means
+    /// The router's filter fails closed: while Envoy cannot call the router on port 50051, every request
+    /// on the listener's port ends with 500 or 503, MCP or not.
+    ///
+    /// ## How it is decided
+    /// For every proxy whose listener holds an external processing filter: its cluster is not among
+    /// Envoy's clusters; or the cluster has no host, or no healthy one; or Envoy has tried at least three
+    /// connections and all of them failed.
+    ///
+    /// ## Causes
+    /// - The broker's pod is not Ready, so its Service has no endpoint.
+    /// - The Service mcp-gateway does not exist, or istiod hides it from the Gateway (`exportTo`,
+    ///   `discoverySelectors`, `Sidecar`); the cluster's domain is not `cluster.local`.
+    /// - A NetworkPolicy cuts the gateway from port 50051 (MG232).
+    ///
+    /// ## How to confirm
+    /// `oc -n NS exec POD -c istio-proxy -- pilot-agent request GET clusters | grep 50051`
+    ///
+    /// ## How to fix
+    /// Make the broker Ready; let the gateway's namespace reach port 50051.
+    ///
+    /// ## When it may be a false alarm
+    /// During a rollout of the broker with a single replica.
+    pub(super) static ROUTER_UNREACHABLE = {
+        code: "MG224", name: "router-unreachable", severity: Error, section: "1.2.3",
+        needs: ["mcpgw/envoy config_dump and clusters"], since: "0.1.0",
+        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG232", "MG233", "MG312"],
+        check: router_unreachable,
+    }
+}
+
+fn router_unreachable(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &ROUTER_UNREACHABLE, findings);
+    for target in targets(context) {
+        for proxy in target.proxies {
+            let clusters = match proxy.clusters() {
+                Ok(clusters) => clusters,
+                Err(missing) => {
+                    findings.cannot_tell(&ROUTER_UNREACHABLE, missing);
+                    continue;
+                }
+            };
+            let Ok(Some(listener)) = proxy.listener_on(&target.ports) else { continue };
+            let Ok(dump) = proxy.dump() else { continue };
+            let Some(filter) = listener.chains.iter().flat_map(ext_procs).find(|f| !f.cluster().is_empty())
+            else {
+                continue;
+            };
+            let cluster = filter.cluster();
+            let cluster_pointer =
+                format!("{}/typed_config/grpc_service/envoy_grpc/cluster_name", filter.pointer);
+            let mut shown = vec![json_evidence(&dump.file, &dump.value, &cluster_pointer, None)];
+            if shown[0].value.is_none() {
+                shown[0].value = Some(cluster.to_owned());
+                shown[0].note = None;
+            }
+            let what = if clusters.contains_key(cluster) {
+                let Some((file, health)) = proxy.health(cluster) else {
+                    findings.cannot_tell(
+                        &ROUTER_UNREACHABLE,
+                        crate::model::Missing {
+                            what: format!("health of Envoy's clusters in pod {}", proxy.pod.full_name()),
+                            how: admin_command(proxy.pod, "clusters?format=json"),
+                        },
+                    );
+                    continue;
+                };
+                let evidence = |value: String| Evidence {
+                    file: file.clone(),
+                    path: Some(format!("cluster_statuses[{cluster}]")),
+                    line: None,
+                    value: Some(value),
+                    note: None,
+                };
+                if health.hosts.is_empty() {
+                    shown.push(evidence("no hosts".to_owned()));
+                    "its cluster has no endpoint"
+                } else if health.healthy() == 0 {
+                    let flags: Vec<String> =
+                        health.hosts.iter().map(|h| format!("{} {}", h.address, h.flags)).collect();
+                    shown.push(evidence(flags.join("; ")));
+                    "none of its endpoints is healthy"
+                } else if health.never_connects() {
+                    let hosts: Vec<String> = health
+                        .hosts
+                        .iter()
+                        .map(|h| {
+                            format!(
+                                "{} cx_connect_fail={} of cx_total={}",
+                                h.address, h.connect_failures, h.connections
+                            )
+                        })
+                        .collect();
+                    shown.push(evidence(hosts.join("; ")));
+                    "every connection to it fails"
+                } else {
+                    continue;
+                }
+            } else {
+                "its cluster does not exist in Envoy"
+            };
+            let extension = target.extension.object;
+            let title = format!("Proxy {} cannot reach the MCP router: {what}", proxy.pod.full_name());
+            let first = shown.remove(0);
+            let draft = findings.report(
+                &ROUTER_UNREACHABLE,
+                extension,
+                title,
+                first,
+                "Make the broker's pod Ready and its port 50051 reachable from the gateway's pods; until then every request on the port fails.",
+            );
+            for evidence in shown {
+                draft.evidence(evidence);
+            }
+            draft.object(target.gateway.reference()).object(proxy.pod.reference());
+            let namespace = extension.namespace();
+            if let Some(broker) = context.workloads().broker_deployment(namespace) {
+                draft.object(broker.reference());
+                draft.because_of(
+                    &["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
+                    broker.reference(),
+                );
+            }
+            draft.because_of(&["MG232", "MG312"], extension.reference());
+            draft.command(format!(
+                "oc -n {namespace} get pods,endpointslices -l app.kubernetes.io/name=mcp-gateway"
+            ));
+            draft.command(format!("{} describe service mcp-gateway", oc(&extension.reference())));
+            draft.verify(format!("{} | grep '50051.*health_flags'", admin_command(proxy.pod, "clusters")));
+        }
+    }
+}
+
+declare_rule! {
+    /// Envoy asks two routers on one port
+    ///
+    /// ## What it means
+    /// A filter chain holds two external processing filters: each request passes both, each rewrites the
+    /// host, and either one that fails closes the port.
+    ///
+    /// ## How it is decided
+    /// In the proxy's configuration dump, a filter chain of the extension's port has more than one
+    /// filter of type `ext_proc.v3.ExternalProcessor` that calls an MCP router (port 50051).
+    ///
+    /// ## Causes
+    /// Two extensions on one port (MG304), the filter of an extension that no longer exists (MG233), a
+    /// copy of the EnvoyFilter made by hand.
+    ///
+    /// ## How to confirm
+    /// `oc get envoyfilters -A -l app.kubernetes.io/managed-by=mcp-gateway-controller`
+    ///
+    /// ## How to fix
+    /// Delete the EnvoyFilter that no extension owns.
+    ///
+    /// ## When it may be a false alarm
+    /// Another product inserts an ext_proc filter on purpose that also uses port 50051.
+    pub(super) static ROUTER_DUPLICATED = {
+        code: "MG229", name: "router-duplicated", severity: Error, section: "1.2.3",
+        needs: ["mcpgw/envoy config_dump"], since: "0.1.0", caused_by: ["MG304", "MG233"],
+        check: router_duplicated,
+    }
+}
+
+fn router_duplicated(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &ROUTER_DUPLICATED, findings);
+    for target in targets(context) {
+        for proxy in target.proxies {
+            let listener = match proxy.listener_on(&target.ports) {
+                Ok(Some(listener)) => listener,
+                Ok(None) => continue,
+                Err(missing) => {
+                    findings.cannot_tell(&ROUTER_DUPLICATED, missing);
+                    continue;
+                }
+            };
+            let Ok(dump) = proxy.dump() else { continue };
+            let double = listener.chains.iter().find_map(|chain| {
+                let routers: Vec<_> = ext_procs(chain)
+                    .into_iter()
+                    .filter(|f| f.cluster().starts_with("outbound|50051|"))
+                    .collect();
+                (routers.len() > 1).then_some((chain, routers))
+            });
+            let Some((chain, routers)) = double else { continue };
+            let extension = target.extension.object;
+            let namespace = target.gateway.namespace();
+            let title = format!(
+                "Proxy {} has {} MCP router filters in {} of port {}",
+                proxy.pod.full_name(),
+                routers.len(),
+                chain_name(chain),
+                target.port
+            );
+            let shown: Vec<Evidence> = routers
+                .iter()
+                .map(|f| Evidence {
+                    file: dump.file.clone(),
+                    path: Some(field_path(&f.pointer)),
+                    line: None,
+                    value: Some(format!("{} calls {}", f.name, f.cluster())),
+                    note: None,
+                })
+                .collect();
+            let Some(first) = shown.first().cloned() else { continue };
+            let draft = findings.report(
+                &ROUTER_DUPLICATED,
+                extension,
+                title,
+                first,
+                "Delete the EnvoyFilter that no extension owns, or move one extension to another port.",
+            );
+            for evidence in shown {
+                draft.evidence(evidence);
+            }
+            draft.object(target.gateway.reference()).object(proxy.pod.reference());
+            for filter in context.bundle.list(&kinds::ENVOY_FILTER) {
+                if filter.namespace() == namespace && !envoy_filter::router_patches(filter).is_empty() {
+                    draft.object(filter.reference());
+                    draft.because_of(&["MG233"], filter.reference());
+                }
+            }
+            draft.because_of(&["MG304"], extension.reference());
+            draft.command(format!("oc -n {namespace} get envoyfilters --show-labels"));
+            draft.verify(format!(
+                "{} | grep -c ext_proc.v3.ExternalProcessor",
+                admin_command(proxy.pod, "config_dump")
+            ));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! MG230, MG231: what shares the router's port, and what the access log says of the requests.
+
+use std::collections::BTreeMap;
+
+use super::{say_what_is_missing, targets};
+use crate::declare_rule;
+use crate::model::Missing;
+use crate::model::gateway_api::{Verdict, backend_refs, hostnames};
+use crate::model::logs::{ErrorClass, access};
+use crate::rules::evidence;
+use crate::rules::{Context, Findings};
+
+declare_rule! {
+    /// An unrelated HTTPRoute shares the router's port
+    ///
+    /// ## What it means
+    /// The router's filter sees every request on the listener's port, whatever the listener, and sets the
+    /// host of each to the MCP gateway's public host. A route of another application on the same port loses
+    /// its host: its requests end at the MCP gateway or with 404.
+    ///
+    /// ## How it is decided
+    /// An HTTPRoute attaches to a listener with the port that an extension targets, no registration targets
+    /// the route, and it does not lead to the extension's broker.
+    ///
+    /// ## Causes
+    /// The Gateway was there before, for other applications, and the extension chose its port.
+    ///
+    /// ## How to confirm
+    /// `curl -H 'Host: HOST' http://GATEWAY:PORT/` answers with the MCP gateway's page or 404.
+    ///
+    /// ## How to fix
+    /// Give the MCP gateway a port (or a Gateway) of its own, or move the other route to another port.
+    ///
+    /// ## When it may be a false alarm
+    /// A route to an agent (A2A), whose requests the router lets pass; a route that nobody uses.
+    pub(super) static SHARED_LISTENER_PORT = {
+        code: "MG230", name: "shared-listener-port", severity: Warning, section: "1.2.2",
+        needs: ["httproutes", "gateways", "mcpgatewayextensions"], since: "0.1.0", caused_by: [],
+        check: shared_listener_port,
+    }
+}
+
+fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &SHARED_LISTENER_PORT, findings);
+    for target in targets(context) {
+        let extension = target.extension.object;
+        for facts in context.chain().routes.values().filter(|f| f.registrations.is_empty()) {
+            let route = facts.object;
+            if route.label("app.kubernetes.io/managed-by") == Some("mcp-gateway-controller")
+                || route.is_deleting()
+            {
+                continue;
+            }
+            let to_broker = backend_refs(route).iter().any(|b| {
+                b.is_service()
+                    && b.name == "mcp-gateway"
+                    && context.workloads().broker_deployment(b.namespace).is_some()
+            });
+            if to_broker {
+                continue;
+            }
+            let shared = facts.attachments.iter().find_map(|attachment| {
+                let gateway = attachment.gateway.found()?;
+                if !std::ptr::eq(gateway, target.gateway) {
+                    return None;
+                }
+                attachment.listeners.iter().find(|(listener, verdict)| {
+                    listener.port == target.port && matches!(verdict, Verdict::Accepts(_))
+                })
+            });
+            let Some((listener, _)) = shared else { continue };
+            let title = format!(
+                "HTTPRoute {} shares port {} of Gateway {} with the MCP router and loses its host",
+                route.full_name(),
+                target.port,
+                target.gateway.full_name()
+            );
+            let draft = findings.report(
+                &SHARED_LISTENER_PORT,
+                route,
+                title,
+                route.evidence("/spec/parentRefs"),
+                "Move this route, or the MCP gateway's listener, to another port.",
+            );
+            draft.evidence(target.gateway.evidence(&listener.pointer("/port")));
+            draft.evidence(extension.evidence("/spec/targetRef"));
+            draft.object(target.gateway.reference()).object(extension.reference());
+            draft.command(format!("oc -n {} edit httproute {}", route.namespace(), route.name()));
+            let host = hostnames(route).first().map_or("HOST", |h| h);
+            draft.verify(format!(
+                "curl -s -o /dev/null -w '%{{http_code}}' -H 'Host: {host}' http://GATEWAY:{}/",
+                target.port
+            ));
+        }
+    }
+}
+
+declare_rule! {
+    /// The proxy's access log shows failing requests
+    ///
+    /// ## What it means
+    /// A part of the requests through the Gateway fails in the proxy itself, not in the MCP server.
+    ///
+    /// ## How it is decided
+    /// The access logs of the Gateway's proxies are counted by host. A host is reported when at least 5 of
+    /// its requests, and at least 1 % of them, ended with one of the response flags NR, UH, UF, UC, UT, UO,
+    /// URX, NC, or with an error of the router's filter in the response details (`ext_proc_error…`).
+    /// Clients that leave (DC) do not count.
+    ///
+    /// ## Causes
+    /// | flag or detail | meaning |
+    /// |---|---|
+    /// | NR `route_not_found` | no route for host and path |
+    /// | NR `filter_chain_not_found` | no TLS listener for the server name |
+    /// | UH | the cluster has no healthy endpoint |
+    /// | UF | the connection to the backend fails |
+    /// | UC, UT, UO, URX | the backend closes, is too slow, overloaded; retries are used up |
+    /// | NC | the backend's cluster does not exist |
+    /// | `ext_proc_error…` | the MCP router does not answer |
+    ///
+    /// ## How to confirm
+    /// `oc -n NS logs deploy/GATEWAY-CLASS | grep ' UF '`
+    ///
+    /// ## How to fix
+    /// Repair the cluster that the finding names; other findings usually say why.
+    ///
+    /// ## When it may be a false alarm
+    /// Old lines: the log may reach back to an outage that is over. The finding gives first and last time.
+    pub(super) static PROXY_ERRORS = {
+        code: "MG231", name: "proxy-errors", severity: Warning, section: "1.2",
+        needs: ["gateway logs (access log)"], since: "0.1.0",
+        caused_by: ["MG224", "MG228", "MG225", "MG409", "MG405", "MG408", "MG410", "MG406", "MG101", "MG102", "MG103",
+            "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG232", "MG312", "MG501", "MG502", "MG509", "MG510",
+            "MG211", "MG215"],
+        check: proxy_errors,
+    }
+}
+
+/// What a flag or detail means, if it is an error of the proxy.
+fn explain(flags: &str, details: &str, reason: &str) -> Option<String> {
+    if details.starts_with("ext_proc_error") {
+        let what = if details.contains("timeout") {
+            "the MCP router answers too late"
+        } else {
+            "the MCP router cannot be called"
+        };
+        return Some(format!("{what} ({details})"));
+    }
+    let failure = ErrorClass::from_word(reason).filter(|c| *c != ErrorClass::Other);
+    flags.split(',').find_map(|flag| {
+        let text = match flag {
+            "NR" if details == "filter_chain_not_found" => {
+                "no TLS listener serves the server name (NR filter_chain_not_found)"
+            }
+            "NR" => "no route matches host and path (NR)",
+            "UH" => "the backend has no healthy endpoint (UH)",
+            "UF" => {
+                return Some(failure.map_or_else(
+                    || "the connection to the backend fails (UF)".to_owned(),
+                    |class| format!("the connection to the backend fails, {} (UF)", class.describe()),
+                ));
+            }
+            "UC" => "the backend closes the connection (UC)",
+            "UT" => "the backend answers too late (UT)",
+            "UO" => "the backend's limits are exceeded (UO)",
+            "URX" => "all retries fail (URX)",
+            "NC" => "the backend's cluster does not exist (NC)",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    })
+}
+
+fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &PROXY_ERRORS, findings);
+    for group in context.proxies() {
+        let gateway = group.gateway;
+        for proxy in &group.proxies {
+            let pod = proxy.pod;
+            let logs = context.workloads().logs_of(pod);
+            if logs.is_empty() {
+                findings.cannot_tell(
+                    &PROXY_ERRORS,
+                    Missing {
+                        what: format!("logs of the Gateway's proxy {}", pod.full_name()),
+                        how: format!("oc -n {} logs {} -c istio-proxy", pod.namespace(), pod.name()),
+                    },
+                );
+                continue;
+            }
+            let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
+            let mut errors: BTreeMap<(&str, String), (u64, Vec<_>)> = BTreeMap::new();
+            for log in logs.iter().filter(|l| !l.previous) {
+                for record in log.digest.of(access::TEMPLATE) {
+                    let host = record.field("host").split(':').next().unwrap_or_default();
+                    *totals.entry(host).or_default() += record.count;
+                    if let Some(what) =
+                        explain(record.field("flags"), record.field("details"), record.field("reason"))
+                    {
+                        let entry = errors.entry((host, what)).or_default();
+                        entry.0 += record.count;
+                        entry.1.push((*log, record));
+                    }
+                }
+            }
+            for ((host, what), (count, records)) in errors {
+                let total = totals.get(host).copied().unwrap_or(count).max(1);
+                if count < 5 || count * 100 < total {
+                    continue;
+                }
+                let clusters: std::collections::BTreeSet<&str> =
+                    records.iter().map(|(_, r)| r.field("cluster")).filter(|c| !c.is_empty()).collect();
+                let shown_host = if host.is_empty() { "(no host)" } else { host };
+                let title = format!(
+                    "{count} of {total} requests for {shown_host} fail in proxy {}: {what}",
+                    pod.full_name()
+                );
+                let Some((log, record)) = records.first() else { continue };
+                let route = context
+                    .chain()
+                    .routes
+                    .values()
+                    .find(|f| hostnames(f.object).contains(&host))
+                    .map(|f| f.object);
+                let subject = route.map_or_else(|| gateway.reference(), crate::model::Object::reference);
+                let remedy = match clusters.iter().next() {
+                    Some(cluster) => format!("Repair what stands behind cluster {cluster}."),
+                    None => "Repair the route or listener for this host.".to_owned(),
+                };
+                let draft =
+                    findings.report_on(&PROXY_ERRORS, subject, title, evidence::record(log, record), remedy);
+                for (log, record) in records.iter().skip(1).take(4) {
+                    draft.evidence(evidence::record(log, record));
+                }
+                draft.object(gateway.reference()).object(pod.reference());
+                if what.contains("MCP router") {
+                    for target in targets(context).iter().filter(|t| std::ptr::eq(t.gateway, gateway)) {
+                        draft.because_of(&["MG224", "MG312", "MG232"], target.extension.object.reference());
+                    }
+                }
+                draft.command(format!(
+                    "oc -n {} logs {} -c istio-proxy | grep '{}'",
+                    pod.namespace(),
+                    pod.name(),
+                    host
+                ));
+                draft.verify(format!(
+                    "oc -n {} logs {} -c istio-proxy --since=5m",
+                    pod.namespace(),
+                    pod.name()
+                ));
+            }
+        }
+    }
+}
