@@ -87,7 +87,7 @@ fn credential_secret_missing(context: &Context<'_>, findings: &mut Findings) {
         draft
             .object(suggest::reference(&kinds::SECRET, namespace, name))
             .command(format!(
-                "oc -n {namespace} create secret generic {name} --from-file={}=\"$TOKEN_FILE\"",
+                "oc -n {namespace} create secret generic {name} --from-file={}=\"${{TOKEN_FILE}}\"",
                 credential_key(object)
             ))
             .command(format!("oc -n {namespace} label secret {name} {SECRET_LABEL}=true"))

@@ -149,7 +149,7 @@ fn three_roots() -> Report {
         text: "Give the service account a pull secret for registry.example.com, then let the Pod start again."
             .to_owned(),
         commands: vec![
-            "oc -n mcp-system create secret docker-registry rhcl-pull --docker-server=registry.example.com --docker-username=USER --docker-password=\"$PASSWORD\"".to_owned(),
+            "oc -n mcp-system create secret docker-registry rhcl-pull --docker-server=registry.example.com --docker-username=USER --docker-password=\"${PASSWORD}\"".to_owned(),
             "oc -n mcp-system secrets link mcp-gateway rhcl-pull --for=pull".to_owned(),
         ],
         verify: vec![
