@@ -109,6 +109,12 @@ impl CommandError {
         self
     }
 
+    /// Says where it went wrong, before the message.
+    #[must_use]
+    pub fn within(self, place: &str) -> Self {
+        Self { source: self.source.context(place.to_owned()), ..self }
+    }
+
     /// Which class of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

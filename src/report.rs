@@ -27,6 +27,9 @@ pub struct Report {
     pub unknown: Vec<Unknown>,
     /// How many rules ran and decided, and what was looked at: the context of "no findings".
     pub coverage: Coverage,
+    /// What the user asked to leave out, and what came of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suppressions: Vec<Suppression>,
     /// The objects that matter to the gateway and what needs what, for a picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topology: Option<Topology>,
@@ -234,6 +237,77 @@ pub struct Remedy {
     /// Proves that the repair worked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verify: Vec<String>,
+}
+
+/// Findings that the user asked to leave out (`--ignore`, `--suppress`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Suppression {
+    /// The code, the beginning of one, or the rule's name, as it was given.
+    pub code: String,
+    /// The object, as it was given; absent for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The last day on which it holds, `2026-12-31`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// What came of it.
+    pub state: SuppressionState,
+    /// How many findings it matched.
+    pub findings: usize,
+}
+
+/// What came of a [`Suppression`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SuppressionState {
+    /// It left findings out.
+    Applied,
+    /// It matched nothing.
+    Unused,
+    /// It ran out before the bundle was collected (or the bundle does not say when that was), so
+    /// that its findings are shown.
+    Expired,
+}
+
+impl std::fmt::Display for Suppression {
+    /// `MG418 on team-a/weather until 2026-12-31 (moving)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.code)?;
+        if let Some(object) = &self.object {
+            write!(f, " on {object}")?;
+        }
+        if let Some(expires) = &self.expires {
+            write!(f, " until {expires}")?;
+        }
+        match &self.reason {
+            Some(reason) => write!(f, " ({reason})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Report {
+    /// How many findings were left out.
+    #[must_use]
+    pub fn suppressed(&self) -> usize {
+        let applied = self.suppressions.iter().filter(|s| s.state == SuppressionState::Applied);
+        applied.map(|suppression| suppression.findings).sum()
+    }
+
+    /// What is to be said about the suppressions: a word and the suppression.
+    pub fn suppression_lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.suppressions.iter().map(|suppression| match suppression.state {
+            SuppressionState::Applied => format!("{} left out: {suppression}", suppression.findings),
+            SuppressionState::Unused => format!("unused, remove it: {suppression}"),
+            SuppressionState::Expired => {
+                format!("expired, {} shown again: {suppression}", suppression.findings)
+            }
+        })
+    }
 }
 
 /// The objects that matter to the gateway, bounded in number, and what needs what.

@@ -94,12 +94,12 @@ pub fn print(text: &str) -> std::io::Result<()> {
 /// Replaces control characters, so that text from a cluster cannot steer the terminal.
 ///
 /// Line breaks and tabs survive; everything else below U+0020, DEL, the C1 controls and the
-/// bidirectional overrides become U+FFFD.
+/// bidirectional overrides and the two noncharacters that XML forbids become U+FFFD.
 #[must_use]
 pub fn sanitize(text: &str) -> Cow<'_, str> {
     let hostile = |c: char| {
         (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')
     };
     if !text.contains(hostile) {
         return Cow::Borrowed(text);

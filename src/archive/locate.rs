@@ -168,6 +168,9 @@ fn steps(path: &str) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
 
     fn line(text: &str, path: &str) -> Option<u64> {
@@ -239,5 +242,63 @@ mod tests {
         );
         assert_eq!(steps("/a~1b/0"), [key("a/b"), Step::Index(0)]);
         assert_eq!(steps("a[unfinished"), [key("a")]);
+    }
+
+    /// Objects of the shapes that a bundle holds, with texts that the emitter must quote.
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "[a-z]{1,12}".prop_map(Value::from),
+            "(yes|12:30|- x|a: b|#c|'q|\"d|~|1e3)".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 1..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-z]{1,6}([./-][a-z]{1,4})?", inner, 1..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// Every scalar with its JSON pointer.
+    fn scalars(value: &Value, pointer: &str, found: &mut Vec<(String, String)>) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    scalars(
+                        value,
+                        &format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")),
+                        found,
+                    );
+                }
+            }
+            Value::Array(items) => {
+                for (at, value) in items.iter().enumerate() {
+                    scalars(value, &format!("{pointer}/{at}"), found);
+                }
+            }
+            Value::String(text) => found.push((pointer.to_owned(), text.clone())),
+            other => found.push((pointer.to_owned(), other.to_string())),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_line_of_a_field_holds_its_value(value in value().prop_filter("a field", Value::is_object)) {
+            let mut found = Vec::new();
+            scalars(&value, "", &mut found);
+            let mut yaml = String::new();
+            super::super::yaml::emit(&value, 0, &mut yaml);
+            let json = serde_json::to_string_pretty(&value).expect("JSON");
+            for text in [yaml, json] {
+                let lines: Vec<&str> = text.lines().collect();
+                for (pointer, scalar) in &found {
+                    let at = line(&text, pointer).expect("a line");
+                    let there = lines[usize::try_from(at).expect("small") - 1].replace("''", "'").replace("\\\"", "\"");
+                    prop_assert!(there.contains(scalar.as_str()), "{pointer} is not in line {at}: {there}\n{text}");
+                }
+            }
+        }
     }
 }

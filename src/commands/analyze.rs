@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::archive::read::{ReadError, Source};
 use crate::archive::{load, locate, read};
@@ -34,6 +35,9 @@ pub struct AnalyzeArgs {
     /// Print everything in the text form: nothing folded, counted or cut
     #[arg(short, long)]
     verbose: bool,
+    /// Print to standard error how long each phase took
+    #[arg(long)]
+    timings: bool,
     #[command(flatten)]
     filter: filter::FilterArgs,
     /// Exit with code 1 when a finding of this severity or worse remains
@@ -104,8 +108,10 @@ pub(crate) fn run(args: AnalyzeArgs, global: &Global) -> CommandResult {
     let bundle = &args.bundle;
     let filter = Filter::new(&args.filter)?;
     let unusable = |error: ReadError| refused(error, global);
+    let mut timings = Timings::start();
     let source = read::open(bundle).map_err(unusable)?;
-    let report = analysis(&*source, &filter).map_err(unusable)?;
+    timings.phase("open");
+    let report = timed(&*source, &filter, &mut timings).map_err(unusable)?;
 
     let options = TextOptions { full: args.verbose, ..text_options(&args, bundle, global) };
     let text = match args.output {
@@ -117,9 +123,14 @@ pub(crate) fn run(args: AnalyzeArgs, global: &Global) -> CommandResult {
         Format::Sarif => render::sarif(&report),
         Format::Junit => render::junit(&report, args.fail_on.mildest()),
     };
+    timings.phase("render");
     match &args.output_file {
         Some(file) => write(file, text.as_bytes())?,
         None => term::print(&text)?,
+    }
+    timings.phase("write");
+    if args.timings {
+        timings.print();
     }
     Ok(args.fail_on.exit(&report))
 }
@@ -132,15 +143,53 @@ pub(crate) fn run(args: AnalyzeArgs, global: &Global) -> CommandResult {
 /// # Errors
 /// Only when the bundle as a whole cannot be read.
 pub(crate) fn analysis(source: &dyn Source, filter: &Filter) -> Result<RedactedReport, ReadError> {
+    timed(source, filter, &mut Timings::start())
+}
+
+fn timed(source: &dyn Source, filter: &Filter, timings: &mut Timings) -> Result<RedactedReport, ReadError> {
     let bundle = load::load(source)?;
+    timings.phase("load");
     let redactor = Redactor::new(redact::Options::default());
     for secret in bundle.list(&kinds::SECRET) {
         redactor.learn_secret(secret.value());
     }
+    timings.phase("learn secrets");
     let mut report = rules::analyze(&bundle);
+    timings.phase("rules");
     filter.apply(&mut report);
     locate::fill_lines(&mut report, source);
-    Ok(redactor.report(report))
+    timings.phase("locate");
+    let report = redactor.report(report);
+    timings.phase("redact");
+    Ok(report)
+}
+
+/// How long each phase took (`--timings`).
+struct Timings {
+    last: Instant,
+    phases: Vec<(&'static str, Duration)>,
+}
+
+impl Timings {
+    fn start() -> Self {
+        Self { last: Instant::now(), phases: Vec::new() }
+    }
+
+    /// Ends a phase.
+    fn phase(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.phases.push((name, now - self.last));
+        self.last = now;
+    }
+
+    fn print(&self) {
+        let mut stderr = std::io::stderr().lock();
+        let all: Duration = self.phases.iter().map(|(_, took)| *took).sum();
+        for (name, took) in self.phases.iter().chain([&("all", all)]) {
+            // Nobody is left to tell when standard error is closed.
+            let _ = writeln!(stderr, "{name:<14} {:>9.3} ms", took.as_secs_f64() * 1e3);
+        }
+    }
 }
 
 /// Says what can be done about an input that cannot be read.

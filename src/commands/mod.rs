@@ -10,6 +10,7 @@ pub mod gather;
 pub mod redact;
 pub mod rules;
 pub mod serve;
+pub(crate) mod suppress;
 pub mod verify;
 
 use crate::cli::{Cli, Command};

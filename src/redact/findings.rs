@@ -35,8 +35,18 @@ impl Redactor {
             file: self.path(crate::archive::path::REPORT_JSON),
             met: RefCell::default(),
         };
-        let Report { schema_version, tool, bundle, summary, findings, unknown, coverage, topology, timeline } =
-            report;
+        let Report {
+            schema_version,
+            tool,
+            bundle,
+            summary,
+            findings,
+            unknown,
+            coverage,
+            suppressions,
+            topology,
+            timeline,
+        } = report;
         let BundleInfo { cluster, collected_at, source } = bundle;
         let Coverage { rules_decided, rules_unknown, objects, logs, skipped, only } = coverage;
         RedactedReport(Report {
@@ -54,6 +64,8 @@ impl Redactor {
                 skipped: scrub.all(skipped),
                 only,
             },
+            // Written by the user on the command line or in a file of their own.
+            suppressions,
             topology: topology.map(|topology| scrub.topology(topology)),
             timeline: timeline.into_iter().map(|moment| scrub.moment(moment)).collect(),
         })

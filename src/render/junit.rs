@@ -91,7 +91,8 @@ fn of_finding(finding: &Finding, label: &str, fails: Option<Severity>) -> TestCa
         case(&name, &finding.code, status)
     } else {
         let mut case = case(&name, &finding.code, TestCaseStatus::success());
-        case.set_system_out(format!("{}: {}\n{description}", finding.severity.as_str(), finding.title));
+        let title = one_line(&finding.title);
+        case.set_system_out(format!("{}: {title}\n{description}", finding.severity.as_str()));
         case
     }
 }
@@ -109,7 +110,7 @@ fn description(finding: &Finding) -> String {
         lines.push(format!("fix: {}", finding.remedy.text));
     }
     lines.extend(finding.remedy.commands.iter().map(|command| format!("  {command}")));
-    lines.join("\n")
+    crate::term::sanitize(&lines.join("\n")).into_owned()
 }
 
 fn observation(evidence: &Evidence) -> String {

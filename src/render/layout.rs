@@ -9,6 +9,10 @@ use crate::term;
 /// The longest text that is printed on a terminal before it is cut, in columns.
 pub(super) const TEXT_LIMIT: usize = 400;
 
+/// The longest command line that is printed. Commands are not cut like text, because a part of one
+/// is of no use; beyond this they are none.
+pub(super) const COMMAND_LIMIT: usize = 8000;
+
 /// How many columns a text takes.
 pub(super) fn width(text: &str) -> usize {
     text.width()

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::layout::{count, cut, one_line};
+use super::layout::{COMMAND_LIMIT, count, cut, one_line};
 use super::view::{Root, View};
 use crate::redact::RedactedReport;
 use crate::report::{Evidence, Report, Severity};
@@ -134,7 +134,7 @@ fn card(root: &Root<'_>, observations: usize, consequences: usize, commands: usi
     if !typed.is_empty() && typed.len() <= commands {
         let fence = "`".repeat(longest_run(&typed, '`').max(2) + 1);
         lines.push(fence.clone());
-        lines.extend(typed.iter().map(|line| crate::term::sanitize(line).into_owned()));
+        lines.extend(typed.iter().map(|line| cut(&crate::term::sanitize(line), COMMAND_LIMIT).into_owned()));
         lines.push(fence);
     }
     lines.push(String::new());
@@ -184,6 +184,13 @@ fn foot(report: &Report, view: &View<'_>) -> Vec<String> {
     match view.questions.len().saturating_sub(shown) {
         0 => {}
         more => lines.push(format!("- and {}", count(more, "more open question", "more open questions"))),
+    }
+    for line in report.suppression_lines().take(3) {
+        lines.push(format!("- suppressed: {}", text(&line)));
+    }
+    match report.suppressions.len().saturating_sub(3) {
+        0 => {}
+        more => lines.push(format!("- and {}", count(more, "more suppression", "more suppressions"))),
     }
     for skipped in coverage.skipped.iter().take(2) {
         lines.push(format!("- not read: {}", text(skipped)));

@@ -204,6 +204,11 @@ pub fn sarif(report: &RedactedReport) -> String {
         message: plain(format!("not read: {skipped}")),
         descriptor: None,
     }));
+    notifications.extend(report.suppression_lines().map(|line| Notification {
+        level: "note",
+        message: plain(format!("suppression: {line}")),
+        descriptor: None,
+    }));
     let log = Log {
         schema: "https://json.schemastore.org/sarif-2.1.0.json",
         version: "2.1.0",

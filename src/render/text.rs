@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::layout::{TEXT_LIMIT, count, cut, cut_end, one_line, thousands, width, wrap};
+use super::layout::{COMMAND_LIMIT, TEXT_LIMIT, count, cut, cut_end, one_line, thousands, width, wrap};
 use super::paint::{BOLD, CYAN, DIM, GREEN, RED, TextOptions, YELLOW};
 use super::view::{Consequence, Question, Root, View};
 use crate::redact::RedactedReport;
@@ -158,7 +158,7 @@ impl Printer<'_> {
     /// A command on a line of its own; its own line breaks stay.
     fn command(&mut self, indent: usize, command: &str) {
         for line in crate::term::sanitize(command).lines() {
-            let painted = self.options.paint(CYAN, line);
+            let painted = self.options.paint(CYAN, &cut(line, COMMAND_LIMIT));
             self.line(&format!("{:indent$}{painted}", ""));
         }
     }
@@ -229,6 +229,10 @@ impl Printer<'_> {
                     parts.push((format!("{consequences} of a cause that is not shown"), plain));
                 }
             }
+        }
+        match report.suppressed() {
+            0 => {}
+            number => parts.push((format!("{} suppressed", thousands(number)), plain)),
         }
         match view.questions.len() {
             0 => {}
@@ -466,6 +470,12 @@ impl Printer<'_> {
             self.fact(if at == 0 { "not read" } else { "" }, &text);
         }
         self.more_of(coverage.skipped.len(), limit);
+        let suppressions: Vec<String> = report.suppression_lines().collect();
+        for (at, line) in suppressions.iter().take(limit).enumerate() {
+            let text = cut(&one_line(line), TEXT_LIMIT).into_owned();
+            self.fact(if at == 0 { "suppressed" } else { "" }, &text);
+        }
+        self.more_of(suppressions.len(), limit);
         for (at, question) in view.questions.iter().take(limit).enumerate() {
             self.question(if at == 0 { "unknown" } else { "" }, question);
         }

@@ -47,6 +47,7 @@ pub fn report(context: &Context<'_>, findings: Findings) -> Report {
             unknown: unknown.len(),
         },
         coverage: coverage(bundle, &undecided),
+        suppressions: Vec::new(),
         topology: super::topology::topology(context, &findings),
         timeline: super::timeline::timeline(bundle),
         findings,

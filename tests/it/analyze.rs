@@ -209,3 +209,66 @@ fn the_gate_leaves_our_own_words_alone() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn suppressions_have_a_reason_and_an_end_and_are_told_when_they_are_of_no_use() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bundle = faulty().write_dir(directory.path());
+    let file = directory.path().join("suppressions.yaml");
+    std::fs::write(
+        &file,
+        "suppressions:\n\
+         - {code: MG213, object: team-weather/weather, reason: moved next week, expires: 2099-12-31}\n\
+         - {code: MG101, reason: an old story, expires: 2020-01-31}\n\
+         - {code: MG601, object: Secret a/b, reason: never seen}\n",
+    )
+    .expect("a file");
+    let suppress = ["--suppress", file.to_str().expect("text")];
+    let output = analyze(&bundle, &[&suppress[..], &["-o", "json"]].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let found = codes(&output);
+    assert!(
+        !found.iter().any(|code| code == "MG213") && found.iter().any(|code| code == "MG101"),
+        "{found:?}"
+    );
+    let states: Vec<_> =
+        report["suppressions"].as_array().expect("a list").iter().map(|s| &s["state"]).collect();
+    assert_eq!(states, ["applied", "expired", "unused"]);
+    let text = stdout(&analyze(&bundle, &suppress));
+    for line in [
+        "1 left out: MG213 on team-weather/weather until 2099-12-31 (moved next week)",
+        "expired, 1 shown again: MG101 until 2020-01-31 (an old story)",
+        "unused, remove it: MG601 on Secret a/b (never seen)",
+        "1 suppressed",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    for form in FORMS.iter().filter(|form| **form != "junit") {
+        let text = stdout(&analyze(&bundle, &[&suppress[..], &["-o", form]].concat()));
+        assert!(text.contains("never seen"), "the {form} form does not tell the unused suppression");
+    }
+
+    std::fs::write(&file, "suppressions:\n- {code: MG213, until: 2099}\n").expect("a file");
+    let output = analyze(&bundle, &suppress);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.starts_with("error: ") && said.contains("suppressions.yaml") && said.contains("until"),
+        "{said}"
+    );
+}
+
+#[test]
+fn timings_go_to_standard_error() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bundle = Fixture::healthy().write_dir(directory.path());
+    let output = analyze(&bundle, &["--timings", "-o", "json"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let phases: Vec<&str> = said.lines().filter_map(|line| line.split("  ").next()).collect();
+    assert_eq!(
+        phases,
+        ["open", "load", "learn secrets", "rules", "locate", "redact", "render", "write", "all"],
+        "{said}"
+    );
+    assert!(serde_json::from_slice::<Value>(&output.stdout).is_ok());
+}

@@ -17,6 +17,7 @@ mod fixture_kinds;
 mod gather;
 mod redact;
 mod render;
+mod render_hostile;
 mod roots;
 mod serve;
 mod serve_command;

@@ -74,6 +74,7 @@ fn report(findings: Vec<Finding>, unknown: Vec<Unknown>) -> Report {
             skipped: Vec::new(),
             only: Vec::new(),
         },
+        suppressions: Vec::new(),
         topology: None,
         timeline: Vec::new(),
     };

@@ -10,7 +10,7 @@ use minijinja::{AutoEscape, Environment, Value};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::layout::{count, cut, one_line, thousands};
+use super::layout::{COMMAND_LIMIT, count, cut, one_line, thousands};
 use super::page::{Block, blocks};
 use super::view::{Consequence, View};
 use crate::redact::RedactedReport;
@@ -89,6 +89,7 @@ struct CoverageView {
     decided: String,
     only: String,
     skipped: Vec<String>,
+    suppressions: Vec<String>,
     questions: Vec<QuestionView>,
 }
 
@@ -244,6 +245,12 @@ fn lines(foreign: &str) -> String {
     kept.iter().map(|line| super::layout::cut_end(line, TEXT)).collect::<Vec<_>>().join("\n")
 }
 
+/// A command, whole.
+fn typed(command: &str) -> String {
+    let safe = crate::term::sanitize(command.trim_end());
+    safe.lines().map(|line| cut(line, COMMAND_LIMIT)).collect::<Vec<_>>().join("\n")
+}
+
 fn card(finding: &Finding) -> Card {
     let hidden = if finding.hidden_behind.is_empty() {
         String::new()
@@ -262,8 +269,8 @@ fn card(finding: &Finding) -> Card {
         evidence: finding.evidence.iter().map(fact).collect(),
         consequences: Vec::new(),
         fix: text(&finding.remedy.text),
-        commands: finding.remedy.commands.iter().map(|command| lines(command)).collect(),
-        verify: finding.remedy.verify.iter().map(|command| lines(command)).collect(),
+        commands: finding.remedy.commands.iter().map(|command| typed(command)).collect(),
+        verify: finding.remedy.verify.iter().map(|command| typed(command)).collect(),
         section: finding.section.clone(),
     }
 }
@@ -312,12 +319,13 @@ fn coverage(report: &Report, view: &View<'_>) -> CoverageView {
         ),
         only: coverage.only.join(", "),
         skipped: coverage.skipped.iter().map(|skipped| text(skipped)).collect(),
+        suppressions: report.suppression_lines().map(|line| text(&line)).collect(),
         questions: view
             .questions
             .iter()
             .map(|question| QuestionView {
                 missing: text(question.missing),
-                how: lines(question.how),
+                how: typed(question.how),
                 codes: question.codes.iter().map(|code| (*code).to_owned()).collect(),
             })
             .collect(),
