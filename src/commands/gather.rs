@@ -51,12 +51,25 @@ pub struct GatherArgs {
     /// How many requests are begun per second at most
     #[arg(long, value_name = "N", value_parser = qps)]
     qps: Option<f64>,
+    /// What running pods are asked: `http` reads Envoy's admin ports and the brokers' status through
+    /// port-forward, `none` asks nothing
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Probe::Http], value_name = "WHAT")]
+    probe: Vec<Probe>,
     /// Only collect; do not analyze
     #[arg(long)]
     no_analyze: bool,
     /// How to reach the cluster.
     #[command(flatten)]
     connection: Connection,
+}
+
+/// What running pods are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Probe {
+    /// Read through port-forward.
+    Http,
+    /// Nothing.
+    None,
 }
 
 fn rfc3339(text: &str) -> Result<DateTime<Utc>, String> {
@@ -97,6 +110,7 @@ pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
         timeout: args.timeout.unwrap_or(TIMEOUT),
         concurrency: usize::from(args.concurrency),
         qps: args.qps,
+        live: !args.probe.contains(&Probe::None),
         analyze: !args.no_analyze,
     };
     let progress = Progress::stderr();

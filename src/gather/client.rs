@@ -238,6 +238,15 @@ impl Api {
         }
     }
 
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// The client below, for what needs WebSockets.
+    pub(crate) fn kube(&self) -> &kube::Client {
+        &self.client
+    }
+
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
     }

@@ -77,7 +77,8 @@ fn analyze(cx: &Cx, manifest: &mut Manifest) -> Result<Option<RedactedReport>, W
     let out = &cx.out;
     manifest.files = out.writer.entries();
     let preliminary = serde_json::to_vec(&manifest).unwrap_or_default();
-    let source = WithManifest { inner: out.writer.source(), manifest: preliminary };
+    // Topology and events need no log; reading them all back would only take time.
+    let source = WithManifest { inner: out.writer.source(), manifest: preliminary, logs: cx.options.analyze };
     let bundle = match load::load(&source) {
         Ok(bundle) => bundle,
         Err(error) => {
@@ -103,6 +104,8 @@ fn analyze(cx: &Cx, manifest: &mut Manifest) -> Result<Option<RedactedReport>, W
 struct WithManifest {
     inner: Box<dyn Source>,
     manifest: Vec<u8>,
+    /// Whether logs are read, too.
+    logs: bool,
 }
 
 impl Source for WithManifest {
@@ -111,7 +114,9 @@ impl Source for WithManifest {
         if visit(&entry, &mut self.manifest.as_slice()) == Visit::Stop {
             return Ok(Vec::new());
         }
-        self.inner.walk(visit)
+        self.inner.walk(&mut |entry, content| {
+            if !self.logs && entry.path.ends_with(".log") { Visit::Next } else { visit(entry, content) }
+        })
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, ReadError> {

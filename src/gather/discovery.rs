@@ -37,6 +37,8 @@ pub(crate) struct Served {
     pub(crate) stale: BTreeMap<String, String>,
     /// Every group of the server.
     pub(crate) groups: BTreeSet<String>,
+    /// Whether ports of pods can be forwarded at all.
+    pub(crate) port_forward: bool,
     /// The documents as they came, `api` and `apis`, where discovery was aggregated.
     pub(crate) documents: Vec<(&'static str, Value)>,
 }
@@ -83,6 +85,10 @@ impl Served {
                 }
                 for resource in array(&version["resources"]) {
                     let Some(plural) = resource["resource"].as_str() else { continue };
+                    if (name, plural) == ("", "pods") {
+                        let sub = array(&resource["subresources"]);
+                        self.port_forward |= sub.iter().any(|sub| sub["subresource"] == "portforward");
+                    }
                     let found = Resource {
                         kind: resource["responseKind"]["kind"].as_str().unwrap_or_default().to_owned(),
                         namespaced: resource["scope"] == "Namespaced",
@@ -131,6 +137,7 @@ impl Served {
     fn read_list(&mut self, group: &str, version: &str, list: &Value) {
         self.groups.insert(group.to_owned());
         for resource in array(&list["resources"]) {
+            self.port_forward |= group.is_empty() && resource["name"] == "pods/portforward";
             let Some(plural) = resource["name"].as_str().filter(|name| !name.contains('/')) else { continue };
             let found = Resource {
                 kind: resource["kind"].as_str().unwrap_or_default().to_owned(),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::client::{Api, Patience, Refusal};
 use super::discovery::JSON;
 use super::split::Splitter;
-use super::work::off_reactor;
+use super::work::heavy;
 use crate::archive::write::WriteError;
 
 /// How many objects one page holds.
@@ -148,7 +148,7 @@ async fn page(
             continue;
         }
         let mut write_error = None;
-        let split = off_reactor(|| {
+        let split = heavy(|| {
             splitter.push(&batch, &mut |item| {
                 *total += 1;
                 if write_error.is_none()
@@ -158,7 +158,8 @@ async fn page(
                 }
                 Ok(())
             })
-        });
+        })
+        .await;
         if let Some(error) = write_error {
             return Err(PageError::Write(error));
         }

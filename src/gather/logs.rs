@@ -12,7 +12,7 @@ use super::client::{Patience, Refusal, segment};
 use super::cx::Cx;
 use super::pods::{LogName, Pod};
 use super::units::human_bytes;
-use super::work::off_reactor;
+use super::work::heavy;
 use crate::archive::path;
 use crate::archive::write::{Member, WriteError};
 use crate::model::bundle::Failure;
@@ -23,7 +23,7 @@ const BATCH: usize = 256 << 10;
 /// The most that the tail of one log holds in memory.
 const TAIL_MOST: u64 = 8 << 20;
 /// The most that the tails of all logs hold in memory, in KiB.
-const TAILS_KIB: usize = 32 << 10;
+const TAILS_KIB: usize = 16 << 10;
 /// How much of one log is read at most, whatever is kept of it: a stream without end must end.
 const READ_LEAST: u64 = 1 << 30;
 /// How long one log may take.
@@ -142,14 +142,14 @@ pub(crate) async fn collect(cx: &Cx, lanes: &Lanes, pod: &Pod, log: &LogName) ->
         }
         if batch.len() >= BATCH || end {
             keep.prepare(lanes, batch.len()).await;
-            off_reactor(|| keep.push(&batch))?;
+            heavy(|| keep.push(&batch)).await?;
             cx.progress.bytes(batch.len());
             batch.clear();
         }
     }
     drop(answer);
     let truncated = broke.is_some();
-    off_reactor(|| keep.finish(truncated))?;
+    heavy(|| keep.finish(truncated)).await?;
     cx.progress.log();
     if let Some(refusal) = broke {
         cx.journal.failure(failed(&refusal));

@@ -13,11 +13,14 @@ mod cx;
 mod discovery;
 mod event_page;
 mod follow;
+mod forward;
 mod journal;
 mod list;
+mod live;
 pub mod logs;
 mod objects;
 mod out;
+mod pieces;
 mod pods;
 pub mod progress;
 pub mod run;
@@ -53,6 +56,8 @@ pub struct Options {
     pub concurrency: usize,
     /// How many requests are begun per second.
     pub qps: Option<f64>,
+    /// Whether running pods are asked what they do.
+    pub live: bool,
     /// Whether to analyze what was collected.
     pub analyze: bool,
 }
@@ -87,6 +92,7 @@ impl Default for Options {
             timeout: TIMEOUT,
             concurrency: CONCURRENCY,
             qps: None,
+            live: true,
             analyze: true,
         }
     }
@@ -111,6 +117,7 @@ impl Options {
         if let Some(qps) = self.qps {
             add("qps", qps.to_string());
         }
+        add("probe", if self.live { "http" } else { "none" }.to_owned());
         add("analyze", self.analyze.to_string());
         words
     }

@@ -530,14 +530,15 @@ async fn chosen_of_kind(cx: &Arc<Cx>, choice: &Chosen, version: &str) -> Result<
     if in_one_file(kind) {
         let source = format!("GET {base}/…, by name");
         let mut file = ListFile::new(&cx.out, kind, version, &choice.namespace, source);
-        super::work::off_reactor(|| {
+        super::work::heavy(|| {
             for (object, _) in found.into_values() {
                 file.add(object)?;
             }
             file.finish(false)
         })
+        .await
     } else {
-        super::work::off_reactor(|| {
+        super::work::heavy(|| {
             for (object, url) in found.into_values() {
                 if kind == &kinds::NAMESPACE {
                     let place = path::namespace(metadata(&object, "name"));
@@ -548,6 +549,7 @@ async fn chosen_of_kind(cx: &Arc<Cx>, choice: &Chosen, version: &str) -> Result<
             }
             Ok(())
         })
+        .await
     }
 }
 

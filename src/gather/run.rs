@@ -22,7 +22,7 @@ use super::out::{Out, complete, metadata};
 use super::pods::{Pod, Pods};
 use super::progress::Progress;
 use super::stop::Stop;
-use super::{Options, Output, close, secrets};
+use super::{Options, Output, close, live, secrets};
 use crate::archive::path;
 use crate::archive::write::{self, Finished, Format, Target, WriteError, Writer};
 use crate::error::CommandError;
@@ -187,7 +187,15 @@ async fn collect(cx: &Arc<Cx>, connected: &Connected) -> Result<Arc<Scope>, Comm
 
     let pods = pods.all();
     cx.progress.phase(&format!("reading the logs of {} pods", pods.len()));
-    tokio::join!(objects::chosen(cx, objects::of_pods(&pods)), read_logs(cx, &scope, &platform, pods));
+    tokio::join!(
+        objects::chosen(cx, objects::of_pods(&pods)),
+        async {
+            if cx.options.live {
+                live::collect(cx, &pods).await;
+            }
+        },
+        read_logs(cx, &scope, &platform, &pods)
+    );
     Ok(scope)
 }
 
@@ -272,7 +280,7 @@ async fn platform(cx: &Arc<Cx>, only: &BTreeSet<String>) -> Vec<Platform> {
 
 /// Reads the logs that exist: of all pods where the namespace is ours, of control planes and
 /// gateway proxies elsewhere.
-async fn read_logs(cx: &Arc<Cx>, scope: &Arc<Scope>, platform: &[Platform], pods: Vec<Pod>) {
+async fn read_logs(cx: &Arc<Cx>, scope: &Arc<Scope>, platform: &[Platform], pods: &[Pod]) {
     let lanes = Lanes::new((cx.options.concurrency / 2).clamp(1, 8));
     let mut tasks = JoinSet::new();
     for pod in pods {
@@ -286,7 +294,7 @@ async fn read_logs(cx: &Arc<Cx>, scope: &Arc<Scope>, platform: &[Platform], pods
         if depth != Some(Depth::Full) && !of_platform() {
             continue;
         }
-        let pod = Arc::new(pod);
+        let pod = Arc::new(pod.clone());
         for log in pod.logs.clone() {
             let (cx, lanes, pod) = (cx.clone(), lanes.clone(), pod.clone());
             tasks.spawn(async move {

@@ -1,6 +1,24 @@
 //! Keeps parsing, redacting and compressing away from the threads that wait for the network.
 
-/// Runs a piece of CPU-bound work without holding up other tasks of this thread.
+use std::sync::LazyLock;
+
+use tokio::sync::Semaphore;
+
+/// As many pieces of work at once as there are cores: more would not be faster, but each has
+/// buffers of its own.
+static CORES: LazyLock<Semaphore> = LazyLock::new(|| {
+    Semaphore::new(std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get).min(16))
+});
+
+/// Runs a piece of CPU-bound work without holding up other tasks of this thread, when a core is
+/// free for it.
+pub(crate) async fn heavy<T>(work: impl FnOnce() -> T) -> T {
+    // The semaphore is never closed; without it the work is still right.
+    let _core = CORES.acquire().await;
+    off_reactor(work)
+}
+
+/// Runs a piece of CPU-bound work at once.
 pub(crate) fn off_reactor<T>(work: impl FnOnce() -> T) -> T {
     let multi = tokio::runtime::Handle::try_current()
         .is_ok_and(|handle| handle.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread);

@@ -118,12 +118,7 @@ impl Container {
         for number in 0.. {
             let member = match tar.next() {
                 Ok(Some(member)) => member,
-                Ok(None) => {
-                    if let Err(error) = tar.rest() {
-                        problems.push(format!("{}: is damaged at its end: {error}", self.name));
-                    }
-                    break;
-                }
+                Ok(None) => break,
                 Err(error) => {
                     if let Some(limit) = watch.limit() {
                         return Err(ReadError::Limit { path: format!("{} ({last})", self.name), limit });
