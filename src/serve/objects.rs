@@ -174,7 +174,7 @@ fn completeness(
         // A list for some namespaces, and everything was asked for.
         (None, true) => None,
         (None, false) if covering().next().is_some() => None,
-        (None, false) => Some(format!("{name}{place} were not collected: nothing here proves nothing")),
+        (None, false) => Some(format!("{name}{place} were not collected: an empty list proves nothing")),
     };
     Ok(warning.into_iter().collect())
 }

@@ -15,6 +15,10 @@ mod fixture;
 #[allow(dead_code)]
 mod fixture_kinds;
 mod gather;
+mod gather_faults;
+// Faults for whoever tests a client.
+#[allow(dead_code)]
+mod proxy;
 mod redact;
 mod render;
 mod render_hostile;
