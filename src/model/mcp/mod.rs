@@ -5,6 +5,7 @@
 //! extensions of a bundle once. [`hostname`] is the controller's own matching, which is narrower
 //! than the Gateway API's. Facts are of Kuadrant/mcp-gateway 0.6 to 0.9 and its main branch.
 
+pub mod broker_status;
 pub mod chain;
 pub mod extension;
 pub mod hostname;

@@ -9,7 +9,13 @@ use crate::fixture::Fixture;
 /// The faults of this subject.
 pub const FAULTS: &[Fault] = &[
     Fault { code: "MG210", name: "the Gateway refuses a filter", root: true, apply: filter_refused },
-    Fault { code: "MG211", name: "a backend of an unknown kind", root: true, apply: unknown_kind },
+    Fault { code: "MG211", name: "a backend of an unknown kind", root: false, apply: unknown_kind },
+    Fault {
+        code: "MG211",
+        name: "a reference that only Istio refuses",
+        root: true,
+        apply: refused_reference,
+    },
     Fault { code: "MG212", name: "the section name has a typo", root: true, apply: section_typo },
     Fault { code: "MG212", name: "the parent's name has a typo", root: true, apply: parent_typo },
     Fault { code: "MG212", name: "the parent's namespace is left out", root: true, apply: parent_namespace },
@@ -51,6 +57,14 @@ fn unknown_kind(fixture: Fixture) -> Fixture {
         ],
     );
     registration_not_ready(fixture, ROUTE.0, ROUTE.1, "unsupported backend reference kind: Sandwich")
+}
+
+fn refused_reference(fixture: Fixture) -> Fixture {
+    fixture.route_status(
+        ROUTE.0,
+        ROUTE.1,
+        ["ResolvedRefs", "False", "InvalidDestination", "invalid destination: no port in backendRef"],
+    )
 }
 
 fn section_typo(fixture: Fixture) -> Fixture {

@@ -1,13 +1,16 @@
 //! MG210-MG217: HTTPRoutes: parents, hostnames, allowed namespaces, backends, stale statuses.
 
+mod backends;
+mod stale;
+
+pub(super) use backends::grant_remedy;
+
 use super::gateways::condition_evidence;
 use super::{Context, Draft, Findings, Rule, suggest};
 use crate::declare_rule;
-use crate::model::gateway_api::{
-    self, Attachment, Granted, Outcome, Reference, Refusal, Verdict, backend_refs, hostnames, status,
-};
+use crate::model::gateway_api::{Attachment, Outcome, Refusal, Verdict, hostnames, status};
 use crate::model::mcp::RouteFacts;
-use crate::model::{Object, Seen, kinds};
+use crate::model::{Object, kinds};
 use crate::report::ObjectRef;
 
 /// The rules of this subject, in the order of the catalogue.
@@ -17,9 +20,9 @@ pub(super) static RULES: &[&Rule] = &[
     &ROUTE_PARENT_MISSING,
     &ROUTE_HOSTNAME_MISMATCH,
     &ROUTE_NOT_ALLOWED,
-    &BACKEND_MISSING,
-    &BACKEND_NOT_GRANTED,
-    &STATUS_STALE,
+    &backends::BACKEND_MISSING,
+    &backends::BACKEND_NOT_GRANTED,
+    &stale::STATUS_STALE,
 ];
 
 /// The codes of our own verdict on a parentRef.
@@ -174,6 +177,10 @@ fn route_refs_unresolved(context: &Context<'_>, findings: &mut Findings) {
                         ),
                         condition_evidence(route, &entry.pointer(&condition), &condition),
                         meaning,
+                    )
+                    .because_of(
+                        if condition.reason == "InvalidKind" { &["MG419"] } else { &[] },
+                        route.reference(),
                     )
                     .command(format!("oc -n {namespace} get httproute {name} -o yaml"))
                     .verify(format!(
@@ -481,333 +488,4 @@ fn route_not_allowed(context: &Context<'_>, findings: &mut Findings) {
             }
         }
     }
-}
-
-declare_rule! {
-    /// A backendRef names a Service or port that does not exist
-    ///
-    /// ## What it means
-    /// Requests to this rule of the route are answered with 500 (missing Service) or 503 (missing
-    /// port).
-    ///
-    /// ## How it is decided
-    /// Every backendRef of kind Service of the routes of the MCP chain: the Service must exist in its
-    /// namespace, and `port` must be one of the Service's `spec.ports[].port` (not a targetPort).
-    /// Istio does not check the port: the status says `ResolvedRefs=True` and requests still fail.
-    ///
-    /// ## Causes
-    /// A typo, a deleted Service, the container's port instead of the Service's.
-    ///
-    /// ## How to confirm
-    /// `oc -n NAMESPACE get service` and compare names and ports.
-    ///
-    /// ## How to fix
-    /// Correct the backendRef or create the Service. A missing Service of a registered server is
-    /// reported as MG406 too, and that is the cause.
-    ///
-    /// ## When it may be a false alarm
-    /// None known.
-    static BACKEND_MISSING = {
-        code: "MG215", name: "backend-missing", severity: Error, section: "1.2.2",
-        needs: ["httproutes", "services"], since: "0.1.0",
-        caused_by: ["MG406"], check: backend_missing,
-    }
-}
-
-fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
-    for facts in context.chain().routes.values() {
-        let route = facts.object;
-        for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
-            let (namespace, name) = (backend.namespace, backend.name);
-            match context.bundle.find(&kinds::SERVICE, namespace, name) {
-                Seen::Unknown(missing) => findings.cannot_tell(&BACKEND_MISSING, missing),
-                Seen::Absent => {
-                    let near = suggest::sentence(context, &kinds::SERVICE, namespace, name);
-                    let service = suggest::reference(&kinds::SERVICE, namespace, name);
-                    let draft = findings.report(
-                        &BACKEND_MISSING,
-                        route,
-                        format!(
-                            "HTTPRoute {} sends to Service {namespace}/{name}, which does not exist",
-                            route.full_name()
-                        ),
-                        route.evidence(&backend.pointer("/name")),
-                        format!("Correct the backendRef, or create the Service.{near}"),
-                    );
-                    draft.object(service);
-                    if let Some(right) = suggest::similar(context, &kinds::SERVICE, namespace, name) {
-                        patch(draft, route, &backend.pointer("/name"), &format!("\"{}\"", right.name()));
-                    }
-                    draft.verify(format!("oc -n {namespace} get service {name}"));
-                }
-                Seen::Found(service) => backend_port(findings, route, backend, service),
-            }
-        }
-    }
-}
-
-fn backend_port(
-    findings: &mut Findings,
-    route: &Object,
-    backend: &gateway_api::BackendRef<'_>,
-    service: &Object,
-) {
-    let ports = service.array("/spec/ports");
-    let number = |port: &serde_json::Value| port.get("port").and_then(serde_json::Value::as_i64);
-    let offered: Vec<String> = ports.iter().filter_map(number).map(|port| port.to_string()).collect();
-    if ports.iter().any(|port| number(port).is_some() && number(port) == backend.port) {
-        return;
-    }
-    // An ExternalName Service needs no ports.
-    if ports.is_empty() && service.str("/spec/type") == "ExternalName" && backend.port.is_some() {
-        return;
-    }
-    let title = match backend.port {
-        Some(port) => format!(
-            "HTTPRoute {} sends to port {port}, which Service {} does not have",
-            route.full_name(),
-            service.full_name()
-        ),
-        None => format!("HTTPRoute {} names no port of Service {}", route.full_name(), service.full_name()),
-    };
-    let target = ports.iter().position(|port| {
-        port.get("targetPort").and_then(serde_json::Value::as_i64).is_some_and(|t| Some(t) == backend.port)
-    });
-    let hint = match target {
-        Some(index) => format!(" That is the targetPort; the Service's port is {}.", offered[index]),
-        None => String::new(),
-    };
-    let draft = findings.report(
-        &BACKEND_MISSING,
-        route,
-        title,
-        route.evidence(&backend.pointer("/port")),
-        format!("Name a port of the Service: {}.{hint}", offered.join(", ")),
-    );
-    draft.object(service.reference()).evidence(service.evidence("/spec/ports"));
-    if let Some(right) = target.map(|index| &offered[index]).or(offered.first()) {
-        patch(draft, route, &backend.pointer("/port"), right);
-    }
-    draft.verify(format!(
-        "oc -n {} get service {} -o jsonpath='{{.spec.ports[*].port}}'",
-        service.namespace(),
-        service.name()
-    ));
-}
-
-declare_rule! {
-    /// A backend in another namespace is not granted
-    ///
-    /// ## What it means
-    /// The route sends to a Service of another namespace, and no ReferenceGrant there allows it:
-    /// `ResolvedRefs=False RefNotPermitted`, requests are answered with 500.
-    ///
-    /// ## How it is decided
-    /// A grant must stand in the Service's namespace and have an entry of `from` with group
-    /// `gateway.networking.k8s.io`, kind `HTTPRoute` and the route's namespace, and an entry of `to`
-    /// with group `""`, kind `Service` and no name or this one. Grants that are off in one field are
-    /// named with the field.
-    ///
-    /// ## Causes
-    /// No grant, a grant in the route's namespace instead of the Service's, one wrong field.
-    ///
-    /// ## How to confirm
-    /// `oc -n SERVICE_NAMESPACE get referencegrants -o yaml`.
-    ///
-    /// ## How to fix
-    /// Apply the ReferenceGrant that is printed with the finding.
-    ///
-    /// ## When it may be a false alarm
-    /// None known.
-    static BACKEND_NOT_GRANTED = {
-        code: "MG216", name: "backend-not-granted", severity: Error, section: "1.2.2",
-        needs: ["httproutes", "referencegrants"], since: "0.1.0",
-        caused_by: ["MG003"], check: backend_not_granted,
-    }
-}
-
-fn backend_not_granted(context: &Context<'_>, findings: &mut Findings) {
-    for facts in context.chain().routes.values() {
-        let route = facts.object;
-        for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
-            if backend.namespace == route.namespace() {
-                continue;
-            }
-            let reference = Reference {
-                from_group: gateway_api::GROUP,
-                from_kind: "HTTPRoute",
-                from_namespace: route.namespace(),
-                to_group: "",
-                to_kind: "Service",
-                to_namespace: backend.namespace,
-                to_name: backend.name,
-            };
-            match context.chain().grants.check(context.bundle, &reference) {
-                Granted::Yes(..) => {}
-                Granted::Unknown(missing) => findings.cannot_tell(&BACKEND_NOT_GRANTED, missing),
-                Granted::No(near) => {
-                    let draft = findings.report(
-                        &BACKEND_NOT_GRANTED,
-                        route,
-                        format!(
-                            "HTTPRoute {} may not send to Service {}/{}: no ReferenceGrant in {}",
-                            route.full_name(),
-                            backend.namespace,
-                            backend.name,
-                            backend.namespace
-                        ),
-                        route.evidence(&backend.pointer("/namespace")),
-                        "Allow the reference with a ReferenceGrant in the Service's namespace.",
-                    );
-                    draft.object(suggest::reference(&kinds::SERVICE, backend.namespace, backend.name));
-                    grant_remedy(draft, &reference, &near);
-                }
-            }
-        }
-    }
-}
-
-/// Adds the near misses as evidence, the grant to apply, and how to check it.
-pub(super) fn grant_remedy(draft: &mut Draft, reference: &Reference<'_>, near: &[gateway_api::NearMiss<'_>]) {
-    for miss in near {
-        let mut evidence = miss.grant.evidence(&miss.pointer);
-        evidence.note = Some(format!("ReferenceGrant {}: {}", miss.grant.full_name(), miss.why));
-        draft.evidence(evidence);
-    }
-    if let Some(first) = near.first() {
-        draft.remedy.text.push_str(&format!(
-            " ReferenceGrant {} comes close, but {}.",
-            first.grant.full_name(),
-            first.why
-        ));
-    }
-    let Reference { from_group, from_kind, from_namespace, to_group, to_kind, to_namespace, to_name } =
-        reference;
-    let name = format!("allow-{from_namespace}-{}", from_kind.to_lowercase());
-    draft
-        .command(format!(
-            "oc apply -f - <<'EOF'\napiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata:\n  \
-             name: {name}\n  namespace: {to_namespace}\nspec:\n  from:\n  - group: {from_group}\n    kind: {from_kind}\n    \
-             namespace: {from_namespace}\n  to:\n  - group: \"{to_group}\"\n    kind: {to_kind}\n    name: {to_name}\nEOF"
-        ))
-        .verify(format!("oc -n {to_namespace} get referencegrant {name} -o yaml"));
-}
-
-declare_rule! {
-    /// A status is older than its spec, or contradicts it
-    ///
-    /// ## What it means
-    /// The controller is not reconciling the object: what the status says is about an older spec, is
-    /// missing, or does not follow from the specs as they are.
-    ///
-    /// ## How it is decided
-    /// For Gateways and HTTPRoutes of the MCP chain: a condition whose `observedGeneration` is below
-    /// `metadata.generation`; a parentRef that the specs accept and that has no entry in
-    /// `status.parents`; an entry `Accepted=True` of this generation for a parentRef that the specs
-    /// refuse.
-    ///
-    /// ## Causes
-    /// istiod is down, of another revision, or cannot write statuses (MG209); the change is seconds
-    /// old.
-    ///
-    /// ## How to confirm
-    /// Compare `metadata.generation` with `observedGeneration`; look at istiod's log.
-    ///
-    /// ## How to fix
-    /// Bring the control plane back. A touched annotation makes it look again.
-    ///
-    /// ## When it may be a false alarm
-    /// An object that was changed within seconds of the collection; objects younger than a minute are
-    /// not judged.
-    static STATUS_STALE = {
-        code: "MG217", name: "status-stale", severity: Warning, section: "1.2.2",
-        needs: ["httproutes", "gateways"], since: "0.1.0",
-        caused_by: ["MG209", "MG201", "MG102", "MG107"], check: status_stale,
-    }
-}
-
-fn status_stale(context: &Context<'_>, findings: &mut Findings) {
-    for gateway in super::gateways::in_chain(context) {
-        if context.is_younger(gateway, 60) {
-            continue;
-        }
-        if gateway.get("/status/conditions").is_none() {
-            stale(findings, gateway, "has no status", gateway.evidence("/status"));
-            continue;
-        }
-        let old = ["Accepted", "Programmed"]
-            .iter()
-            .filter_map(|kind| gateway.condition(kind))
-            .find(|condition| status::is_stale(gateway, condition));
-        if let Some(condition) = old {
-            let pointer = format!("/status/conditions/{}/observedGeneration", condition.index);
-            let draft =
-                stale(findings, gateway, "has a status of an older generation", gateway.evidence(&pointer));
-            draft.evidence(gateway.evidence("/metadata/generation"));
-        }
-    }
-    for facts in context.chain().routes.values() {
-        if context.is_younger(facts.object, 60) {
-            continue;
-        }
-        for attachment in &facts.attachments {
-            stale_route(findings, facts.object, attachment);
-        }
-    }
-}
-
-fn stale_route(findings: &mut Findings, route: &Object, attachment: &Attachment<'_>) {
-    let outcome = attachment.outcome();
-    let parent = format!("Gateway {}/{}", attachment.parent.namespace, attachment.parent.name);
-    let entries: Vec<_> = status::of_parent(route, &attachment.parent).collect();
-    if entries.is_empty() {
-        if outcome == Outcome::Accepted {
-            let what = format!("has no status for its parent {parent}, although the specs fit");
-            stale(findings, route, &what, route.evidence("/status/parents"))
-                .object(gateway_reference(attachment));
-        }
-        return;
-    }
-    for entry in entries {
-        let Some(condition) = entry.condition("Accepted") else { continue };
-        let pointer = entry.pointer(&condition);
-        if status::is_stale(route, &condition) {
-            let evidence = route.evidence(&format!("{pointer}/observedGeneration"));
-            stale(findings, route, &format!("has a status of an older generation for {parent}"), evidence)
-                .evidence(route.evidence("/metadata/generation"));
-            continue;
-        }
-        let refused = match outcome {
-            Outcome::NoGateway | Outcome::NoListener | Outcome::NoHostname | Outcome::NotAllowed => true,
-            Outcome::Accepted | Outcome::Foreign | Outcome::Unknown(_) => false,
-        };
-        if refused && condition.is_true() {
-            let what = format!("says accepted by {parent}, but the specs do not fit");
-            stale(findings, route, &what, condition_evidence(route, &pointer, &condition))
-                .object(gateway_reference(attachment))
-                .because_of(PARENT_CODES, route.reference());
-        }
-    }
-}
-
-fn stale<'f>(
-    findings: &'f mut Findings,
-    object: &Object,
-    what: &str,
-    evidence: crate::report::Evidence,
-) -> &'f mut Draft {
-    let (namespace, name, kind) = (object.namespace(), object.name(), object.kind());
-    let draft = findings.report(
-        &STATUS_STALE,
-        object,
-        format!("{kind} {namespace}/{name} {what}"),
-        evidence,
-        "The controller that should write this status does not: check istiod (is it running, is it of the \
-         revision of this Gateway, may it write statuses), then touch the object to make it look again.",
-    );
-    draft.command("oc get deployments -A -l app=istiod").verify(format!(
-        "oc -n {namespace} get {} {name} -o jsonpath='{{.metadata.generation}} {{.status}}'",
-        kind.to_lowercase()
-    ));
-    draft
 }

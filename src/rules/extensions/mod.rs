@@ -1,13 +1,15 @@
 //! MG301-MG315: MCPGatewayExtensions: target, grant, conflicts, Secrets, reconciliation.
 
+mod settings;
+mod state;
+
 use super::gateways::{condition_evidence, condition_pointer};
 use super::routes::grant_remedy;
 use super::{Context, Draft, Findings, Rule, suggest};
 use crate::declare_rule;
-use crate::model::gateway_api::{GROUP, Reference, listeners, status};
-use crate::model::mcp::{self, Extension, ExtensionFault, RegistrationFault};
+use crate::model::gateway_api::{GROUP, Reference, listeners};
+use crate::model::mcp::{self, Extension, ExtensionFault};
 use crate::model::{Object, kinds};
-use crate::report::{Evidence, ObjectRef};
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -16,9 +18,16 @@ pub(super) static RULES: &[&Rule] = &[
     &EXTENSION_PORT_CONFLICT,
     &EXTENSION_NAMESPACE_CONFLICT,
     &EXTENSION_LISTENER_MISSING,
-    &EXTENSION_NOT_RECONCILED,
-    &EXTENSION_CHAIN,
-    &BROKER_NOT_READY,
+    &settings::EXTENSION_TARGET_KIND,
+    &settings::EXTENSION_HOSTNAME,
+    &settings::EXTENSION_NOT_ALLOWED,
+    &settings::EXTENSION_SECRET,
+    &state::EXTENSION_NOT_RECONCILED,
+    &state::EXTENSION_CHAIN,
+    &state::BROKER_NOT_READY,
+    &settings::PRIVATE_HOST,
+    &settings::SESSION_STORE_NEEDED,
+    &settings::EXTENSION_DEPRECATED_CONFIG,
 ];
 
 /// Goes over the faults of one code: the extension, the fault, and whether it is not the first
@@ -400,342 +409,5 @@ fn extension_listener_missing(context: &Context<'_>, findings: &mut Findings) {
                 &format!("{{\"spec\":{{\"targetRef\":{{\"sectionName\":\"{right}\"}}}}}}"),
             ));
         }
-    }
-}
-
-declare_rule! {
-    /// The controller does not reconcile an extension
-    ///
-    /// ## What it means
-    /// The status of the extension is missing, of an older generation, or does not follow from the
-    /// specs: what it says cannot be trusted, and changes have no effect.
-    ///
-    /// ## How it is decided
-    /// No `Ready` condition; `observedGeneration` below `metadata.generation`; `Ready=True` although a
-    /// step of the controller's evaluation fails; or `Ready=False` although none fails.
-    ///
-    /// ## Causes
-    /// The controller is down (its pods' findings are then the cause), lacks permissions, or crashed.
-    /// For ReferenceGrants: the controller only watches the first entry of `from`, so that a grant
-    /// whose matching entry comes later is not noticed until the next resync.
-    ///
-    /// ## How to confirm
-    /// `oc logs deployment/mcp-gateway-controller` of its namespace: `reconciling mcpgatewayextension`
-    /// must appear after a change.
-    ///
-    /// ## How to fix
-    /// Bring the controller back, then touch the extension.
-    ///
-    /// ## When it may be a false alarm
-    /// Within seconds after a change; objects younger than a minute are not judged.
-    static EXTENSION_NOT_RECONCILED = {
-        code: "MG310", name: "extension-not-reconciled", severity: Error, section: "1.2.3",
-        needs: ["mcpgatewayextensions", "gateways", "referencegrants", "controller log"], since: "0.1.0",
-        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG006"],
-        check: extension_not_reconciled,
-    }
-}
-
-fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
-    for extension in &context.chain().extensions {
-        let object = extension.object;
-        if context.is_younger(object, 60) || object.is_deleting() {
-            continue;
-        }
-        let name = object.full_name();
-        let Some(condition) = extension.ready() else {
-            not_reconciled(
-                findings,
-                object,
-                format!("MCPGatewayExtension {name} has no status"),
-                object.evidence("/status/conditions"),
-            );
-            continue;
-        };
-        let pointer = condition_pointer(&condition);
-        let shown = condition_evidence(object, &pointer, &condition);
-        if status::is_stale(object, &condition) {
-            let evidence = object.evidence(&format!("{pointer}/observedGeneration"));
-            not_reconciled(
-                findings,
-                object,
-                format!("MCPGatewayExtension {name} has a status of an older generation"),
-                evidence,
-            )
-            .evidence(object.evidence("/metadata/generation"));
-        } else if let (true, Some(first)) = (condition.is_true(), extension.first()) {
-            not_reconciled(
-                findings,
-                object,
-                format!("MCPGatewayExtension {name} says Ready, but the specs do not allow it"),
-                shown,
-            )
-            .because_of(&[first.code()], object.reference());
-        } else if condition.is_false() && extension.faults.is_empty() {
-            if extension.unknown.is_empty() {
-                not_reconciled(
-                    findings,
-                    object,
-                    format!(
-                        "MCPGatewayExtension {name} says {}, but the specs show no reason for it",
-                        condition.reason
-                    ),
-                    shown,
-                );
-            } else {
-                for (_, missing) in &extension.unknown {
-                    findings.cannot_tell(&EXTENSION_NOT_RECONCILED, missing.clone());
-                }
-            }
-        }
-    }
-}
-
-fn not_reconciled<'f>(
-    findings: &'f mut Findings,
-    object: &Object,
-    title: String,
-    evidence: Evidence,
-) -> &'f mut Draft {
-    let (namespace, name) = (object.namespace(), object.name());
-    let draft = findings.report(
-        &EXTENSION_NOT_RECONCILED,
-        object,
-        title,
-        evidence,
-        "See whether the controller runs and what it logs, then touch the extension to make it look again.",
-    );
-    draft
-        .command("oc get deployments -A -l app=mcp-controller")
-        .command(format!(
-            "oc -n {namespace} annotate mcpgatewayextension {name} mcpgw.example.com/touched=\"$(date -u +%s)\" --overwrite"
-        ))
-        .verify(format!("oc -n {namespace} get mcpgatewayextension {name} -o jsonpath='{{.status.conditions}}'"));
-    draft
-}
-
-declare_rule! {
-    /// No valid extension serves a registration's Gateway
-    ///
-    /// ## What it means
-    /// The registration's route is attached to a Gateway (or a port of it) that no valid
-    /// MCPGatewayExtension targets, so that the server is in no broker's configuration: `no valid
-    /// mcpgatewayextensions configured`, or `no matching mcpgatewayextensions for attached listener`.
-    ///
-    /// ## How it is decided
-    /// The chain registration → route → Gateway → extension is followed as the controller does: an
-    /// extension in the Gateway's own namespace always counts, one elsewhere needs its ReferenceGrant
-    /// and `Ready=True`; then the route must be attached to the port of the extension's listener.
-    ///
-    /// ## Causes
-    /// No extension for that Gateway; an extension with a fault of its own (then that is the cause);
-    /// a route on another listener's port.
-    ///
-    /// ## How to confirm
-    /// `oc get mcpgatewayextensions -A` and compare `targetRef` with the route's parentRefs.
-    ///
-    /// ## How to fix
-    /// Repair or create the extension, or attach the route to the Gateway and port that one targets.
-    ///
-    /// ## When it may be a false alarm
-    /// None known.
-    static EXTENSION_CHAIN = {
-        code: "MG311", name: "extension-chain", severity: Error, section: "1.3",
-        needs: ["mcpserverregistrations", "httproutes", "gateways", "mcpgatewayextensions"], since: "0.1.0",
-        caused_by: ["MG201", "MG212"], check: extension_chain,
-    }
-}
-
-fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
-    let chain = context.chain();
-    for registration in &chain.registrations {
-        let Some(route) = registration.route else { continue };
-        for fault in &registration.faults {
-            let object = registration.object;
-            match fault {
-                RegistrationFault::NoExtension(gateway, broken) => {
-                    if broken.is_empty()
-                        && let Err(missing) = context.bundle.collected(&kinds::MCP_GATEWAY_EXTENSION, None)
-                    {
-                        findings.cannot_tell(&EXTENSION_CHAIN, missing);
-                        continue;
-                    }
-                    let what = if broken.is_empty() { "no" } else { "no valid" };
-                    let draft = findings.report(
-                        &EXTENSION_CHAIN,
-                        object,
-                        format!(
-                            "MCPServerRegistration {} has no gateway: {what} MCPGatewayExtension targets Gateway {}",
-                            object.full_name(),
-                            gateway.full_name()
-                        ),
-                        route.evidence("/spec/parentRefs/0"),
-                        if broken.is_empty() {
-                            "Create an MCPGatewayExtension for this Gateway, or attach the route to a Gateway \
-                             that has one."
-                        } else {
-                            "Repair the MCPGatewayExtension; its own findings say what is wrong with it."
-                        },
-                    );
-                    draft.object(route.reference()).object(gateway.reference());
-                    for &at in broken.iter().take(4) {
-                        let extension = &chain.extensions[at];
-                        because_of_extension(draft, extension);
-                        if let Some(condition) = extension.ready() {
-                            draft.evidence(condition_evidence(
-                                extension.object,
-                                &condition_pointer(&condition),
-                                &condition,
-                            ));
-                        } else {
-                            draft.evidence(extension.object.evidence("/spec/targetRef"));
-                        }
-                    }
-                    if broken.is_empty() {
-                        misdirected(context, draft, gateway);
-                    }
-                    super::registrations::hide(context, draft, registration, fault);
-                    draft
-                        .command("oc get mcpgatewayextensions -A")
-                        .verify(super::registrations::ready_command(object));
-                }
-                RegistrationFault::OtherListener(gateway, valid)
-                    if super::registrations::strict(chain, registration, gateway, valid).is_none() =>
-                {
-                    let draft = findings.report(
-                        &EXTENSION_CHAIN,
-                        object,
-                        format!(
-                            "The route of MCPServerRegistration {} is on a port of Gateway {} that no MCPGatewayExtension targets",
-                            object.full_name(),
-                            gateway.full_name()
-                        ),
-                        route.evidence("/spec/parentRefs/0"),
-                        "Attach the route to a listener on the extension's port (sectionName), or target this \
-                         port with an extension of its own.",
-                    );
-                    draft
-                        .object(route.reference())
-                        .object(gateway.reference())
-                        .because_of(&["MG212", "MG213"], route.reference());
-                    for &at in valid.iter().take(4) {
-                        let extension = &chain.extensions[at];
-                        draft.evidence(extension.object.evidence("/spec/targetRef/sectionName"));
-                        draft.because_of(&["MG306"], extension.object.reference());
-                        if let Some(listener) = extension.listener {
-                            draft.evidence(gateway.evidence(&listener.pointer("/port")));
-                        }
-                    }
-                    super::registrations::hide(context, draft, registration, fault);
-                    draft
-                        .command("oc get mcpgatewayextensions -A")
-                        .verify(super::registrations::ready_command(object));
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Names the extensions as the cause that were probably meant for this Gateway, but miss it.
-fn misdirected(context: &Context<'_>, draft: &mut Draft, gateway: &Object) {
-    for extension in &context.chain().extensions {
-        let misses = extension
-            .faults
-            .iter()
-            .any(|f| matches!(f, ExtensionFault::GatewayMissing | ExtensionFault::NamespaceEmpty));
-        let (_, name) = extension.target();
-        let meant =
-            name == gateway.name() || suggest::closest(name, std::iter::once((gateway.name(), ()))).is_some();
-        if misses && meant {
-            draft
-                .because_of(&["MG301"], extension.object.reference())
-                .evidence(extension.object.evidence("/spec/targetRef/name"));
-        }
-    }
-}
-
-/// Names the first fault of an extension, or that it is not reconciled, as the cause.
-pub(super) fn because_of_extension(draft: &mut Draft, extension: &Extension<'_>) {
-    let reference: ObjectRef = extension.object.reference();
-    match extension.first() {
-        Some(first) => draft.because_of(&[first.code()], reference),
-        None => draft.because_of(&["MG310"], reference),
-    };
-}
-
-declare_rule! {
-    /// The broker of an extension is not ready
-    ///
-    /// ## What it means
-    /// The Deployment `mcp-gateway` in the extension's namespace has no ready replica. It holds the
-    /// router too, and the router is asked about *every* request on the listener's port and fails
-    /// closed: not only MCP, everything on that port is answered with 500 or 503. The extension stays
-    /// `DeploymentNotReady`, its EnvoyFilter is not written, and registrations of other namespaces
-    /// become `no valid mcpgatewayextensions configured`.
-    ///
-    /// ## How it is decided
-    /// `status.readyReplicas` of the Deployment is 0 or below `status.replicas`, or there is no such
-    /// Deployment although nothing else is wrong with the extension. A broker that is running but has
-    /// no server it can reach is not ready either (`/readyz`): then the failing servers are the cause.
-    ///
-    /// ## Causes
-    /// The pod cannot be pulled, scheduled or started (MG101-MG111); every registered server fails
-    /// (MG417, MG405, MG409); the controller is down and has not made the Deployment.
-    ///
-    /// ## How to confirm
-    /// `oc -n NAMESPACE get deployment mcp-gateway`; `oc -n NAMESPACE logs deployment/mcp-gateway`.
-    ///
-    /// ## How to fix
-    /// Repair the cause. Restarting the gateway's proxy does not help.
-    ///
-    /// ## When it may be a false alarm
-    /// During a rollout with a single replica.
-    static BROKER_NOT_READY = {
-        code: "MG312", name: "broker-not-ready", severity: Error, section: "1.3",
-        needs: ["deployments", "mcpgatewayextensions", "broker log"], since: "0.1.0",
-        caused_by: [
-            "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG417",
-        ],
-        check: broker_not_ready,
-    }
-}
-
-fn broker_not_ready(context: &Context<'_>, findings: &mut Findings) {
-    undecided(context, findings, &BROKER_NOT_READY);
-    for (extension, fault) in each(context, "MG312") {
-        let ExtensionFault::BrokerNotReady(deployment) = fault else { continue };
-        let object = extension.object;
-        let namespace = object.namespace();
-        let (evidence, reference, what) = match deployment {
-            Some(deployment) => (
-                deployment.evidence("/status/readyReplicas"),
-                deployment.reference(),
-                format!(
-                    "{} of {} replicas are ready",
-                    deployment.int("/status/readyReplicas").unwrap_or(0),
-                    deployment.int("/status/replicas").unwrap_or(0)
-                ),
-            ),
-            None => (
-                object.evidence("/spec/targetRef"),
-                suggest::reference(&kinds::DEPLOYMENT, namespace, "mcp-gateway"),
-                "its Deployment does not exist".to_owned(),
-            ),
-        };
-        let draft = report(
-            findings,
-            &BROKER_NOT_READY,
-            extension,
-            "/spec/targetRef/sectionName",
-            format!("The broker of MCPGatewayExtension {} is not ready: {what}", object.full_name()),
-            "Repair the broker's pods. Until then every request on the listener's port fails, MCP or not."
-                .to_owned(),
-        );
-        draft.evidence.insert(0, evidence);
-        draft
-            .object(reference)
-            .command(format!("oc -n {namespace} describe deployment mcp-gateway"))
-            .command(format!("oc -n {namespace} logs deployment/mcp-gateway --tail=50"));
     }
 }

@@ -1,5 +1,9 @@
 //! MG219-MG222, MG227, MG233: the EnvoyFilter that puts the router into the gateway's proxy.
 
+mod drift;
+
+pub(super) use drift::record_evidence;
+
 use super::gateways::is_ready;
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
@@ -8,7 +12,14 @@ use crate::model::mcp::Extension;
 use crate::model::{Object, kinds, labels};
 
 /// The rules of this subject, in the order of the catalogue.
-pub(super) static RULES: &[&Rule] = &[&ENVOYFILTER_MISSING, &ENVOYFILTER_SELECTOR, &ENVOYFILTER_PORT];
+pub(super) static RULES: &[&Rule] = &[
+    &drift::ENVOYFILTER_CREATE_FAILED,
+    &ENVOYFILTER_MISSING,
+    &ENVOYFILTER_SELECTOR,
+    &ENVOYFILTER_PORT,
+    &drift::ENVOYFILTER_DRIFT,
+    &drift::ENVOYFILTER_ORPHANED,
+];
 
 declare_rule! {
     /// An extension's EnvoyFilter is absent

@@ -1,12 +1,18 @@
 //! MG201-MG209, MG218: Gateways, GatewayClasses, listeners, their proxies and addresses.
 
+mod dns;
+mod listeners;
+mod proxies;
+
+pub(super) use proxies::is_ready;
+
 use std::collections::BTreeMap;
 
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::status;
 use crate::model::object::Condition;
-use crate::model::{Object, Seen, graph, kinds};
+use crate::model::{Object, Seen, kinds};
 use crate::report::{Evidence, Severity};
 
 /// The rules of this subject, in the order of the catalogue.
@@ -15,8 +21,12 @@ pub(super) static RULES: &[&Rule] = &[
     &GATEWAY_NOT_ACCEPTED,
     &GATEWAY_NOT_PROGRAMMED,
     &GATEWAY_NO_ADDRESS,
-    &GATEWAY_PROXY_DOWN,
-    &GATEWAYCLASS,
+    &listeners::LISTENER_UNHEALTHY,
+    &listeners::LISTENER_CERTIFICATE,
+    &listeners::LISTENER_PORT_CONFLICT,
+    &proxies::GATEWAY_PROXY_DOWN,
+    &proxies::GATEWAYCLASS,
+    &dns::DNS_MISMATCH,
 ];
 
 declare_rule! {
@@ -323,237 +333,5 @@ fn gateway_no_address(context: &Context<'_>, findings: &mut Findings) {
             draft.severity(Severity::Warning);
         }
         draft.verify(format!("oc -n {namespace} get gateway {name} -o jsonpath='{{.status.addresses}}'"));
-    }
-}
-
-declare_rule! {
-    /// No ready proxy implements a Gateway
-    ///
-    /// ## What it means
-    /// A Gateway is only a description; Istio deploys an Envoy proxy for it. No pod of that proxy is
-    /// there, or none is Ready, or the Gateway's Service selects none of them: connections are
-    /// refused or time out.
-    ///
-    /// ## How it is decided
-    /// The pods with the label `gateway.networking.k8s.io/gateway-name` in the Gateway's namespace
-    /// (or of the Deployment that Istio names after Gateway and class, or behind the Service that a
-    /// manually deployed Gateway names), their condition `Ready`, and the selector of the Service.
-    ///
-    /// ## Causes
-    /// The proxy's pods crash, cannot be pulled or scheduled (MG101-MG108), were scaled to 0 (MG107),
-    /// or were never made because the class or its control plane is broken (MG209).
-    ///
-    /// ## How to confirm
-    /// `oc get pods -l gateway.networking.k8s.io/gateway-name=NAME`.
-    ///
-    /// ## How to fix
-    /// Repair the reported cause; the Deployment is Istio's, so do not edit it by hand.
-    ///
-    /// ## When it may be a false alarm
-    /// During a rollout of the proxy with a single replica.
-    static GATEWAY_PROXY_DOWN = {
-        code: "MG208", name: "gateway-proxy-down", severity: Error, section: "1.2.1",
-        needs: ["pods", "services", "deployments"], since: "0.1.0",
-        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG202", "MG209"],
-        check: gateway_proxy_down,
-    }
-}
-
-/// Whether a pod is Ready.
-pub(super) fn is_ready(pod: &Object) -> bool {
-    pod.condition("Ready").is_some_and(|c| c.is_true())
-}
-
-fn gateway_proxy_down(context: &Context<'_>, findings: &mut Findings) {
-    for gateway in in_chain(context) {
-        if context.is_younger(gateway, 120) {
-            continue;
-        }
-        let (namespace, name) = (gateway.namespace(), gateway.name());
-        let workloads = context.workloads();
-        let pods = workloads.gateway_pods(gateway);
-        let service = workloads.gateway_service(gateway);
-        let label = format!("gateway.networking.k8s.io/gateway-name={name}");
-        if pods.is_empty() {
-            if let Err(missing) = context.bundle.collected(&kinds::POD, Some(namespace)) {
-                findings.cannot_tell(&GATEWAY_PROXY_DOWN, missing);
-                continue;
-            }
-            let deployment = workloads.gateway_deployment(gateway);
-            let (subject, pointer) =
-                deployment.map_or((gateway, "/spec/gatewayClassName"), |d| (d, "/status/replicas"));
-            let mut evidence = subject.evidence(pointer);
-            evidence.note = Some(format!("no pod in {namespace} has the label {label}"));
-            let draft = findings.report(
-                &GATEWAY_PROXY_DOWN,
-                gateway,
-                format!("Gateway {namespace}/{name} has no proxy pod"),
-                evidence,
-                "Bring the proxy's Deployment back: repair the cause reported with this, or let istiod \
-                 recreate it.",
-            );
-            if let Some(deployment) = deployment {
-                draft.object(deployment.reference());
-                draft.command(format!("oc -n {namespace} describe deployment {}", deployment.name()));
-            }
-            draft.verify(format!("oc -n {namespace} get pods -l {label}"));
-            continue;
-        }
-        if !pods.iter().any(|pod| is_ready(pod)) {
-            let pod = pods[0];
-            let pointer = pod.condition("Ready").map(|c| condition_pointer(&c));
-            let draft = findings.report(
-                &GATEWAY_PROXY_DOWN,
-                gateway,
-                format!("None of the {} proxy pod(s) of Gateway {namespace}/{name} is ready", pods.len()),
-                pod.evidence(pointer.as_deref().unwrap_or("/status/phase")),
-                "Repair the proxy pods: their own findings or their logs say why they are not ready.",
-            );
-            for pod in pods.iter().take(5) {
-                draft.object(pod.reference());
-            }
-            draft
-                .command(format!("oc -n {namespace} describe pod {}", pod.name()))
-                .command(format!("oc -n {namespace} logs {} -c istio-proxy --tail=50", pod.name()))
-                .verify(format!("oc -n {namespace} get pods -l {label}"));
-            continue;
-        }
-        let Some(service) = service.filter(|s| s.get("/spec/selector").is_some()) else { continue };
-        if workloads.pods_of_service(service).is_empty() {
-            let draft = findings.report(
-                &GATEWAY_PROXY_DOWN,
-                gateway,
-                format!("Service {namespace}/{} of Gateway {name} selects no proxy pod", service.name()),
-                service.evidence("/spec/selector"),
-                "Restore the Service's selector: delete the Service, istiod makes it again.",
-            );
-            draft
-                .object(service.reference())
-                .evidence(pods[0].evidence("/metadata/labels"))
-                .command(format!("oc -n {namespace} delete service {}", service.name()))
-                .verify(format!(
-                    "oc -n {namespace} get endpointslices -l kubernetes.io/service-name={}",
-                    service.name()
-                ));
-        }
-    }
-}
-
-declare_rule! {
-    /// A GatewayClass is missing, refused, or its control plane is down
-    ///
-    /// ## What it means
-    /// Nobody implements the Gateways of this class: their specs are not read, their proxies not
-    /// configured, their statuses do not change.
-    ///
-    /// ## How it is decided
-    /// For the class of each Gateway of the MCP chain: it must exist, its condition `Accepted` must
-    /// be `True`, and for Istio's and OpenShift's controllers the istiod Deployment must have an
-    /// available replica.
-    ///
-    /// ## Causes
-    /// A typo in `gatewayClassName`; Istio (or OpenShift's Gateway API support) not installed; istiod
-    /// crashes or is scaled to 0 (the pods' own findings are then the cause).
-    ///
-    /// ## How to confirm
-    /// `oc get gatewayclass`; `oc get deployments -A -l app=istiod`.
-    ///
-    /// ## How to fix
-    /// Correct the name, or install or repair the control plane.
-    ///
-    /// ## When it may be a false alarm
-    /// A control plane outside the cluster is not judged.
-    static GATEWAYCLASS = {
-        code: "MG209", name: "gatewayclass", severity: Error, section: "1.2.1",
-        needs: ["gatewayclasses", "deployments (istiod)"], since: "0.1.0",
-        caused_by: ["MG003", "MG006", "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
-        check: gatewayclass,
-    }
-}
-
-fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
-    let mut classes: BTreeMap<&str, &Object> = BTreeMap::new();
-    for gateway in in_chain(context) {
-        classes.entry(gateway.str("/spec/gatewayClassName")).or_insert(gateway);
-    }
-    for (name, gateway) in classes {
-        let class = match context.bundle.find(&kinds::GATEWAY_CLASS, "", name) {
-            Seen::Found(class) => class,
-            Seen::Unknown(missing) => {
-                findings.cannot_tell(&GATEWAYCLASS, missing);
-                continue;
-            }
-            Seen::Absent => {
-                let near = suggest::similar(context, &kinds::GATEWAY_CLASS, "", name)
-                    .map(|o| format!(" Did you mean {}?", o.name()))
-                    .unwrap_or_default();
-                findings
-                    .report_on(
-                        &GATEWAYCLASS,
-                        suggest::reference(&kinds::GATEWAY_CLASS, "", name),
-                        format!("GatewayClass {name} of Gateway {} does not exist", gateway.full_name()),
-                        gateway.evidence("/spec/gatewayClassName"),
-                        format!("Create the GatewayClass, or name an existing one.{near}"),
-                    )
-                    .object(gateway.reference())
-                    .command("oc get gatewayclass")
-                    .verify(format!("oc get gatewayclass {name}"));
-                continue;
-            }
-        };
-        let controller = class.str("/spec/controllerName");
-        match class.condition("Accepted") {
-            Some(condition) if condition.is_true() => {}
-            condition => {
-                let pointer = condition.map_or("/status/conditions".to_owned(), |c| condition_pointer(&c));
-                let evidence = condition
-                    .map_or_else(|| class.evidence(&pointer), |c| condition_evidence(class, &pointer, &c));
-                findings
-                    .report(
-                        &GATEWAYCLASS,
-                        class,
-                        format!("GatewayClass {name} is not accepted by {controller}"),
-                        evidence,
-                        format!(
-                            "Install or repair the control plane that implements {controller}, or use a \
-                             class of one that runs."
-                        ),
-                    )
-                    .evidence(class.evidence("/spec/controllerName"))
-                    .command("oc get deployments -A -l app=istiod")
-                    .verify(format!("oc get gatewayclass {name}"));
-                continue;
-            }
-        }
-        let planes: Vec<&Object> = graph::control_planes(context.bundle, controller).collect();
-        let down = |d: &&Object| d.int("/status/availableReplicas").unwrap_or(0) == 0;
-        if let Some(plane) = planes.first().filter(|_| planes.iter().all(down)) {
-            let draft = findings.report(
-                &GATEWAYCLASS,
-                class,
-                format!(
-                    "The control plane of GatewayClass {name} is down: Deployment {} has no available replica",
-                    plane.full_name()
-                ),
-                plane.evidence("/status/availableReplicas"),
-                "Bring istiod back; until then no Gateway, route or EnvoyFilter change takes effect.",
-            );
-            draft
-                .object(plane.reference())
-                .evidence(plane.evidence("/spec/replicas"))
-                .command(format!("oc -n {} describe deployment {}", plane.namespace(), plane.name()))
-                .verify(format!("oc -n {} rollout status deployment/{}", plane.namespace(), plane.name()));
-        } else if planes.is_empty()
-            && (controller.starts_with("istio.io/") || controller.starts_with("openshift.io/"))
-            && let Err(missing) = context.bundle.collected(&kinds::DEPLOYMENT, None)
-        {
-            findings.cannot_tell(
-                &GATEWAYCLASS,
-                crate::model::Missing {
-                    what: format!("the control plane (istiod) of GatewayClass {name}: {}", missing.what),
-                    how: "oc get deployments -A -l app=istiod -o yaml".to_owned(),
-                },
-            );
-        }
     }
 }

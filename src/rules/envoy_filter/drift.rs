@@ -1,0 +1,301 @@
+//! MG219, MG227, MG233: EnvoyFilters that cannot be written, differ, or are left behind.
+
+use super::filters_of;
+use crate::declare_rule;
+use crate::model::istio::envoy_filter::{is_managed, owner, router_patches};
+use crate::model::logs::Record;
+use crate::model::workloads::Component;
+use crate::model::{Bundle, Object, Seen, kinds};
+use crate::report::Evidence;
+use crate::rules::{Context, Findings, suggest};
+
+/// How many updates of one filter in the kept log make a loop.
+const LOOP: u64 = 20;
+
+/// Evidence of a log record: the file, the line of its first occurrence, the text, the count.
+pub(in crate::rules) fn record_evidence(file: &str, record: &Record) -> Evidence {
+    let times = if record.count == 1 { "once".to_owned() } else { format!("{} times", record.count) };
+    Evidence {
+        file: file.to_owned(),
+        path: None,
+        line: Some(record.first_line),
+        value: Some(record.sample.clone()),
+        note: Some(match &record.last_time {
+            Some(last) => format!("{times}, last at {last}"),
+            None => times,
+        }),
+    }
+}
+
+declare_rule! {
+    /// The controller cannot write an EnvoyFilter
+    ///
+    /// ## What it means
+    /// The MCP controller's log shows errors when it creates or updates the EnvoyFilter of an
+    /// extension. This never reaches the extension's status.
+    ///
+    /// ## How it is decided
+    /// Records of the controller's log about EnvoyFilters (`failed to create envoy filter`, or a
+    /// reconciler error that names one), while the extension's filter is absent or the errors are
+    /// still going on at the end of the log.
+    ///
+    /// ## Causes
+    /// The controller may not write EnvoyFilters in the Gateway's namespace (RBAC); the EnvoyFilter
+    /// API is not installed (MG003); a webhook of Istio refuses it.
+    ///
+    /// ## How to confirm
+    /// `oc auth can-i create envoyfilters -n NAMESPACE --as=system:serviceaccount:…`.
+    ///
+    /// ## How to fix
+    /// Grant the controller's ClusterRole to its service account; install Istio.
+    ///
+    /// ## When it may be a false alarm
+    /// A conflict on update is retried and harmless; it is not counted while the filter exists and
+    /// the errors have ended.
+    pub(super) static ENVOYFILTER_CREATE_FAILED = {
+        code: "MG219", name: "envoyfilter-create-failed", severity: Error, section: "1.2.3",
+        needs: ["controller log", "envoyfilters"], since: "0.1.0",
+        caused_by: ["MG003"], check: envoyfilter_create_failed,
+    }
+}
+
+fn envoyfilter_create_failed(context: &Context<'_>, findings: &mut Findings) {
+    let workloads = context.workloads();
+    if context.chain().extensions.is_empty() {
+        return;
+    }
+    let pods = workloads.component_pods(Component::Controller);
+    if !pods.is_empty() && workloads.component_logs(Component::Controller).next().is_none() {
+        let pod = pods[0];
+        findings.cannot_tell(
+            &ENVOYFILTER_CREATE_FAILED,
+            crate::model::Missing {
+                what: format!("the log of the MCP gateway's controller {}", pod.full_name()),
+                how: format!("oc -n {} logs {} --all-containers", pod.namespace(), pod.name()),
+            },
+        );
+        return;
+    }
+    for (_, log) in workloads.component_logs(Component::Controller) {
+        for record in log.digest.of("controller.envoyfilter-error") {
+            let named = (record.field("namespace"), record.field("name"));
+            let all = &context.chain().extensions;
+            let extension = all
+                .iter()
+                .find(|e| (e.object.namespace(), e.object.name()) == named)
+                .or_else(|| all.first().filter(|_| all.len() == 1));
+            let Some(extension) = extension else { continue };
+            let absent = filters_of(context, extension).is_empty();
+            let ongoing = record.last_time.is_some() && record.last_time == log.digest.last_time;
+            if !absent && !ongoing {
+                continue;
+            }
+            let object = extension.object;
+            let forbidden = record.sample.contains("forbidden") || record.field("class") == "forbidden";
+            let remedy = if forbidden {
+                "The controller may not write EnvoyFilters there: restore its ClusterRole and binding."
+            } else {
+                "Follow the message of the log: the controller retries by itself once the cause is gone."
+            };
+            let namespace = extension.target().0;
+            let draft = findings.report(
+                &ENVOYFILTER_CREATE_FAILED,
+                object,
+                format!(
+                    "The controller cannot write the EnvoyFilter of MCPGatewayExtension {}",
+                    object.full_name()
+                ),
+                record_evidence(&log.file, record),
+                remedy,
+            );
+            suggest::api_missing(context, draft, &kinds::ENVOY_FILTER);
+            draft
+                .command(format!(
+                    "oc auth can-i create envoyfilters.networking.istio.io -n {namespace} \
+                     --as=system:serviceaccount:{}:mcp-controller",
+                    log.namespace
+                ))
+                .verify(format!(
+                    "oc get envoyfilters -n {namespace} -l app.kubernetes.io/managed-by=mcp-gateway-controller"
+                ));
+        }
+    }
+}
+
+declare_rule! {
+    /// A managed EnvoyFilter differs from what the controller writes
+    ///
+    /// ## What it means
+    /// Somebody else changes the EnvoyFilter: a hand, or a tool that syncs it from Git. Either the
+    /// change weakens it (with `failure_mode_allow: true` requests pass unrouted while the broker is
+    /// away), or two writers fight over it.
+    ///
+    /// ## How it is decided
+    /// The ext_proc patch of each managed filter is compared in what all versions of the controller
+    /// write: `operation: INSERT_FIRST`, `context: GATEWAY`, `failure_mode_allow: false`,
+    /// `mutation_rules.allow_all_routing: true`, and the cluster of the broker of its extension.
+    /// Besides, more than 20 updates of one filter in the controller's log.
+    ///
+    /// ## Causes
+    /// GitOps over a generated object; a manual change while debugging.
+    ///
+    /// ## How to confirm
+    /// `oc get envoyfilter NAME -o yaml --show-managed-fields` names the writers.
+    ///
+    /// ## How to fix
+    /// Delete the filter, and take it out of the tool that writes it; the controller makes it again.
+    ///
+    /// ## When it may be a false alarm
+    /// A later version of the controller may write other values.
+    pub(super) static ENVOYFILTER_DRIFT = {
+        code: "MG227", name: "envoyfilter-drift", severity: Warning, section: "1.2.3",
+        needs: ["envoyfilters", "controller log"], since: "0.1.0",
+        caused_by: ["MG221", "MG222", "MG310"], check: envoyfilter_drift,
+    }
+}
+
+fn envoyfilter_drift(context: &Context<'_>, findings: &mut Findings) {
+    for extension in &context.chain().extensions {
+        let namespace = extension.object.namespace();
+        let cluster = format!("outbound|50051||mcp-gateway.{namespace}.svc.cluster.local");
+        for filter in filters_of(context, extension) {
+            for (patch, _) in router_patches(filter) {
+                let config = format!("{patch}/patch/value/typed_config");
+                let wanted = [
+                    (format!("{patch}/patch/operation"), serde_json::json!("INSERT_FIRST")),
+                    (format!("{patch}/match/context"), serde_json::json!("GATEWAY")),
+                    (format!("{config}/failure_mode_allow"), serde_json::json!(false)),
+                    (format!("{config}/mutation_rules/allow_all_routing"), serde_json::json!(true)),
+                    (format!("{config}/grpc_service/envoy_grpc/cluster_name"), serde_json::json!(cluster)),
+                ];
+                let absent = serde_json::Value::Bool(false);
+                let off: Vec<&(String, serde_json::Value)> = wanted
+                    .iter()
+                    // An absent boolean is false.
+                    .filter(|(pointer, value)| filter.get(pointer).unwrap_or(&absent) != value)
+                    .collect();
+                let Some((pointer, value)) = off.first() else { continue };
+                let field = pointer.rsplit('/').next().unwrap_or_default();
+                let draft = findings.report(
+                    &ENVOYFILTER_DRIFT,
+                    filter,
+                    format!("EnvoyFilter {} was changed: {field} is not {value}", filter.full_name()),
+                    filter.evidence(pointer),
+                    "Delete the filter, the controller writes it again; take it out of whatever else writes it.",
+                );
+                for (pointer, _) in &off[1..] {
+                    draft.evidence(filter.evidence(pointer));
+                }
+                draft
+                    .object(extension.object.reference())
+                    .command(format!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
+                    .verify(format!(
+                        "oc -n {} get envoyfilter {} -o yaml --show-managed-fields",
+                        filter.namespace(),
+                        filter.name()
+                    ));
+            }
+        }
+    }
+    for (_, log) in context.workloads().component_logs(Component::Controller) {
+        let updates: Vec<&Record> = log.digest.of("controller.envoyfilter-update").collect();
+        for record in updates.into_iter().filter(|r| r.count > LOOP) {
+            let Some(extension) = context.chain().extensions.iter().find(|e| {
+                (e.object.namespace(), e.object.name()) == (record.field("namespace"), record.field("name"))
+            }) else {
+                continue;
+            };
+            findings
+                .report(
+                    &ENVOYFILTER_DRIFT,
+                    extension.object,
+                    format!(
+                        "The EnvoyFilter of MCPGatewayExtension {} is updated again and again ({} times)",
+                        extension.object.full_name(),
+                        record.count
+                    ),
+                    record_evidence(&log.file, record),
+                    "Two writers fight over the filter: take it out of whatever else writes it.",
+                )
+                .command("oc get envoyfilters -A -l app.kubernetes.io/managed-by=mcp-gateway-controller -o yaml --show-managed-fields")
+                .verify("oc get envoyfilters -A -w");
+        }
+    }
+}
+
+declare_rule! {
+    /// A managed EnvoyFilter is left behind
+    ///
+    /// ## What it means
+    /// The extension of this EnvoyFilter no longer exists, but the filter does, and it fails closed:
+    /// every request on its port is answered with 500, because the router's Service is gone.
+    ///
+    /// ## How it is decided
+    /// Managed filters whose labels name an MCPGatewayExtension that does not exist (without labels:
+    /// whose name is for a namespace without any extension).
+    ///
+    /// ## Causes
+    /// The extension or its namespace was deleted by force, so that its finalizer did not run; the
+    /// controller was removed first.
+    ///
+    /// ## How to confirm
+    /// `oc get mcpgatewayextensions -A` and compare with the filter's labels.
+    ///
+    /// ## How to fix
+    /// Delete the EnvoyFilter.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static ENVOYFILTER_ORPHANED = {
+        code: "MG233", name: "envoyfilter-orphaned", severity: Error, section: "1.2.3",
+        needs: ["envoyfilters", "mcpgatewayextensions"], since: "0.1.0",
+        caused_by: ["MG003"], check: envoyfilter_orphaned,
+    }
+}
+
+/// The namespace that a managed filter's name was made for.
+fn named_for(filter: &Object) -> Option<&str> {
+    filter.name().strip_prefix("mcp-ext-proc-")?.strip_suffix("-gateway")
+}
+
+fn lookup<'a>(bundle: &'a Bundle, filter: &Object) -> Option<(Seen<'a>, String)> {
+    if let Some((namespace, name)) = owner(filter) {
+        let seen = bundle.find(&kinds::MCP_GATEWAY_EXTENSION, namespace, name);
+        return Some((seen, format!("{namespace}/{name}")));
+    }
+    let namespace = named_for(filter)?;
+    let seen = match bundle.list_in(&kinds::MCP_GATEWAY_EXTENSION, namespace).next() {
+        Some(extension) => Seen::Found(extension),
+        None => match bundle.collected(&kinds::MCP_GATEWAY_EXTENSION, Some(namespace)) {
+            Ok(()) => Seen::Absent,
+            Err(missing) => Seen::Unknown(missing),
+        },
+    };
+    Some((seen, format!("of namespace {namespace}")))
+}
+
+fn envoyfilter_orphaned(context: &Context<'_>, findings: &mut Findings) {
+    for filter in context.bundle.list(&kinds::ENVOY_FILTER).filter(|f| is_managed(f)) {
+        let Some((seen, who)) = lookup(context.bundle, filter) else { continue };
+        match seen {
+            Seen::Found(_) => {}
+            Seen::Unknown(missing) => findings.cannot_tell(&ENVOYFILTER_ORPHANED, missing),
+            Seen::Absent => {
+                let draft = findings.report(
+                    &ENVOYFILTER_ORPHANED,
+                    filter,
+                    format!(
+                        "EnvoyFilter {} is left over: its MCPGatewayExtension {who} does not exist",
+                        filter.full_name()
+                    ),
+                    filter.evidence("/metadata/labels"),
+                    "Delete the filter: it makes every request on its port fail.",
+                );
+                suggest::api_missing(context, draft, &kinds::MCP_GATEWAY_EXTENSION);
+                draft
+                    .command(format!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
+                    .verify(format!("oc -n {} get envoyfilters", filter.namespace()));
+            }
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! MG302, MG307-MG309, MG313-MG315: what an extension's fields say.
+
+use super::{each, patch, report, undecided};
+use crate::declare_rule;
+use crate::model::mcp::{Extension, ExtensionFault, SECRET_LABEL, SecretFault};
+use crate::model::{Object, Seen, kinds};
+use crate::report::Evidence;
+use crate::rules::{Context, Findings, suggest};
+
+declare_rule! {
+    /// An extension targets something that is no Gateway
+    ///
+    /// ## What it means
+    /// `spec.targetRef` has a group or kind other than `gateway.networking.k8s.io` and `Gateway`.
+    /// Nothing is configured.
+    ///
+    /// ## How it is decided
+    /// The two fields of the object. Today's CRD refuses other values, so this is met in manifests and
+    /// on installations with an older CRD.
+    ///
+    /// ## Causes
+    /// A typo; a manifest that was written for another kind of target.
+    ///
+    /// ## How to confirm
+    /// `oc explain mcpgatewayextension.spec.targetRef`.
+    ///
+    /// ## How to fix
+    /// Set group and kind, or leave them out: these are their defaults.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static EXTENSION_TARGET_KIND = {
+        code: "MG302", name: "extension-target-kind", severity: Error, section: "1.3",
+        needs: ["mcpgatewayextensions"], since: "0.1.0",
+        caused_by: [], check: extension_target_kind,
+    }
+}
+
+fn extension_target_kind(context: &Context<'_>, findings: &mut Findings) {
+    for (extension, _) in each(context, "MG302") {
+        let object = extension.object;
+        report(
+            findings,
+            &EXTENSION_TARGET_KIND,
+            extension,
+            "/spec/targetRef/kind",
+            format!(
+                "MCPGatewayExtension {} targets a {}, not a Gateway",
+                object.full_name(),
+                object.str("/spec/targetRef/kind")
+            ),
+            "Target a Gateway of the group gateway.networking.k8s.io.".to_owned(),
+        )
+        .evidence(object.evidence("/spec/targetRef/group"))
+        .command(patch(
+            object,
+            "{\"spec\":{\"targetRef\":{\"group\":\"gateway.networking.k8s.io\",\"kind\":\"Gateway\"}}}",
+        ));
+    }
+}
+
+declare_rule! {
+    /// An extension has no valid public host
+    ///
+    /// ## What it means
+    /// The controller cannot tell under which host clients reach the MCP gateway: `listener … has no
+    /// hostname and spec.publicHost is not set`, or `invalid public host`.
+    ///
+    /// ## How it is decided
+    /// `spec.publicHost` without port, else the listener's hostname (`*.x` becomes `mcp.x`); it must be
+    /// a DNS name and no URL.
+    ///
+    /// ## Causes
+    /// A listener for all hosts; a URL in `publicHost`.
+    ///
+    /// ## How to confirm
+    /// Read the listener's hostname and the extension's `publicHost`.
+    ///
+    /// ## How to fix
+    /// Set `spec.publicHost` to a host that the listener serves.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static EXTENSION_HOSTNAME = {
+        code: "MG307", name: "extension-hostname", severity: Error, section: "1.3",
+        needs: ["mcpgatewayextensions", "gateways"], since: "0.1.0",
+        caused_by: [], check: extension_hostname,
+    }
+}
+
+fn extension_hostname(context: &Context<'_>, findings: &mut Findings) {
+    for (extension, fault) in each(context, "MG307") {
+        let object = extension.object;
+        let (pointer, title) = match fault {
+            ExtensionFault::PublicHost(why) => (
+                "/spec/publicHost",
+                format!("The publicHost of MCPGatewayExtension {} is not valid: {why}", object.full_name()),
+            ),
+            _ => (
+                "/spec/publicHost",
+                format!(
+                    "MCPGatewayExtension {} has no public host, nor has its listener",
+                    object.full_name()
+                ),
+            ),
+        };
+        let public = object.str("/spec/publicHost");
+        let bare = public.rsplit("://").next().unwrap_or(public).split(['/', ':']).next().unwrap_or_default();
+        let host = if bare.is_empty() { "mcp.example.com" } else { bare };
+        let draft = report(
+            findings,
+            &EXTENSION_HOSTNAME,
+            extension,
+            pointer,
+            title,
+            "Set publicHost to the host name that clients use.".to_owned(),
+        );
+        if let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) {
+            draft.evidence(gateway.evidence(&listener.pointer("/hostname"))).object(gateway.reference());
+        }
+        draft.command(patch(object, &format!("{{\"spec\":{{\"publicHost\":\"{host}\"}}}}")));
+    }
+}
+
+declare_rule! {
+    /// A listener does not allow an extension's namespace
+    ///
+    /// ## What it means
+    /// The controller applies the listener's `allowedRoutes` to the extension's namespace, because the
+    /// broker's HTTPRoute lives there: `listener … does not allow routes from namespace …`.
+    ///
+    /// ## How it is decided
+    /// `allowedRoutes.namespaces` of the targeted listener against the extension's namespace and its
+    /// labels, as for HTTPRoutes. A ReferenceGrant is needed besides, and does not replace it.
+    ///
+    /// ## Causes
+    /// `from: Same` (the default) on a shared Gateway; a namespace without the label.
+    ///
+    /// ## How to confirm
+    /// `oc get namespace NAME --show-labels` and compare with the listener.
+    ///
+    /// ## How to fix
+    /// Label the namespace, or widen `allowedRoutes`.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static EXTENSION_NOT_ALLOWED = {
+        code: "MG308", name: "extension-not-allowed", severity: Error, section: "1.3",
+        needs: ["mcpgatewayextensions", "gateways", "namespaces (labels)"], since: "0.1.0",
+        caused_by: [], check: extension_not_allowed,
+    }
+}
+
+fn extension_not_allowed(context: &Context<'_>, findings: &mut Findings) {
+    undecided(context, findings, &EXTENSION_NOT_ALLOWED);
+    for (extension, fault) in each(context, "MG308") {
+        let ExtensionFault::NotAllowed(why) = fault else { continue };
+        let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) else { continue };
+        let object = extension.object;
+        let draft = report(
+            findings,
+            &EXTENSION_NOT_ALLOWED,
+            extension,
+            "/metadata/namespace",
+            format!(
+                "Listener {} of Gateway {} does not allow MCPGatewayExtension {}",
+                listener.name,
+                gateway.full_name(),
+                object.full_name()
+            ),
+            format!("Admit the extension's namespace: {why}."),
+        );
+        draft.object(gateway.reference());
+        draft.evidence.insert(0, gateway.evidence(&listener.pointer("/allowedRoutes")));
+        if let Some(namespace) = context.bundle.get(&kinds::NAMESPACE, "", object.namespace()) {
+            draft.evidence(namespace.evidence("/metadata/labels"));
+        }
+        let selector = listener
+            .value
+            .pointer("/allowedRoutes/namespaces/selector/matchLabels")
+            .and_then(serde_json::Value::as_object);
+        match selector.filter(|s| !s.is_empty()) {
+            Some(selector) => draft.command(format!(
+                "oc label namespace {} {} --overwrite",
+                object.namespace(),
+                crate::model::labels::to_text(selector).replace(',', " ")
+            )),
+            None => draft.command(format!(
+                "oc -n {} patch gateway {} --type=json -p '[{{\"op\":\"add\",\"path\":\"{}\",\"value\":{{\"namespaces\":{{\"from\":\"All\"}}}}}}]'",
+                gateway.namespace(),
+                gateway.name(),
+                listener.pointer("/allowedRoutes")
+            )),
+        };
+    }
+}
+
+declare_rule! {
+    /// A Secret that an extension needs cannot be used
+    ///
+    /// ## What it means
+    /// The Secret for trusted headers, the session store, the CA bundle or guardrails is missing,
+    /// lacks the label without which the controller does not see it, or lacks its key:
+    /// `SecretNotFound`, `SecretInvalid`, `GuardrailsSecretNotFound`.
+    ///
+    /// ## How it is decided
+    /// Names, labels and key names: trusted headers need the key `key`, the session store the label
+    /// and `CACHE_CONNECTION_STRING`, the CA bundle the label and its key (`ca.crt`), guardrails the
+    /// label. Generated trusted-headers Secrets are the controller's own.
+    ///
+    /// ## Causes
+    /// A typo, another namespace, a missing label.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get secret NAME --show-labels`; `oc describe secret` lists the keys.
+    ///
+    /// ## How to fix
+    /// Create or label the Secret, or add the key.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static EXTENSION_SECRET = {
+        code: "MG309", name: "extension-secret", severity: Error, section: "1.3",
+        needs: ["mcpgatewayextensions", "secrets (labels, key names)"], since: "0.1.0",
+        caused_by: [], check: extension_secret,
+    }
+}
+
+fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
+    undecided(context, findings, &EXTENSION_SECRET);
+    for (extension, fault) in each(context, "MG309") {
+        let ExtensionFault::Secret(usage, name, fault) = fault else { continue };
+        let object = extension.object;
+        let namespace = object.namespace();
+        let what = format!("Secret {namespace}/{name} ({})", usage.describe());
+        let (title, remedy, command, evidence): (String, String, String, Option<Evidence>) = match fault {
+            SecretFault::Missing => (
+                format!("{what} of MCPGatewayExtension {} does not exist", object.full_name()),
+                format!("Create the Secret.{}", suggest::sentence(context, &kinds::SECRET, namespace, name)),
+                format!("oc -n {namespace} get secrets"),
+                None,
+            ),
+            SecretFault::Label(secret) => (
+                format!("{what} of MCPGatewayExtension {} lacks its label", object.full_name()),
+                format!("Label the Secret {SECRET_LABEL}=true: the controller sees no other Secrets."),
+                format!("oc -n {namespace} label secret {name} {SECRET_LABEL}=true --overwrite"),
+                Some(secret.evidence("/metadata/labels")),
+            ),
+            SecretFault::Key(secret, present) => {
+                let mut evidence = secret.evidence("/data");
+                evidence.value = Some(format!("keys: {}", present.join(", ")));
+                evidence.note = None;
+                (
+                    format!("{what} of MCPGatewayExtension {} lacks its key", object.full_name()),
+                    "Add the key that this use of the Secret needs.".to_owned(),
+                    format!("oc -n {namespace} describe secret {name}"),
+                    Some(evidence),
+                )
+            }
+        };
+        let draft = report(findings, &EXTENSION_SECRET, extension, usage.pointer(), title, remedy);
+        draft.object(suggest::reference(&kinds::SECRET, namespace, name)).command(command);
+        if let Some(evidence) = evidence {
+            draft.evidence(evidence);
+        }
+    }
+}
+
+/// The host that the router calls back: from the spec, else from the broker's command.
+fn private_host<'a>(context: &Context<'a>, extension: &Extension<'a>) -> Option<(String, Evidence)> {
+    let object = extension.object;
+    let spec = object.str("/spec/privateHost");
+    if !spec.is_empty() {
+        return Some((spec.to_owned(), object.evidence("/spec/privateHost")));
+    }
+    let deployment = context.workloads().broker_deployment(object.namespace())?;
+    flag(deployment, "mcp-gateway-private-host")
+        .map(|(value, pointer)| (value, deployment.evidence(&pointer)))
+}
+
+/// A flag of the broker's container, with the JSON pointer of the argument.
+fn flag(deployment: &Object, name: &str) -> Option<(String, String)> {
+    for (c, container) in deployment.array("/spec/template/spec/containers").iter().enumerate() {
+        for list in ["command", "args"] {
+            let arguments = container.get(list).and_then(serde_json::Value::as_array);
+            for (index, argument) in arguments.into_iter().flatten().enumerate() {
+                let text = argument.as_str().unwrap_or_default().trim_start_matches('-');
+                if let Some(value) = text
+                    .strip_prefix(name)
+                    .and_then(|rest| rest.strip_prefix('=').or(rest.is_empty().then_some("")))
+                {
+                    let pointer = format!("/spec/template/spec/containers/{c}/{list}/{index}");
+                    return Some((value.to_owned(), pointer));
+                }
+            }
+        }
+    }
+    None
+}
+
+declare_rule! {
+    /// The private host leads to no Service of the Gateway
+    ///
+    /// ## What it means
+    /// For clients of the 2025 protocol the router sends an `initialize` back through the Gateway to
+    /// `privateHost`. When that host is wrong, every first `tools/call` of a session fails with 500
+    /// `failed to create session`.
+    ///
+    /// ## How it is decided
+    /// `spec.privateHost`, or the value that the controller has put into the broker's command: a name
+    /// under `.svc` must be the Gateway's Service, in the Gateway's namespace, with a port that the
+    /// Service has, and `https://` exactly for HTTPS listeners. Other hosts are not judged.
+    ///
+    /// ## Causes
+    /// A wrong namespace or name; controllers before 0.8 always took the suffix `-istio`, which is
+    /// wrong for other classes.
+    ///
+    /// ## How to confirm
+    /// `oc get services -n GATEWAY_NAMESPACE`, and the broker's log for `failed to get remote session`.
+    ///
+    /// ## How to fix
+    /// Remove `privateHost` (the default is right since 0.8), or correct it.
+    ///
+    /// ## When it may be a false alarm
+    /// A Service made by hand in front of the same proxies.
+    pub(super) static PRIVATE_HOST = {
+        code: "MG313", name: "private-host", severity: Error, section: "1.3",
+        needs: ["mcpgatewayextensions", "services", "deployments"], since: "0.1.0",
+        caused_by: ["MG310"], check: private_host_rule,
+    }
+}
+
+fn private_host_rule(context: &Context<'_>, findings: &mut Findings) {
+    for extension in &context.chain().extensions {
+        let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) else { continue };
+        let Some((host, evidence)) = private_host(context, extension) else { continue };
+        let https = host.starts_with("https://");
+        let bare = host.rsplit("://").next().unwrap_or(&host);
+        let (name, port) = bare.split_once(':').unwrap_or((bare, ""));
+        let labels: Vec<&str> = name.split('.').collect();
+        let [service, namespace, "svc", ..] = labels.as_slice() else { continue };
+        let found = match context.bundle.find(&kinds::SERVICE, namespace, service) {
+            Seen::Found(found) => Some(found),
+            Seen::Absent => None,
+            Seen::Unknown(missing) => {
+                findings.cannot_tell(&PRIVATE_HOST, missing);
+                continue;
+            }
+        };
+        let own = context.workloads().gateway_service(gateway);
+        // Without the Gateway's Service there is nothing to compare with; MG208 is about that.
+        let Some(own) = own else { continue };
+        let port: Option<i64> = port.parse().ok();
+        let ports = found.map(|s| s.array("/spec/ports")).unwrap_or_default();
+        let has_port = port.is_none_or(|port| {
+            ports.iter().any(|p| p.get("port").and_then(serde_json::Value::as_i64) == Some(port))
+        });
+        let selects = |s: &Object| {
+            let pods = context.workloads().gateway_pods(gateway);
+            let selected = context.workloads().pods_of_service(s);
+            pods.is_empty() || selected.iter().any(|pod| pods.iter().any(|p| std::ptr::eq(*p, *pod)))
+        };
+        let what = match found {
+            None => format!("there is no Service {namespace}/{service}"),
+            Some(s) if s.full_name() != own.full_name() && !selects(s) => {
+                format!("Service {namespace}/{service} is not the Gateway's")
+            }
+            Some(_) if !has_port => {
+                format!("Service {namespace}/{service} has no port {}", port.unwrap_or(0))
+            }
+            Some(_) if https != (listener.protocol == "HTTPS") => {
+                format!("the listener speaks {}", listener.protocol)
+            }
+            Some(_) => continue,
+        };
+        let object = extension.object;
+        let scheme = if listener.protocol == "HTTPS" { "https://" } else { "" };
+        let right = format!("{scheme}{}.{}.svc.cluster.local:{}", own.name(), own.namespace(), listener.port);
+        let draft = findings.report(
+            &PRIVATE_HOST,
+            object,
+            format!("The private host {host} of MCPGatewayExtension {} is wrong: {what}", object.full_name()),
+            evidence,
+            format!("The Gateway's Service is {right}; remove privateHost to take that default."),
+        );
+        draft
+            .object(own.reference())
+            .object(gateway.reference())
+            .evidence(own.evidence("/spec/ports"))
+            .command(patch(object, &format!("{{\"spec\":{{\"privateHost\":\"{right}\"}}}}")))
+            .verify(format!("oc -n {} get service {}", own.namespace(), own.name()));
+    }
+}
+
+declare_rule! {
+    /// Several broker replicas share no session store
+    ///
+    /// ## What it means
+    /// Sessions live in the memory of one broker. With more than one replica and no shared store a
+    /// client's next request may reach a broker that does not know its session.
+    ///
+    /// ## How it is decided
+    /// The broker's Deployment wants more than one replica, and neither `spec.sessionStore` nor the
+    /// environment variable or flag for a cache connection is set.
+    ///
+    /// ## Causes
+    /// The Deployment was scaled, or an autoscaler did it.
+    ///
+    /// ## How to confirm
+    /// The broker's log has `session validation failed`; with a store it starts with `cache using
+    /// external redis store`.
+    ///
+    /// ## How to fix
+    /// Configure `spec.sessionStore` (Redis), or scale to one replica.
+    ///
+    /// ## When it may be a false alarm
+    /// When all clients speak the stateless protocol of 2026.
+    pub(super) static SESSION_STORE_NEEDED = {
+        code: "MG314", name: "session-store-needed", severity: Warning, section: "1.3",
+        needs: ["mcpgatewayextensions", "deployments"], since: "0.1.0",
+        caused_by: [], check: session_store_needed,
+    }
+}
+
+fn session_store_needed(context: &Context<'_>, findings: &mut Findings) {
+    for extension in &context.chain().extensions {
+        let object = extension.object;
+        let namespace = object.namespace();
+        let Some(deployment) = context.workloads().broker_deployment(namespace) else { continue };
+        let replicas = deployment.int("/spec/replicas").unwrap_or(1);
+        let by_env = deployment.array("/spec/template/spec/containers").iter().any(|container| {
+            let env = container.get("env").and_then(serde_json::Value::as_array).into_iter().flatten();
+            env.filter_map(|e| e.get("name").and_then(serde_json::Value::as_str))
+                .any(|name| name == "CACHE_CONNECTION_STRING")
+        });
+        let stored = !object.str("/spec/sessionStore/secretName").is_empty()
+            || by_env
+            || flag(deployment, "cache-connection-string").is_some();
+        if replicas <= 1 || stored {
+            continue;
+        }
+        findings
+            .report(
+                &SESSION_STORE_NEEDED,
+                object,
+                format!(
+                    "MCPGatewayExtension {} runs {replicas} broker replicas without a session store",
+                    object.full_name()
+                ),
+                deployment.evidence("/spec/replicas"),
+                "Configure spec.sessionStore, or scale the broker to one replica.",
+            )
+            .object(deployment.reference())
+            .evidence(object.evidence("/spec/sessionStore"))
+            .command(format!("oc -n {namespace} scale deployment/{} --replicas=1", deployment.name()))
+            .verify(format!("oc -n {namespace} get deployment {}", deployment.name()));
+    }
+}
+
+declare_rule! {
+    /// An extension has settings that this version ignores or rejects
+    ///
+    /// ## What it means
+    /// Annotations of versions before 0.6, or flags that the controller no longer manages, are still
+    /// in use: they have no effect, or keep the broker from starting after the next update.
+    ///
+    /// ## How it is decided
+    /// Annotations `kuadrant.io/alpha-*` on the extension; and, where the installation serves
+    /// `mcp.kuadrant.io/v1` (0.8 and later), the flags `--gateway-ca-cert`, `--mcp-router-key` and
+    /// `--session-signing-key` in the broker's Deployment.
+    ///
+    /// ## Causes
+    /// An upgrade without the migration of its guide.
+    ///
+    /// ## How to confirm
+    /// `oc get mcpgatewayextension NAME -o yaml`; `oc get deployment mcp-gateway -o yaml`.
+    ///
+    /// ## How to fix
+    /// Move the settings into the spec (`publicHost`, `backendPingIntervalSeconds`,
+    /// `httpRouteManagement`, `targetRef.sectionName`, `caCertBundleRef`) and remove the old ones.
+    ///
+    /// ## When it may be a false alarm
+    /// Annotations that were left on purpose for a way back.
+    pub(super) static EXTENSION_DEPRECATED_CONFIG = {
+        code: "MG315", name: "extension-deprecated-config", severity: Warning, section: "1.3",
+        needs: ["mcpgatewayextensions", "deployments"], since: "0.1.0",
+        caused_by: [], check: extension_deprecated_config,
+    }
+}
+
+fn extension_deprecated_config(context: &Context<'_>, findings: &mut Findings) {
+    for extension in &context.chain().extensions {
+        let object = extension.object;
+        let annotations = object.get("/metadata/annotations").and_then(serde_json::Value::as_object);
+        let old: Vec<&String> = annotations
+            .into_iter()
+            .flat_map(serde_json::Map::keys)
+            .filter(|key| key.starts_with("kuadrant.io/alpha-"))
+            .collect();
+        if let Some(first) = old.first() {
+            let pointer = |key: &str| format!("/metadata/annotations/{}", key.replace('/', "~1"));
+            let draft = findings.report(
+                &EXTENSION_DEPRECATED_CONFIG,
+                object,
+                format!("MCPGatewayExtension {} has annotations of versions before 0.6", object.full_name()),
+                object.evidence(&pointer(first)),
+                "Move them into the spec; the annotations have no effect.",
+            );
+            for key in &old {
+                draft.evidence(object.evidence(&pointer(key)));
+                draft.command(format!(
+                    "oc -n {} annotate mcpgatewayextension {} {key}-",
+                    object.namespace(),
+                    object.name()
+                ));
+            }
+            draft.verify(format!(
+                "oc -n {} get mcpgatewayextension {} -o jsonpath='{{.metadata.annotations}}'",
+                object.namespace(),
+                object.name()
+            ));
+        }
+        let Some(deployment) = context.workloads().broker_deployment(object.namespace()) else { continue };
+        if object.version() != "v1" {
+            continue;
+        }
+        for name in ["gateway-ca-cert", "mcp-router-key", "session-signing-key"] {
+            let Some((_, pointer)) = flag(deployment, name) else { continue };
+            let mut evidence = deployment.evidence(&pointer);
+            // The value of the last two is a secret.
+            evidence.value = Some(format!("--{name}"));
+            findings
+                .report(
+                    &EXTENSION_DEPRECATED_CONFIG,
+                    object,
+                    format!(
+                        "The broker of MCPGatewayExtension {} has the obsolete flag --{name}",
+                        object.full_name()
+                    ),
+                    evidence,
+                    "Remove the flag from the Deployment; current brokers do not know it or ignore it.",
+                )
+                .object(deployment.reference())
+                .command(format!("oc -n {} edit deployment {}", deployment.namespace(), deployment.name()))
+                .verify(format!(
+                    "oc -n {} get deployment {} -o jsonpath='{{.spec.template.spec.containers[0].command}}'",
+                    deployment.namespace(),
+                    deployment.name()
+                ));
+        }
+    }
+}

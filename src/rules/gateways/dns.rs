@@ -1,0 +1,139 @@
+//! MG218: whether the public hostname leads to the Gateway.
+
+use serde_json::Value;
+
+use crate::declare_rule;
+use crate::model::mcp::Extension;
+use crate::model::{Object, kinds};
+use crate::rules::{Context, Findings};
+
+declare_rule! {
+    /// The public hostname does not lead to the Gateway
+    ///
+    /// ## What it means
+    /// Clients that resolve the MCP gateway's public host come out somewhere else than at the
+    /// Gateway's address.
+    ///
+    /// ## How it is decided
+    /// The public host of each extension (its `publicHost`, or the listener's hostname) against what
+    /// the bundle knows: A and AAAA records of DNSRecord objects for that name, and OpenShift Routes
+    /// for that host, which must lead to the Gateway's Service. Where neither exists nothing is
+    /// claimed: public DNS is outside the cluster.
+    ///
+    /// ## Causes
+    /// A record that was not updated after the load balancer's address changed; a Route of another
+    /// application for the same host.
+    ///
+    /// ## How to confirm
+    /// `dig +short HOST`, and compare with `oc get gateway NAME -o jsonpath='{.status.addresses}'`.
+    ///
+    /// ## How to fix
+    /// Correct the record or the Route.
+    ///
+    /// ## When it may be a false alarm
+    /// A load balancer or CDN in front of the Gateway that the cluster does not know.
+    pub(super) static DNS_MISMATCH = {
+        code: "MG218", name: "dns-mismatch", severity: Warning, section: "1.2.1",
+        needs: ["gateways", "dnsrecords", "routes (OpenShift)"], since: "0.1.0",
+        caused_by: ["MG204"], check: dns_mismatch,
+    }
+}
+
+fn dns_mismatch(context: &Context<'_>, findings: &mut Findings) {
+    for extension in &context.chain().extensions {
+        let (Some(gateway), Some(host)) = (extension.gateway, extension.public_host()) else { continue };
+        records(context, findings, extension, gateway, &host);
+        routes(context, findings, extension, gateway, &host);
+    }
+}
+
+fn records(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    extension: &Extension<'_>,
+    gateway: &Object,
+    host: &str,
+) {
+    let addresses: Vec<&str> = gateway
+        .array("/status/addresses")
+        .iter()
+        .filter(|a| a.get("type").and_then(Value::as_str) != Some("Hostname"))
+        .filter_map(|a| a.get("value").and_then(Value::as_str))
+        .collect();
+    if addresses.is_empty() {
+        return;
+    }
+    for record in context.bundle.list(&kinds::DNS_RECORD) {
+        for (index, endpoint) in record.array("/spec/endpoints").iter().enumerate() {
+            let text = |key: &str| endpoint.get(key).and_then(Value::as_str).unwrap_or_default();
+            if text("dnsName") != host || !matches!(text("recordType"), "A" | "AAAA") {
+                continue;
+            }
+            let targets = endpoint.get("targets").and_then(Value::as_array).into_iter().flatten();
+            let targets: Vec<&str> = targets.filter_map(Value::as_str).collect();
+            if targets.is_empty() || targets.iter().any(|target| addresses.contains(target)) {
+                continue;
+            }
+            findings
+                .report(
+                    &DNS_MISMATCH,
+                    record,
+                    format!(
+                        "DNSRecord {} sends {host} to {}, Gateway {} has {}",
+                        record.full_name(),
+                        targets.join(", "),
+                        gateway.full_name(),
+                        addresses.join(", ")
+                    ),
+                    record.evidence(&format!("/spec/endpoints/{index}/targets")),
+                    "Correct the record; a DNSPolicy's records follow the Gateway's address by themselves.",
+                )
+                .object(gateway.reference())
+                .object(extension.object.reference())
+                .evidence(gateway.evidence("/status/addresses"))
+                .command(format!("oc -n {} describe dnsrecord {}", record.namespace(), record.name()))
+                .verify(format!("dig +short {host}"));
+        }
+    }
+}
+
+fn routes(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    extension: &Extension<'_>,
+    gateway: &Object,
+    host: &str,
+) {
+    let service = context.workloads().gateway_service(gateway);
+    for route in context.bundle.list(&kinds::ROUTE).filter(|r| r.str("/spec/host") == host) {
+        let to = route.str("/spec/to/name");
+        let right = route.namespace() == gateway.namespace() && service.is_none_or(|s| s.name() == to);
+        if right {
+            continue;
+        }
+        let draft = findings.report(
+            &DNS_MISMATCH,
+            route,
+            format!(
+                "Route {} for {host} does not lead to Gateway {}",
+                route.full_name(),
+                gateway.full_name()
+            ),
+            route.evidence("/spec/to/name"),
+            "Point the Route at the Gateway's Service, in the Gateway's namespace.",
+        );
+        draft.object(gateway.reference()).object(extension.object.reference());
+        if let Some(service) = service {
+            draft.evidence(service.evidence("/metadata/name"));
+            if route.namespace() == gateway.namespace() {
+                draft.command(format!(
+                    "oc -n {} patch route {} --type=merge -p '{{\"spec\":{{\"to\":{{\"name\":\"{}\"}}}}}}'",
+                    route.namespace(),
+                    route.name(),
+                    service.name()
+                ));
+            }
+        }
+        draft.verify(format!("oc -n {} get route {} -o yaml", route.namespace(), route.name()));
+    }
+}

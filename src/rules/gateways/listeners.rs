@@ -1,0 +1,473 @@
+//! MG205-MG207: listeners: their conditions, certificates and ports.
+
+use serde_json::Value;
+
+use super::{condition_evidence, explain_reason, in_chain};
+use crate::declare_rule;
+use crate::model::gateway_api::{GROUP, Granted, Listener, Reference, hostname, listeners};
+use crate::model::object::{Condition, conditions};
+use crate::model::secret_shape::{self, Shape};
+use crate::model::{Missing, Object, Seen, kinds};
+use crate::report::{Evidence, Severity};
+use crate::rules::routes::grant_remedy;
+use crate::rules::{Context, Draft, Findings, suggest};
+
+/// Days before its end from which on a certificate is worth a warning.
+const EXPIRES_SOON: i64 = 30;
+
+declare_rule! {
+    /// A listener of a Gateway is not healthy
+    ///
+    /// ## What it means
+    /// The listener is conflicted, not accepted, not programmed, or refers to something that cannot
+    /// be resolved. Requests to it are refused, or get the answer of another listener. The Gateway as
+    /// a whole may still say `Accepted=True` (reason `ListenersNotValid`).
+    ///
+    /// ## How it is decided
+    /// `status.listeners[].conditions` of the Gateways of the MCP chain: `Conflicted` must not be
+    /// `True`; `Accepted`, `Programmed` and `ResolvedRefs` must be `True`.
+    ///
+    /// ## Causes
+    /// A certificate that is missing or not granted (MG206), a port or hostname taken by another
+    /// listener (MG207), a wrong kind in `allowedRoutes.kinds`, an unsupported protocol.
+    ///
+    /// ## How to confirm
+    /// `oc describe gateway NAME` lists the conditions of each listener.
+    ///
+    /// ## How to fix
+    /// Follow the reason; repair the reported cause first.
+    ///
+    /// ## When it may be a false alarm
+    /// Within seconds after a change of the Gateway.
+    pub(super) static LISTENER_UNHEALTHY = {
+        code: "MG205", name: "listener-unhealthy", severity: Error, section: "1.2.1",
+        needs: ["gateways"], since: "0.1.0",
+        caused_by: ["MG206", "MG207", "MG209", "MG208", "MG204"], check: listener_unhealthy,
+    }
+}
+
+/// Whether a condition of a listener is as it should be; conditions of other types do not matter.
+fn is_good(condition: &Condition<'_>) -> bool {
+    match condition.kind {
+        "Conflicted" => condition.status != "True",
+        "Accepted" | "Programmed" | "ResolvedRefs" => condition.is_true(),
+        _ => true,
+    }
+}
+
+fn explain_listener(reason: &str) -> &'static str {
+    match reason {
+        "HostnameConflict" => {
+            "Another listener has the same port, protocol and hostname: rename or remove one."
+        }
+        "ProtocolConflict" => "Another listener has the same port with a protocol that cannot share it.",
+        "PortUnavailable" => "The port is taken or not allowed: choose another.",
+        "UnsupportedProtocol" => "The protocol is not supported by this GatewayClass.",
+        "InvalidCertificateRef" => {
+            "The Secret of certificateRefs is missing, or holds no valid certificate and key."
+        }
+        "RefNotPermitted" => {
+            "The certificate's Secret is in another namespace and needs a ReferenceGrant there."
+        }
+        "InvalidRouteKinds" => "allowedRoutes.kinds names a kind that the listener's protocol does not take.",
+        reason => explain_reason(reason),
+    }
+}
+
+fn listener_unhealthy(context: &Context<'_>, findings: &mut Findings) {
+    for gateway in in_chain(context) {
+        if context.is_younger(gateway, 30) {
+            continue;
+        }
+        let all = listeners(gateway);
+        for (index, status) in gateway.array("/status/listeners").iter().enumerate() {
+            let name = status.get("name").and_then(Value::as_str).unwrap_or_default();
+            // A status of a listener that the spec no longer has is stale, not unhealthy.
+            let Some(listener) = all.iter().find(|l| l.name == name) else { continue };
+            let bad: Vec<Condition<'_>> =
+                conditions(status.get("conditions")).filter(|c| !is_good(c)).collect();
+            let Some(first) = bad.first() else { continue };
+            let pointer = |c: &Condition<'_>| format!("/status/listeners/{index}/conditions/{}", c.index);
+            let draft = findings.report(
+                &LISTENER_UNHEALTHY,
+                gateway,
+                format!(
+                    "Listener {name} of Gateway {} is not healthy: {}={} {}",
+                    gateway.full_name(),
+                    first.kind,
+                    first.status,
+                    first.reason
+                ),
+                condition_evidence(gateway, &pointer(first), first),
+                explain_listener(first.reason),
+            );
+            for condition in &bad[1..] {
+                draft.evidence(condition_evidence(gateway, &pointer(condition), condition));
+            }
+            draft.evidence(gateway.evidence(&listener.pointer("/name")));
+            verify(draft, gateway);
+        }
+    }
+}
+
+fn verify(draft: &mut Draft, gateway: &Object) {
+    draft.verify(format!("oc -n {} describe gateway {}", gateway.namespace(), gateway.name()));
+}
+
+declare_rule! {
+    /// The certificate of a listener cannot be used
+    ///
+    /// ## What it means
+    /// TLS connections to the listener fail, or clients refuse the certificate. This is an error when
+    /// the certificate is missing, not granted, unreadable, expired or for other names, and a warning
+    /// when it ends within 30 days.
+    ///
+    /// ## How it is decided
+    /// For each HTTPS listener (and TLS listener that terminates): every Secret of
+    /// `tls.certificateRefs` must exist, be granted when it is in another namespace, have the keys
+    /// `tls.crt` and `tls.key`, hold a certificate that is valid at the time of the collection, and one
+    /// of its names must cover the listener's hostname (a wildcard stands for one label). Only the
+    /// public part of a certificate is ever kept.
+    ///
+    /// ## Causes
+    /// A Secret that cert-manager has not made yet, a missing ReferenceGrant, a renewal that failed, a
+    /// certificate for another domain.
+    ///
+    /// ## How to confirm
+    /// `oc get secret NAME -o jsonpath='{.data.tls\.crt}' | base64 -d | openssl x509 -noout -text`.
+    ///
+    /// ## How to fix
+    /// Create or renew the certificate; look at the Certificate object if cert-manager owns it.
+    ///
+    /// ## When it may be a false alarm
+    /// A certificate that clients trust although no name covers the host does not exist; a proxy in
+    /// front may present another one.
+    pub(super) static LISTENER_CERTIFICATE = {
+        code: "MG206", name: "listener-certificate", severity: Error, section: "1.2.1",
+        needs: ["gateways", "secrets (certificates)", "referencegrants"], since: "0.1.0",
+        caused_by: [], check: listener_certificate,
+    }
+}
+
+fn listener_certificate(context: &Context<'_>, findings: &mut Findings) {
+    for gateway in in_chain(context) {
+        for listener in listeners(gateway) {
+            let passthrough =
+                listener.value.pointer("/tls/mode").and_then(Value::as_str) == Some("Passthrough");
+            if !matches!(listener.protocol, "HTTPS" | "TLS") || passthrough {
+                continue;
+            }
+            let references = listener.value.pointer("/tls/certificateRefs").and_then(Value::as_array);
+            let references = references.map_or(&[][..], Vec::as_slice);
+            let options = listener.value.pointer("/tls/options").and_then(Value::as_object);
+            if references.is_empty() && options.is_none_or(serde_json::Map::is_empty) {
+                findings
+                    .report(
+                        &LISTENER_CERTIFICATE,
+                        gateway,
+                        format!(
+                            "Listener {} of Gateway {} names no certificate",
+                            listener.name,
+                            gateway.full_name()
+                        ),
+                        gateway.evidence(&listener.pointer("/tls")),
+                        "Name the Secret with certificate and key in tls.certificateRefs.",
+                    )
+                    .verify(format!("oc -n {} describe gateway {}", gateway.namespace(), gateway.name()));
+            }
+            for (index, reference) in references.iter().enumerate() {
+                certificate(context, findings, gateway, &listener, index, reference);
+            }
+        }
+    }
+}
+
+/// Judges one certificateRef; the first fault of it is reported.
+fn certificate(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    gateway: &Object,
+    listener: &Listener<'_>,
+    index: usize,
+    reference: &Value,
+) {
+    let text = |key: &str| reference.get(key).and_then(Value::as_str);
+    let namespace = text("namespace").unwrap_or(gateway.namespace());
+    let name = text("name").unwrap_or_default();
+    let pointer = listener.pointer(&format!("/tls/certificateRefs/{index}"));
+    let here = format!("listener {} of Gateway {}", listener.name, gateway.full_name());
+    let report = |findings: &mut Findings,
+                  title: String,
+                  evidence: Vec<Evidence>,
+                  remedy: String,
+                  severity: Severity| {
+        let mut evidence = evidence.into_iter();
+        let first = evidence.next().unwrap_or_else(|| gateway.evidence(&pointer));
+        let draft = findings.report(&LISTENER_CERTIFICATE, gateway, title, first, remedy);
+        for more in evidence {
+            draft.evidence(more);
+        }
+        draft
+            .severity(severity)
+            .object(suggest::reference(&kinds::SECRET, namespace, name))
+            .command(format!("oc -n {namespace} describe secret {name}"));
+        verify(draft, gateway);
+    };
+    let field = gateway.evidence(&pointer);
+    if text("kind").is_some_and(|kind| kind != "Secret") || text("group").is_some_and(|g| !g.is_empty()) {
+        report(
+            findings,
+            format!("The certificate of {here} is no Secret"),
+            vec![field],
+            "Only Secrets of the core group hold certificates.".to_owned(),
+            Severity::Error,
+        );
+        return;
+    }
+    if namespace != gateway.namespace() {
+        let grant = Reference {
+            from_group: GROUP,
+            from_kind: "Gateway",
+            from_namespace: gateway.namespace(),
+            to_group: "",
+            to_kind: "Secret",
+            to_namespace: namespace,
+            to_name: name,
+        };
+        match context.chain().grants.check(context.bundle, &grant) {
+            Granted::Yes(..) => {}
+            Granted::Unknown(missing) => findings.cannot_tell(&LISTENER_CERTIFICATE, missing),
+            Granted::No(near) => {
+                let draft = findings.report(
+                    &LISTENER_CERTIFICATE,
+                    gateway,
+                    format!("{here} may not use Secret {namespace}/{name}: no ReferenceGrant in {namespace}"),
+                    field,
+                    "Allow the reference with a ReferenceGrant in the Secret's namespace.",
+                );
+                grant_remedy(draft, &grant, &near);
+                return;
+            }
+        }
+    }
+    let secret = match context.bundle.find(&kinds::SECRET, namespace, name) {
+        Seen::Found(secret) => secret,
+        Seen::Unknown(missing) => {
+            findings.cannot_tell(&LISTENER_CERTIFICATE, missing);
+            return;
+        }
+        Seen::Absent => {
+            let near = suggest::sentence(context, &kinds::SECRET, namespace, name);
+            report(
+                findings,
+                format!("Secret {namespace}/{name} with the certificate of {here} does not exist"),
+                vec![field],
+                format!("Create the Secret (type kubernetes.io/tls), or see why cert-manager has not.{near}"),
+                Severity::Error,
+            );
+            return;
+        }
+    };
+    let shapes = secret_shape::shapes(secret.value());
+    let missing: Vec<&str> =
+        ["tls.crt", "tls.key"].into_iter().filter(|key| !shapes.contains_key(*key)).collect();
+    if !missing.is_empty() {
+        let mut keys = secret.evidence("/data");
+        keys.value = Some(format!("keys: {}", shapes.keys().cloned().collect::<Vec<_>>().join(", ")));
+        report(
+            findings,
+            format!("Secret {namespace}/{name} of {here} lacks {}", missing.join(" and ")),
+            vec![keys, field],
+            "A TLS Secret has the keys tls.crt and tls.key.".to_owned(),
+            Severity::Error,
+        );
+        return;
+    }
+    let Some(shape) = shapes.get("tls.crt") else { return };
+    match content_fault(context, listener, shape) {
+        Ok(None) => {}
+        Ok(Some((what, value, severity))) => {
+            let mut seen = secret.evidence("/data/tls.crt");
+            seen.value = Some(value);
+            let remedy = "Renew or replace the certificate; with cert-manager, see its Certificate object.";
+            report(
+                findings,
+                format!("The certificate of {here} {what}"),
+                vec![seen, gateway.evidence(&listener.pointer("/hostname"))],
+                remedy.to_owned(),
+                severity,
+            );
+        }
+        Err(why) => findings.cannot_tell(
+            &LISTENER_CERTIFICATE,
+            Missing {
+                what: format!("the certificate in Secret {namespace}/{name}: {why}"),
+                how: format!("oc -n {namespace} get secret {name} -o jsonpath='{{.data.tls\\.crt}}'"),
+            },
+        ),
+    }
+}
+
+/// What is wrong with a certificate, with the value that shows it.
+fn content_fault(
+    context: &Context<'_>,
+    listener: &Listener<'_>,
+    shape: &Shape,
+) -> Result<Option<(String, String, Severity)>, &'static str> {
+    let Some(leaf) = shape.certificates.first() else {
+        // Only the length is known of a value that another tool has redacted.
+        return match shape.printable {
+            None => Err("the bundle keeps only its length"),
+            Some(_) => Ok(Some((
+                "cannot be read: tls.crt holds no certificate".to_owned(),
+                format!("{} bytes, PEM blocks: {}", shape.len, shape.pem.join(", ")),
+                Severity::Error,
+            ))),
+        };
+    };
+    let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
+    if let (Some(now), Some(end)) = (context.now, time(&leaf.not_after)) {
+        let left = (end.with_timezone(&chrono::Utc) - now).num_days();
+        if end <= now {
+            let what = format!("expired on {}", leaf.not_after);
+            return Ok(Some((what, format!("notAfter {}", leaf.not_after), Severity::Error)));
+        }
+        if time(&leaf.not_before).is_some_and(|begin| begin > now) {
+            let what = format!("is not valid before {}", leaf.not_before);
+            return Ok(Some((what, format!("notBefore {}", leaf.not_before), Severity::Error)));
+        }
+        if !covers(&leaf.names, listener.hostname) {
+            return Ok(Some(other_names(&leaf.names, listener)));
+        }
+        if left < EXPIRES_SOON {
+            let what = format!("expires in {left} days, on {}", leaf.not_after);
+            return Ok(Some((what, format!("notAfter {}", leaf.not_after), Severity::Warning)));
+        }
+        return Ok(None);
+    }
+    if !covers(&leaf.names, listener.hostname) {
+        return Ok(Some(other_names(&leaf.names, listener)));
+    }
+    Ok(None)
+}
+
+fn other_names(names: &[String], listener: &Listener<'_>) -> (String, String, Severity) {
+    (format!("is not for {}", listener.hostname), format!("names: {}", names.join(", ")), Severity::Error)
+}
+
+/// Whether a certificate's names cover a listener's hostname. A wildcard name stands for one label,
+/// and a wildcard listener is covered by the same wildcard only.
+fn covers(names: &[String], host: &str) -> bool {
+    host.is_empty()
+        || names.iter().any(|name| {
+            name.eq_ignore_ascii_case(host)
+                || (!host.starts_with('*')
+                    && hostname::intersection(name, host).is_some()
+                    && name.split('.').count() == host.split('.').count())
+        })
+}
+
+declare_rule! {
+    /// Listeners of a Gateway conflict over a port
+    ///
+    /// ## What it means
+    /// Two listeners have the same port and hostname, or protocols that cannot share a port. Istio
+    /// keeps the first and refuses the later one.
+    ///
+    /// ## How it is decided
+    /// The listeners of each Gateway of the MCP chain are compared by port: the same protocol and
+    /// hostname twice conflicts; HTTP, TLS-based protocols (HTTPS, TLS) and TCP exclude each other. UDP
+    /// has ports of its own.
+    ///
+    /// ## Causes
+    /// A listener added for HTTPS on the port of HTTP; a copied listener.
+    ///
+    /// ## How to confirm
+    /// `oc describe gateway NAME`: the condition `Conflicted` with reason `HostnameConflict` or
+    /// `ProtocolConflict`.
+    ///
+    /// ## How to fix
+    /// Give the later listener another port or hostname, or remove it.
+    ///
+    /// ## When it may be a false alarm
+    /// Different Gateways normally have addresses of their own and are not compared.
+    pub(super) static LISTENER_PORT_CONFLICT = {
+        code: "MG207", name: "listener-port-conflict", severity: Error, section: "1.2.1",
+        needs: ["gateways"], since: "0.1.0",
+        caused_by: [], check: listener_port_conflict,
+    }
+}
+
+fn listener_port_conflict(context: &Context<'_>, findings: &mut Findings) {
+    let family = |protocol: &str| match protocol {
+        "HTTPS" | "TLS" => "TLS",
+        "HTTP" => "HTTP",
+        "UDP" => "UDP",
+        _ => "TCP",
+    };
+    for gateway in in_chain(context) {
+        let all = listeners(gateway);
+        for (at, later) in all.iter().enumerate() {
+            let clash = all[..at].iter().find_map(|first| {
+                if first.port != later.port
+                    || (family(first.protocol) == "UDP") != (family(later.protocol) == "UDP")
+                {
+                    return None;
+                }
+                if family(first.protocol) != family(later.protocol) {
+                    return Some((first, "/protocol", "protocols that cannot share a port"));
+                }
+                let same =
+                    first.protocol == later.protocol && first.hostname.eq_ignore_ascii_case(later.hostname);
+                (same || family(first.protocol) == "TCP").then_some((first, "/hostname", "the same hostname"))
+            });
+            let Some((first, field, what)) = clash else { continue };
+            let draft = findings.report(
+                &LISTENER_PORT_CONFLICT,
+                gateway,
+                format!(
+                    "Listeners {} and {} of Gateway {} share port {} with {what}",
+                    first.name,
+                    later.name,
+                    gateway.full_name(),
+                    later.port
+                ),
+                gateway.evidence(&later.pointer(field)),
+                format!("Give listener {} another port or hostname; Istio keeps {}.", later.name, first.name),
+            );
+            draft
+                .evidence(gateway.evidence(&first.pointer(field)))
+                .evidence(gateway.evidence(&later.pointer("/port")))
+                .command(format!(
+                    "oc -n {} patch gateway {} --type=json -p '[{{\"op\":\"remove\",\"path\":\"/spec/listeners/{}\"}}]'",
+                    gateway.namespace(),
+                    gateway.name(),
+                    later.index
+                ));
+            verify(draft, gateway);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::covers;
+
+    #[test]
+    fn names_of_certificates() {
+        let table: &[(&[&str], &str, bool)] = &[
+            (&["mcp.example.com"], "mcp.example.com", true),
+            (&["*.example.com"], "mcp.example.com", true),
+            (&["*.example.com"], "a.mcp.example.com", false),
+            (&["*.example.com"], "*.example.com", true),
+            (&["*.example.com"], "*.mcp.example.com", false),
+            (&["mcp.example.com"], "*.example.com", false),
+            (&["example.com"], "", true),
+            (&["other.com"], "mcp.example.com", false),
+        ];
+        for (names, host, expected) in table {
+            let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+            assert_eq!(covers(&names, host), *expected, "{names:?} for {host}");
+        }
+    }
+}

@@ -1,0 +1,554 @@
+//! MG411, MG415-MG417, MG422: what controller and broker make of registrations.
+
+use std::collections::BTreeMap;
+
+use crate::declare_rule;
+use crate::model::broker_config::{self, BrokerConfig};
+use crate::model::logs::ErrorClass;
+use crate::model::mcp::Registration;
+use crate::model::mcp::broker_status::{self, BrokerStatus, Server};
+use crate::model::workloads::Component;
+use crate::model::{Missing, Object, Seen, kinds};
+use crate::report::Severity;
+use crate::rules::envoy_filter::record_evidence;
+use crate::rules::{Context, Findings, suggest};
+
+/// The statuses of the brokers of all extensions, with the namespace.
+pub(in crate::rules) fn statuses<'a>(context: &Context<'a>) -> Vec<BrokerStatus<'a>> {
+    let mut namespaces: Vec<&str> = context.chain().extensions.iter().map(|e| e.object.namespace()).collect();
+    namespaces.dedup();
+    namespaces
+        .into_iter()
+        .flat_map(|namespace| {
+            broker_status::read(context.bundle, &context.workloads().broker_pods(namespace))
+        })
+        .collect()
+}
+
+/// The registrations by `namespace/name`.
+fn by_name<'c, 'a>(context: &'c Context<'a>) -> BTreeMap<String, &'c Registration<'a>> {
+    context.chain().registrations.iter().map(|r| (r.object.full_name(), r)).collect()
+}
+
+/// The configuration that the controller wrote for the broker of a namespace.
+fn config<'a>(context: &Context<'a>, namespace: &str) -> Option<(&'a Object, BrokerConfig)> {
+    let secret = context.bundle.get(&kinds::SECRET, namespace, broker_config::NAME)?;
+    Some((secret, broker_config::read(secret.value())?))
+}
+
+declare_rule! {
+    /// A server does not speak MCP properly
+    ///
+    /// ## What it means
+    /// The broker reaches the server, but what it answers is not MCP as expected: another protocol
+    /// version, an HTTP error on the path, tools that do not fit the schema.
+    ///
+    /// ## How it is decided
+    /// The broker's `/status`: `protocolValidation.isValid` false, invalid tools (a warning), or an
+    /// error of the class protocol, 404, other 4xx or 5xx as the message; else the same classes in the
+    /// broker's log.
+    ///
+    /// ## Causes
+    /// A wrong `spec.path`, an old server, a server that is no MCP server, invalid tool schemas.
+    ///
+    /// ## How to confirm
+    /// From a pod: `curl -i -X POST http://SERVICE:PORT/mcp -H 'Content-Type: application/json' -d
+    /// '{"jsonrpc":"2.0","id":1,"method":"initialize",…}'`.
+    ///
+    /// ## How to fix
+    /// Correct `spec.path`, or update the server.
+    ///
+    /// ## When it may be a false alarm
+    /// Servers that list tools per user have none for the broker; they are not judged by the count.
+    pub(super) static BACKEND_PROTOCOL = {
+        code: "MG411", name: "backend-protocol", severity: Error, section: "1.4",
+        needs: ["broker /status", "broker log"], since: "0.1.0",
+        caused_by: ["MG405"], check: backend_protocol,
+    }
+}
+
+/// Whether an error means that the server was reached and does not answer as MCP.
+fn is_protocol(class: ErrorClass) -> bool {
+    matches!(
+        class,
+        ErrorClass::Protocol | ErrorClass::NotFound | ErrorClass::ClientError | ErrorClass::ServerError
+    )
+}
+
+fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
+    let registrations = by_name(context);
+    for status in statuses(context) {
+        for server in &status.servers {
+            let Some(registration) = registrations.get(&server.name) else { continue };
+            let object = registration.object;
+            let class = ErrorClass::of(&server.message);
+            let (what, evidence, severity) = if let Some((found, expected)) = &server.protocol {
+                (
+                    format!("speaks protocol {found}, {expected} is expected"),
+                    status.evidence(server, "protocolValidation.supportedVersion", found.clone()),
+                    Severity::Error,
+                )
+            } else if !server.ready && is_protocol(class) {
+                (
+                    format!("does not answer as an MCP server: {}", class.describe()),
+                    status.evidence(server, "message", server.message.clone()),
+                    Severity::Error,
+                )
+            } else if server.invalid_tools > 0 {
+                (
+                    format!("offers {} invalid tool(s)", server.invalid_tools),
+                    status.evidence(server, "invalidTools", server.invalid_tools.to_string()),
+                    Severity::Warning,
+                )
+            } else {
+                continue;
+            };
+            findings
+                .report(
+                    &BACKEND_PROTOCOL,
+                    object,
+                    format!("The server of MCPServerRegistration {} {what}", server.name),
+                    evidence,
+                    "Check the path of the registration and the server's MCP version and tool schemas.",
+                )
+                .severity(severity)
+                .object(status.pod.reference())
+                .evidence(object.evidence("/spec/path"))
+                .command(format!("oc -n {} logs {} --tail=100", status.pod.namespace(), status.pod.name()))
+                .verify(status_command(&status, &server.name));
+        }
+    }
+}
+
+fn status_command(status: &BrokerStatus<'_>, server: &str) -> String {
+    format!(
+        "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{server}",
+        status.pod.namespace()
+    )
+}
+
+declare_rule! {
+    /// The controller has not seen a registration
+    ///
+    /// ## What it means
+    /// The controller's log reaches back before the registration was created, and has no line about
+    /// it: the controller does not watch its namespace or its version of the API, or is stuck.
+    ///
+    /// ## How it is decided
+    /// Lines of reconciliation (`main reconcile logic starting for`) carry namespace and name. The log
+    /// must begin before the registration was created, or with the start of the controller, and must
+    /// have such lines about others or its start.
+    ///
+    /// ## Causes
+    /// A controller that is restricted to some namespaces; a registration of an API version that is no
+    /// longer served.
+    ///
+    /// ## How to confirm
+    /// `oc logs deployment/mcp-gateway-controller | grep NAME`.
+    ///
+    /// ## How to fix
+    /// Touch the registration (an annotation), and see whether a line appears.
+    ///
+    /// ## When it may be a false alarm
+    /// A controller that logs only errors.
+    pub(super) static REGISTRATION_NOT_SEEN = {
+        code: "MG415", name: "registration-not-seen", severity: Warning, section: "1.4",
+        needs: ["mcpserverregistrations", "controller log"], since: "0.1.0",
+        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
+        check: registration_not_seen,
+    }
+}
+
+fn registration_not_seen(context: &Context<'_>, findings: &mut Findings) {
+    let logs: Vec<_> =
+        context.workloads().component_logs(Component::Controller).map(|(_, log)| log).collect();
+    let Some(log) = logs.iter().find(|log| !log.previous) else { return };
+    let mut seen: std::collections::BTreeSet<(&str, &str)> = std::collections::BTreeSet::new();
+    for template in [
+        "controller.registration",
+        "controller.route-found",
+        "controller.gateways-found",
+        "controller.no-gateways",
+        "controller.reconcile-error",
+    ] {
+        for log in &logs {
+            seen.extend(log.digest.of(template).map(|r| (r.field("namespace"), r.field("name"))));
+        }
+    }
+    // Lines without names (other versions) or too many of them prove nothing.
+    if logs.iter().any(|log| log.digest.overflow > 0) || !seen.iter().any(|(_, name)| !name.is_empty()) {
+        return;
+    }
+    let starts = log.digest.count("controller.start") > 0;
+    let first = log.digest.first_time.as_deref().and_then(|t| chrono::DateTime::parse_from_rfc3339(t).ok());
+    for registration in &context.chain().registrations {
+        let object = registration.object;
+        let covers =
+            starts || first.is_some_and(|first| object.created().is_some_and(|created| first <= created));
+        let id = (object.namespace(), object.name());
+        if !covers || seen.contains(&id) || context.is_younger(object, 60) || object.is_deleting() {
+            continue;
+        }
+        let evidence = crate::report::Evidence {
+            file: log.file.clone(),
+            path: None,
+            line: None,
+            value: None,
+            note: Some(format!(
+                "{} lines since {}, none about {}",
+                log.lines,
+                log.digest.first_time.as_deref().unwrap_or("the start"),
+                object.full_name()
+            )),
+        };
+        findings
+            .report(
+                &REGISTRATION_NOT_SEEN,
+                object,
+                format!("The controller's log has no line about MCPServerRegistration {}", object.full_name()),
+                evidence,
+                "Touch the registration and watch the controller's log; look which namespaces it watches.",
+            )
+            .evidence(object.evidence("/metadata/creationTimestamp"))
+            .command(format!(
+                "oc -n {} annotate mcpserverregistration {} mcpgw.example.com/touched=\"$(date -u +%s)\" --overwrite",
+                object.namespace(),
+                object.name()
+            ))
+            .verify(format!("oc -n {} logs {} --since=1m", log.namespace, log.pod));
+    }
+}
+
+declare_rule! {
+    /// The broker works with an old configuration
+    ///
+    /// ## What it means
+    /// The config Secret lists a server that the broker does not have (or the reverse), or the broker
+    /// could not load a changed configuration and keeps the old one.
+    ///
+    /// ## How it is decided
+    /// The enabled servers of `mcp-gateway-config` against the servers of the broker's `/status`, by
+    /// name; and the broker's log for `failed to reload config`. The kubelet brings a changed Secret
+    /// into the pod within about two minutes: a Secret that was written that shortly before the
+    /// collection is not judged.
+    ///
+    /// ## Causes
+    /// A configuration that does not parse; a volume that is not updated (subPath); a hung broker.
+    ///
+    /// ## How to confirm
+    /// `oc exec deployment/mcp-gateway -- cat /config/config.yaml` (holds credentials) and compare.
+    ///
+    /// ## How to fix
+    /// Wait two minutes; then restart the broker: `oc rollout restart deployment/mcp-gateway`.
+    ///
+    /// ## When it may be a false alarm
+    /// Within two minutes after a registration changed, when the bundle does not tell when the Secret
+    /// was written.
+    pub(super) static BROKER_STALE_CONFIG = {
+        code: "MG416", name: "broker-stale-config", severity: Warning, section: "1.4",
+        needs: ["secrets (config)", "broker /status", "broker log"], since: "0.1.0",
+        caused_by: [], check: broker_stale_config,
+    }
+}
+
+/// Whether the Secret was written so recently that the kubelet may not have brought it yet.
+fn is_fresh(context: &Context<'_>, secret: &Object) -> bool {
+    let written = secret
+        .array("/metadata/managedFields")
+        .iter()
+        .filter_map(|f| f.get("time").and_then(serde_json::Value::as_str))
+        .filter_map(|t| chrono::DateTime::parse_from_rfc3339(t).ok())
+        .max();
+    match (context.now, written) {
+        (Some(now), Some(written)) => (now - written.with_timezone(&chrono::Utc)).num_seconds() < 180,
+        _ => false,
+    }
+}
+
+fn broker_stale_config(context: &Context<'_>, findings: &mut Findings) {
+    for status in statuses(context) {
+        let namespace = status.pod.namespace();
+        let Some((secret, config)) = config(context, namespace) else {
+            if let Seen::Unknown(missing) =
+                context.bundle.find(&kinds::SECRET, namespace, broker_config::NAME)
+            {
+                findings.cannot_tell(&BROKER_STALE_CONFIG, missing);
+            }
+            continue;
+        };
+        if is_fresh(context, secret) {
+            continue;
+        }
+        let configured = config.servers.iter().filter(|s| !s.is_disabled());
+        let lacking: Vec<&str> = configured
+            .map(|s| s.name.as_str())
+            .filter(|name| !status.servers.iter().any(|s| s.name == *name))
+            .collect();
+        let Some(first) = lacking.first() else { continue };
+        let mut seen = secret.evidence("/data/config.yaml");
+        seen.value = Some(format!("lists {}", lacking.join(", ")));
+        seen.note = None;
+        let draft = findings.report(
+            &BROKER_STALE_CONFIG,
+            status.pod,
+            format!(
+                "Broker {} does not know {} of {} configured servers: {first}",
+                status.pod.full_name(),
+                lacking.len(),
+                config.servers.len()
+            ),
+            seen,
+            "Wait two minutes for the kubelet; then restart the broker.",
+        );
+        draft.evidence.push(crate::report::Evidence {
+            file: status.file.clone(),
+            path: Some("servers".to_owned()),
+            line: None,
+            value: Some(status.servers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ")),
+            note: None,
+        });
+        draft
+            .object(secret.reference())
+            .command(format!("oc -n {namespace} rollout restart deployment/mcp-gateway"))
+            .verify(status_command(&status, first));
+    }
+    for (pod, log) in context.workloads().component_logs(Component::Broker) {
+        for record in log.digest.of("broker.config-reload-failed").filter(|_| !log.previous) {
+            findings
+                .report(
+                    &BROKER_STALE_CONFIG,
+                    pod,
+                    format!(
+                        "Broker {} cannot load its changed configuration and keeps the old one",
+                        pod.full_name()
+                    ),
+                    record_evidence(&log.file, record),
+                    "Make the controller write the configuration again: touch a registration.",
+                )
+                .command(format!("oc -n {} logs {} --tail=100", pod.namespace(), pod.name()))
+                .verify(format!("oc -n {} logs {} --since=3m", pod.namespace(), pod.name()));
+        }
+    }
+}
+
+declare_rule! {
+    /// The broker cannot use a server
+    ///
+    /// ## What it means
+    /// The registration may be `Ready` (since 0.8 that only says that the configuration was written),
+    /// but the broker does not reach the server, and its tools are missing.
+    ///
+    /// ## How it is decided
+    /// The broker's `/status`: a server that is not ready, with the class of its error (DNS, refused,
+    /// TLS, 401, plain HTTP on a TLS port, timeout, …); a ready server with no tools is a warning.
+    /// Without `/status` the last failures of the broker's log count, unless a later success is known.
+    ///
+    /// ## Causes
+    /// The server's pods or Service (MG405-MG410), its credential (MG601-MG605), DNS or egress for
+    /// servers outside the cluster (MG509-MG511), a server that does not speak MCP (MG411).
+    ///
+    /// ## How to confirm
+    /// `oc get --raw /api/v1/namespaces/NAMESPACE/services/mcp-gateway:8080/proxy/status`.
+    ///
+    /// ## How to fix
+    /// Repair the cause; the broker tries again every minute.
+    ///
+    /// ## When it may be a false alarm
+    /// Servers that list tools per user have none for the broker and are not judged by the count.
+    pub(super) static BROKER_UPSTREAM_FAILING = {
+        code: "MG417", name: "broker-upstream-failing", severity: Error, section: "1.4",
+        needs: ["broker /status", "broker log"], since: "0.1.0",
+        caused_by: [
+            "MG605", "MG411", "MG509", "MG510", "MG604", "MG601", "MG602", "MG603", "MG215", "MG406", "MG408",
+            "MG409", "MG410", "MG405", "MG420", "MG501", "MG502", "MG503", "MG511", "MG101", "MG102", "MG103",
+            "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG232",
+        ],
+        check: broker_upstream_failing,
+    }
+}
+
+/// A server that the broker cannot use: its registration, the class, the observation.
+pub(in crate::rules) struct Failure<'c, 'a> {
+    pub(in crate::rules) registration: &'c Registration<'a>,
+    pub(in crate::rules) class: ErrorClass,
+    pub(in crate::rules) evidence: crate::report::Evidence,
+    pub(in crate::rules) pod: &'a Object,
+}
+
+/// The servers that brokers cannot use, from `/status`, else from the log.
+pub(in crate::rules) fn failures<'c, 'a>(context: &'c Context<'a>) -> Vec<Failure<'c, 'a>> {
+    let registrations = by_name(context);
+    let mut found = Vec::new();
+    let statuses = statuses(context);
+    for status in &statuses {
+        for server in status.servers.iter().filter(|s| !s.ready) {
+            if let Some(registration) = registrations.get(&server.name) {
+                found.push(Failure {
+                    registration,
+                    class: ErrorClass::of(&server.message),
+                    evidence: status.evidence(server, "message", server.message.clone()),
+                    pod: status.pod,
+                });
+            }
+        }
+    }
+    for (pod, log) in context.workloads().component_logs(Component::Broker) {
+        let answered =
+            statuses.iter().any(|s| s.pod.name() == pod.name() && s.pod.namespace() == pod.namespace());
+        if answered || log.previous {
+            continue;
+        }
+        let mut last: BTreeMap<&str, &crate::model::logs::Record> = BTreeMap::new();
+        for record in log.digest.of("broker.upstream-failed") {
+            let slot = last.entry(record.field("server")).or_insert(record);
+            if record.last_time > slot.last_time {
+                *slot = record;
+            }
+        }
+        for (server, record) in last {
+            // One failure is retried within a minute and proves nothing.
+            let removed = log.digest.of("broker.upstream-removed").any(|r| r.field("server") == server);
+            let Some(registration) = registrations.get(server).filter(|_| removed || record.count >= 3)
+            else {
+                continue;
+            };
+            found.push(Failure {
+                registration,
+                class: ErrorClass::from_word(record.field("class")).unwrap_or(ErrorClass::Other),
+                evidence: record_evidence(&log.file, record),
+                pod,
+            });
+        }
+    }
+    found
+}
+
+fn broker_upstream_failing(context: &Context<'_>, findings: &mut Findings) {
+    let brokers_known =
+        context.chain().extensions.iter().flat_map(|e| context.workloads().broker_pods(e.object.namespace()));
+    for pod in brokers_known {
+        let file = format!("mcpgw/broker/{}/{}/status.json", pod.namespace(), pod.name());
+        let logged = context.workloads().logs_of(pod).iter().any(|l| !l.previous);
+        let running = pod.str("/status/phase") == "Running"
+            && !crate::model::workloads::containers(pod).iter().any(|c| c.waiting().is_some());
+        if running && context.bundle.extra(&file).is_none() && !logged {
+            findings.cannot_tell(
+                &BROKER_UPSTREAM_FAILING,
+                Missing {
+                    what: format!("the status or log of broker {}", pod.full_name()),
+                    how: format!("oc -n {} logs {}", pod.namespace(), pod.name()),
+                },
+            );
+        }
+    }
+    for failure in failures(context) {
+        let object = failure.registration.object;
+        findings
+            .report(
+                &BROKER_UPSTREAM_FAILING,
+                object,
+                format!(
+                    "The broker cannot use the server of MCPServerRegistration {}: {}",
+                    object.full_name(),
+                    failure.class.describe()
+                ),
+                failure.evidence,
+                "Repair the cause; the broker tries again every minute.",
+            )
+            .object(failure.pod.reference())
+            .command(format!("oc -n {} logs {} --tail=100", failure.pod.namespace(), failure.pod.name()))
+            .verify(format!(
+                "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{}",
+                failure.pod.namespace(),
+                object.full_name()
+            ));
+    }
+    let registrations = by_name(context);
+    for status in statuses(context) {
+        let empty = |s: &&Server| s.ready && s.tools == Some(0) && s.invalid_tools == 0;
+        for server in status.servers.iter().filter(empty) {
+            let Some(registration) = registrations.get(&server.name) else { continue };
+            let object = registration.object;
+            if object.str("/spec/userSpecificList") == "Enabled" || server.message.contains("per user") {
+                continue;
+            }
+            findings
+                .report(
+                    &BROKER_UPSTREAM_FAILING,
+                    object,
+                    format!("The server of MCPServerRegistration {} offers no tools", server.name),
+                    status.evidence(server, "totalTools", "0"),
+                    "Ask the server for tools/list: it is reachable, but offers nothing.",
+                )
+                .severity(Severity::Warning)
+                .object(status.pod.reference())
+                .command(format!("oc -n {} logs {} --tail=100", status.pod.namespace(), status.pod.name()))
+                .verify(status_command(&status, &server.name));
+        }
+    }
+}
+
+declare_rule! {
+    /// The configuration still lists a server that nobody registered
+    ///
+    /// ## What it means
+    /// The config Secret has an entry whose MCPServerRegistration does not exist: the broker goes on
+    /// offering (or trying) a server that should be gone.
+    ///
+    /// ## How it is decided
+    /// The entries of `mcp-gateway-config` are named `namespace/name` after their registrations.
+    ///
+    /// ## Causes
+    /// A registration that was deleted by force, or whose removal failed (`failed to remove server
+    /// from config secret` in the controller's log).
+    ///
+    /// ## How to confirm
+    /// `oc get mcpserverregistrations -A` and compare with the broker's `/status`.
+    ///
+    /// ## How to fix
+    /// Delete the config Secret: the controller writes it again from the registrations (tools are away
+    /// for a minute).
+    ///
+    /// ## When it may be a false alarm
+    /// Entries that were added to the Secret by hand.
+    pub(super) static STALE_SERVER_ENTRY = {
+        code: "MG422", name: "stale-server-entry", severity: Warning, section: "1.4",
+        needs: ["secrets (config)", "mcpserverregistrations"], since: "0.1.0",
+        caused_by: ["MG003"], check: stale_server_entry,
+    }
+}
+
+fn stale_server_entry(context: &Context<'_>, findings: &mut Findings) {
+    for extension in &context.chain().extensions {
+        let namespace = extension.object.namespace();
+        let Some((secret, config)) = config(context, namespace) else { continue };
+        for server in &config.servers {
+            let Some((owner, name)) = server.registration() else { continue };
+            match context.bundle.find(&kinds::MCP_SERVER_REGISTRATION, owner, name) {
+                Seen::Found(_) => {}
+                Seen::Unknown(missing) => findings.cannot_tell(&STALE_SERVER_ENTRY, missing),
+                Seen::Absent => {
+                    let mut evidence = secret.evidence("/data/config.yaml");
+                    evidence.value = Some(format!("lists {}", server.name));
+                    evidence.note = None;
+                    let draft = findings.report(
+                        &STALE_SERVER_ENTRY,
+                        secret,
+                        format!(
+                            "The configuration of {namespace} lists {}, which no MCPServerRegistration owns",
+                            server.name
+                        ),
+                        evidence,
+                        "Delete the config Secret, the controller writes it again from the registrations.",
+                    );
+                    draft
+                        .object(suggest::reference(&kinds::MCP_SERVER_REGISTRATION, owner, name))
+                        .object(extension.object.reference())
+                        .command(format!("oc -n {namespace} delete secret {}", broker_config::NAME))
+                        .verify(format!("oc -n {owner} get mcpserverregistrations"));
+                    suggest::api_missing(context, draft, &kinds::MCP_SERVER_REGISTRATION);
+                }
+            }
+        }
+    }
+}

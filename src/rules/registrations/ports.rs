@@ -1,0 +1,257 @@
+//! MG407, MG408, MG420: types, ports and protocols of the Services behind registered routes.
+
+use serde_json::Value;
+
+use super::backends::{Backend, backends, users};
+use crate::declare_rule;
+use crate::model::{Object, kinds};
+use crate::report::Severity;
+use crate::rules::{Context, Findings};
+
+declare_rule! {
+    /// A server's Service has an unusual type
+    ///
+    /// ## What it means
+    /// A headless Service (`clusterIP: None`) has no address of its own, and one of type ExternalName
+    /// is only a DNS alias. Both may work, but the MCP gateway is made and tested with ClusterIP
+    /// Services: balancing, host names and TLS behave differently.
+    ///
+    /// ## How it is decided
+    /// `spec.clusterIP` and `spec.type` of the Services behind registered routes.
+    ///
+    /// ## Causes
+    /// The Service of a StatefulSet; an attempt to reach a server outside the cluster.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get service NAME`.
+    ///
+    /// ## How to fix
+    /// Add a ClusterIP Service for the route; for servers outside use a ServiceEntry and a backendRef
+    /// of kind Hostname.
+    ///
+    /// ## When it may be a false alarm
+    /// When the server works: it is a warning.
+    pub(super) static BACKEND_SERVICE_TYPE = {
+        code: "MG407", name: "backend-service-type", severity: Warning, section: "1.4",
+        needs: ["services"], since: "0.1.0",
+        caused_by: [], check: backend_service_type,
+    }
+}
+
+fn each<'c, 'a>(context: &'c Context<'a>) -> impl Iterator<Item = (Backend<'c, 'a>, &'a Object)> {
+    backends(context).into_iter().filter_map(|backend| {
+        let service = context.bundle.get(&kinds::SERVICE, backend.namespace, backend.name)?;
+        Some((backend, service))
+    })
+}
+
+fn backend_service_type(context: &Context<'_>, findings: &mut Findings) {
+    for (backend, service) in each(context) {
+        let (pointer, what) = if service.str("/spec/type") == "ExternalName" {
+            ("/spec/type", "is of type ExternalName")
+        } else if service.str("/spec/clusterIP") == "None" {
+            ("/spec/clusterIP", "is headless")
+        } else {
+            continue;
+        };
+        let draft = findings.report(
+            &BACKEND_SERVICE_TYPE,
+            service,
+            format!("Service {} {what}; a ClusterIP Service is expected", service.full_name()),
+            service.evidence(pointer),
+            "Send to a ClusterIP Service; for servers outside the cluster use a ServiceEntry and kind Hostname.",
+        );
+        users(draft, &backend);
+        draft
+            .command(format!(
+                "oc -n {} expose service {} --name={}-mcp",
+                service.namespace(),
+                service.name(),
+                service.name()
+            ))
+            .verify(format!("oc -n {} get service {}", service.namespace(), service.name()));
+    }
+}
+
+declare_rule! {
+    /// Ports of a server's Service and container do not agree
+    ///
+    /// ## What it means
+    /// The Service leads to a port that the container does not have, or with a protocol other than
+    /// TCP: connections are refused, or the Service gets no endpoint.
+    ///
+    /// ## How it is decided
+    /// For the Service port that the route names: its protocol must be TCP; a named `targetPort` must
+    /// be a port name of the pods' containers (an error, the endpoint has no port); a numeric one that
+    /// no container declares is a warning, as containers need not declare their ports.
+    ///
+    /// ## Causes
+    /// A renamed container port; a typo; the Service of another application.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get service NAME -o yaml` and `oc -n NAMESPACE get pod POD -o yaml`.
+    ///
+    /// ## How to fix
+    /// Set the Service's `targetPort` to the container's port.
+    ///
+    /// ## When it may be a false alarm
+    /// A container that listens on a port it does not declare.
+    pub(super) static BACKEND_PORT = {
+        code: "MG408", name: "backend-port", severity: Error, section: "1.4",
+        needs: ["services", "pods"], since: "0.1.0",
+        caused_by: [], check: backend_port,
+    }
+}
+
+fn container_ports<'a>(pods: &[&'a Object]) -> Vec<&'a Value> {
+    pods.iter()
+        .flat_map(|pod| pod.array("/spec/containers").iter().chain(pod.array("/spec/initContainers")))
+        .filter_map(|container| container.get("ports").and_then(Value::as_array))
+        .flatten()
+        .collect()
+}
+
+fn backend_port(context: &Context<'_>, findings: &mut Findings) {
+    for (backend, service) in each(context) {
+        let wanted: Vec<i64> = backend.routes.iter().filter_map(|(_, b)| b.port).collect();
+        let pods = context.workloads().pods_of_service(service);
+        let declared = container_ports(&pods);
+        for (index, port) in service.array("/spec/ports").iter().enumerate() {
+            let Some(number) = port.get("port").and_then(Value::as_i64).filter(|n| wanted.contains(n)) else {
+                continue;
+            };
+            let base = format!("/spec/ports/{index}");
+            let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+            let target = port.get("targetPort").cloned().unwrap_or_else(|| Value::from(number));
+            let known = declared.iter().any(|c| match &target {
+                Value::String(name) => c.get("name").and_then(Value::as_str) == Some(name),
+                target => c.get("containerPort") == Some(target),
+            });
+            let has: Vec<String> = declared
+                .iter()
+                .map(|c| {
+                    let name = c.get("name").and_then(Value::as_str).unwrap_or_default();
+                    format!("{} {name}", c.get("containerPort").unwrap_or(&Value::Null)).trim_end().to_owned()
+                })
+                .collect();
+            let (pointer, title, severity) = if protocol != "TCP" {
+                (
+                    format!("{base}/protocol"),
+                    format!("Port {number} of Service {} is {protocol}, MCP needs TCP", service.full_name()),
+                    Severity::Error,
+                )
+            } else if known || pods.is_empty() || (declared.is_empty() && target.is_number()) {
+                continue;
+            } else {
+                (
+                    format!("{base}/targetPort"),
+                    format!(
+                        "Port {number} of Service {} leads to {target}, which no container of its pods has",
+                        service.full_name()
+                    ),
+                    if target.is_string() { Severity::Error } else { Severity::Warning },
+                )
+            };
+            let draft = findings.report(
+                &BACKEND_PORT,
+                service,
+                title,
+                service.evidence(&pointer),
+                format!("Lead the Service to the container's port ({}).", has.join(", ")),
+            );
+            draft.severity(severity);
+            if let Some(pod) = pods.first() {
+                draft.object(pod.reference()).evidence(pod.evidence("/spec/containers/0/ports"));
+            }
+            let value = if protocol == "TCP" {
+                declared.first().and_then(|c| c.get("containerPort")).cloned().unwrap_or(Value::Null)
+            } else {
+                Value::from("TCP")
+            };
+            draft.command(format!(
+                "oc -n {} patch service {} --type=json -p '[{{\"op\":\"add\",\"path\":\"{pointer}\",\"value\":{value}}}]'",
+                service.namespace(),
+                service.name()
+            ));
+            users(draft, &backend);
+            draft.verify(format!(
+                "oc -n {} get endpointslices -l kubernetes.io/service-name={} -o yaml",
+                service.namespace(),
+                service.name()
+            ));
+        }
+    }
+}
+
+declare_rule! {
+    /// A route sends to a TLS port, but the broker speaks plain HTTP
+    ///
+    /// ## What it means
+    /// The backendRef names a port that is for TLS by its number, while nothing tells the controller
+    /// so: it writes an `http://` URL, and the broker's requests fail with `server gave HTTP response
+    /// to HTTPS client` or the reverse.
+    ///
+    /// ## How it is decided
+    /// Port or targetPort 443, 6443 or 8443 of the Service, without `appProtocol: https`, a port named
+    /// `https`, or `caCertSecretRef` in the registration: these are what makes the controller write
+    /// `https://`.
+    ///
+    /// ## Causes
+    /// A server that ends TLS itself.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get service NAME -o yaml`.
+    ///
+    /// ## How to fix
+    /// Set `appProtocol: https` on the Service's port (and a DestinationRule or BackendTLSPolicy for the
+    /// Gateway), or use the server's plain port.
+    ///
+    /// ## When it may be a false alarm
+    /// A server that speaks plain HTTP on such a port.
+    pub(super) static BACKEND_TLS_PORT = {
+        code: "MG420", name: "backend-tls-port", severity: Warning, section: "1.4",
+        needs: ["httproutes", "services", "mcpserverregistrations"], since: "0.1.0",
+        caused_by: [], check: backend_tls_port,
+    }
+}
+
+fn backend_tls_port(context: &Context<'_>, findings: &mut Findings) {
+    const TLS_PORTS: [i64; 3] = [443, 6443, 8443];
+    for (backend, service) in each(context) {
+        let by_ca =
+            backend.registrations.iter().any(|r| !r.object.str("/spec/caCertSecretRef/name").is_empty());
+        for (route, reference) in &backend.routes {
+            let ports = service.array("/spec/ports").iter().enumerate();
+            let found = ports.clone().find(|(_, p)| p.get("port").and_then(Value::as_i64) == reference.port);
+            let Some((index, port)) = found else { continue };
+            let text = |key: &str| port.get(key).and_then(Value::as_str).unwrap_or_default();
+            let number = |key: &str| port.get(key).and_then(Value::as_i64).unwrap_or_default();
+            let tls = TLS_PORTS.contains(&number("port")) || TLS_PORTS.contains(&number("targetPort"));
+            let said = text("appProtocol").eq_ignore_ascii_case("https") || text("name") == "https" || by_ca;
+            if !tls || said {
+                continue;
+            }
+            let draft = findings.report(
+                &BACKEND_TLS_PORT,
+                route,
+                format!(
+                    "HTTPRoute {} sends to TLS port {} of Service {}, the broker will speak plain HTTP",
+                    route.full_name(),
+                    number("port"),
+                    service.full_name()
+                ),
+                route.evidence(&reference.pointer("/port")),
+                "Set appProtocol: https on the Service's port, or use the server's plain port.",
+            );
+            draft
+                .object(service.reference())
+                .evidence(service.evidence(&format!("/spec/ports/{index}")))
+                .command(format!(
+                    "oc -n {} patch service {} --type=json -p '[{{\"op\":\"add\",\"path\":\"/spec/ports/{index}/appProtocol\",\"value\":\"https\"}}]'",
+                    service.namespace(),
+                    service.name()
+                ))
+                .verify(format!("oc -n {} get service {} -o yaml", service.namespace(), service.name()));
+        }
+    }
+}

@@ -1,0 +1,673 @@
+//! MG402, MG404, MG412-MG414, MG418, MG419, MG421, MG423: what registrations and their routes say.
+
+use super::{hide, patch, ready_command, strict};
+use crate::declare_rule;
+use crate::model::gateway_api::{backend_refs, hostnames};
+use crate::model::mcp::{ExtensionFault, RegistrationFault};
+use crate::model::workloads::Component;
+use crate::model::{Object, kinds};
+use crate::rules::envoy_filter::record_evidence;
+use crate::rules::{Context, Findings};
+
+declare_rule! {
+    /// A registration names a namespace for its route, which is ignored
+    ///
+    /// ## What it means
+    /// The controller looks for the HTTPRoute in the registration's own namespace whatever
+    /// `targetRef.namespace` says: it finds none, or a route of the same name that was not meant.
+    ///
+    /// ## How it is decided
+    /// `spec.targetRef.namespace` is set and differs from `metadata.namespace`.
+    ///
+    /// ## Causes
+    /// The field exists in the API, and its documentation suggests that a ReferenceGrant is enough; no
+    /// ReferenceGrant helps here.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get mcpserverregistration NAME -o jsonpath='{.spec.targetRef}'`.
+    ///
+    /// ## How to fix
+    /// Create registration and route in one namespace.
+    ///
+    /// ## When it may be a false alarm
+    /// A later version of the controller may honour the field.
+    pub(super) static REGISTRATION_TARGET_NAMESPACE = {
+        code: "MG402", name: "registration-target-namespace", severity: Error, section: "1.4",
+        needs: ["mcpserverregistrations"], since: "0.1.0",
+        caused_by: [], check: registration_target_namespace,
+    }
+}
+
+fn registration_target_namespace(context: &Context<'_>, findings: &mut Findings) {
+    for registration in &context.chain().registrations {
+        let object = registration.object;
+        let target = object.str("/spec/targetRef/namespace");
+        if target.is_empty() || target == object.namespace() {
+            continue;
+        }
+        findings
+            .report(
+                &REGISTRATION_TARGET_NAMESPACE,
+                object,
+                format!(
+                    "MCPServerRegistration {} targets a route in namespace {target}; the controller looks in {} only",
+                    object.full_name(),
+                    object.namespace()
+                ),
+                object.evidence("/spec/targetRef/namespace"),
+                format!("Create the registration in namespace {target}, where its HTTPRoute is."),
+            )
+            .evidence(object.evidence("/spec/targetRef/name"))
+            .command(format!(
+                "oc -n {} get mcpserverregistration {} -o yaml | sed 's/^  namespace: {}$/  namespace: {target}/' > registration.yaml",
+                object.namespace(),
+                object.name(),
+                object.namespace()
+            ))
+            .verify(ready_command(object));
+    }
+}
+
+declare_rule! {
+    /// The chain of a registration lacks a ReferenceGrant
+    ///
+    /// ## What it means
+    /// Somewhere between the registration and its server a reference crosses namespaces without the
+    /// ReferenceGrant that allows it, so that the registration cannot become ready or its requests
+    /// fail.
+    ///
+    /// ## How it is decided
+    /// Two places need a grant: the MCPGatewayExtension that targets a Gateway of another namespace
+    /// (MG303), and an HTTPRoute that sends to a Service of another namespace (MG216). The reference
+    /// from a route to its Gateway needs none: `allowedRoutes` governs that.
+    ///
+    /// ## Causes
+    /// See the finding that causes this one.
+    ///
+    /// ## How to confirm
+    /// `oc get referencegrants -A`.
+    ///
+    /// ## How to fix
+    /// Apply the ReferenceGrant of the cause.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static REGISTRATION_REFERENCE_GRANT = {
+        code: "MG404", name: "registration-reference-grant", severity: Error, section: "1.4",
+        needs: ["mcpserverregistrations", "mcpgatewayextensions", "referencegrants"], since: "0.1.0",
+        caused_by: ["MG303", "MG216"], check: registration_reference_grant,
+    }
+}
+
+fn registration_reference_grant(context: &Context<'_>, findings: &mut Findings) {
+    let chain = context.chain();
+    for registration in &chain.registrations {
+        let object = registration.object;
+        let Some(route) = registration.route else { continue };
+        let extension = registration.faults.iter().find_map(|fault| match fault {
+            RegistrationFault::NoExtension(_, broken) => broken
+                .iter()
+                .map(|&at| &chain.extensions[at])
+                .find(|e| e.faults.iter().any(|f| matches!(f, ExtensionFault::NoGrant(_)))),
+            _ => None,
+        });
+        if let Some(extension) = extension {
+            findings
+                .report(
+                    &REGISTRATION_REFERENCE_GRANT,
+                    object,
+                    format!(
+                        "The chain of MCPServerRegistration {} lacks a ReferenceGrant for MCPGatewayExtension {}",
+                        object.full_name(),
+                        extension.object.full_name()
+                    ),
+                    extension.object.evidence("/spec/targetRef/namespace"),
+                    "Apply the ReferenceGrant of the extension's finding.",
+                )
+                .because_of(&["MG303"], extension.object.reference())
+                .command("oc get referencegrants -A")
+                .verify(ready_command(object));
+        }
+        let backend =
+            backend_refs(route).into_iter().find(|b| b.is_service() && b.namespace != route.namespace());
+        let Some(backend) = backend else { continue };
+        let reference = crate::model::gateway_api::Reference {
+            from_group: crate::model::gateway_api::GROUP,
+            from_kind: "HTTPRoute",
+            from_namespace: route.namespace(),
+            to_group: "",
+            to_kind: "Service",
+            to_namespace: backend.namespace,
+            to_name: backend.name,
+        };
+        let granted = chain.grants.check(context.bundle, &reference);
+        if matches!(granted, crate::model::gateway_api::Granted::No(_)) {
+            findings
+                .report(
+                    &REGISTRATION_REFERENCE_GRANT,
+                    object,
+                    format!(
+                        "The chain of MCPServerRegistration {} lacks a ReferenceGrant for Service {}/{}",
+                        object.full_name(),
+                        backend.namespace,
+                        backend.name
+                    ),
+                    route.evidence(&backend.pointer("/namespace")),
+                    "Apply the ReferenceGrant of the route's finding.",
+                )
+                .because_of(&["MG216"], route.reference())
+                .command("oc get referencegrants -A")
+                .verify(ready_command(object));
+        }
+    }
+}
+
+/// Whether a prefix is one that the API allows: `^[a-z0-9][a-z0-9_]*$`.
+fn is_prefix(prefix: &str) -> bool {
+    !prefix.is_empty()
+        && !prefix.starts_with('_')
+        && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+declare_rule! {
+    /// A prefix has characters that are not allowed
+    ///
+    /// ## What it means
+    /// The prefix becomes the beginning of each tool's name. With other characters clients or the
+    /// broker refuse the names.
+    ///
+    /// ## How it is decided
+    /// `spec.prefix` (before 0.7 `spec.toolPrefix`) must match `^[a-z0-9][a-z0-9_]*$`.
+    ///
+    /// ## Causes
+    /// A hyphen, a space or an upper case letter; today's CRD refuses them, older ones did not.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get mcpserverregistration NAME -o jsonpath='{.spec}'`.
+    ///
+    /// ## How to fix
+    /// Recreate the registration with another prefix: the field cannot be changed once it is set.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static PREFIX_INVALID = {
+        code: "MG412", name: "prefix-invalid", severity: Error, section: "1.4",
+        needs: ["mcpserverregistrations"], since: "0.1.0",
+        caused_by: [], check: prefix_invalid,
+    }
+}
+
+fn prefix_invalid(context: &Context<'_>, findings: &mut Findings) {
+    for registration in &context.chain().registrations {
+        let prefix = registration.prefix();
+        if prefix.is_empty() || is_prefix(prefix) {
+            continue;
+        }
+        let object = registration.object;
+        let mut fixed: String =
+            prefix.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        fixed = fixed.trim_start_matches('_').to_owned();
+        recreate(
+            findings.report(
+                &PREFIX_INVALID,
+                object,
+                format!("The prefix {prefix:?} of MCPServerRegistration {} is not valid", object.full_name()),
+                object.evidence(registration.prefix_pointer()),
+                format!(
+                    "Recreate the registration with a prefix of lower case letters, digits and '_', such as \
+                     {fixed:?}; the field cannot be changed."
+                ),
+            ),
+            object,
+        );
+    }
+}
+
+/// The commands for a field that cannot be changed.
+fn recreate(draft: &mut crate::rules::Draft, object: &Object) {
+    let (namespace, name) = (object.namespace(), object.name());
+    draft
+        .command(format!("oc -n {namespace} get mcpserverregistration {name} -o yaml > {name}.yaml"))
+        .command(format!("oc -n {namespace} delete mcpserverregistration {name}"))
+        .command(format!("oc -n {namespace} create -f {name}.yaml   # after the prefix was changed in it"))
+        .verify(ready_command(object));
+}
+
+declare_rule! {
+    /// Two registrations of one gateway share a prefix, or their tools collide
+    ///
+    /// ## What it means
+    /// Tools of both servers would have the same names. The older registration keeps the prefix, the
+    /// younger stays `PrefixConflict` (or, before that reason existed, its tools are dropped with
+    /// `tool conflict detected` in the broker's log).
+    ///
+    /// ## How it is decided
+    /// Registrations that reach the same extension are grouped by prefix; the oldest wins, then the
+    /// lower UID; a disabled one counts too. Besides, the broker's log about tool conflicts.
+    ///
+    /// ## Causes
+    /// A copied registration; two teams with the same idea.
+    ///
+    /// ## How to confirm
+    /// `oc get mcpserverregistrations -A` shows the prefixes.
+    ///
+    /// ## How to fix
+    /// Recreate the younger registration with a prefix of its own.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static PREFIX_CONFLICT = {
+        code: "MG413", name: "prefix-conflict", severity: Error, section: "1.4",
+        needs: ["mcpserverregistrations", "broker log"], since: "0.1.0",
+        caused_by: [], check: prefix_conflict,
+    }
+}
+
+fn prefix_conflict(context: &Context<'_>, findings: &mut Findings) {
+    let mut losers = Vec::new();
+    for registration in &context.chain().registrations {
+        for fault in &registration.faults {
+            let RegistrationFault::PrefixConflict(winner) = fault else { continue };
+            let object = registration.object;
+            losers.push(object.full_name());
+            let draft = findings.report(
+                &PREFIX_CONFLICT,
+                object,
+                format!(
+                    "MCPServerRegistration {} has the prefix {:?} of the older {}",
+                    object.full_name(),
+                    registration.prefix(),
+                    winner.full_name()
+                ),
+                object.evidence(registration.prefix_pointer()),
+                "Recreate the younger registration with a prefix of its own.",
+            );
+            draft.object(winner.reference()).evidence(winner.evidence(registration.prefix_pointer()));
+            draft.evidence(winner.evidence("/metadata/creationTimestamp"));
+            recreate(draft, object);
+            hide(context, draft, registration, fault);
+        }
+    }
+    for (_, log) in context.workloads().component_logs(Component::Broker) {
+        for record in log.digest.of("broker.tool-conflict") {
+            let server = record.field("server");
+            let registration = context
+                .chain()
+                .registrations
+                .iter()
+                .find(|r| r.object.full_name() == server && !losers.iter().any(|l| l == server));
+            let Some(registration) = registration else { continue };
+            let object = registration.object;
+            let draft = findings.report(
+                &PREFIX_CONFLICT,
+                object,
+                format!("Tools of MCPServerRegistration {server} collide with those of another server"),
+                record_evidence(&log.file, record),
+                "Give the servers distinct prefixes.",
+            );
+            draft.evidence(object.evidence(registration.prefix_pointer()));
+            recreate(draft, object);
+        }
+    }
+}
+
+declare_rule! {
+    /// A prefix is not applied
+    ///
+    /// ## What it means
+    /// The registration was written with `toolPrefix`, but this version calls the field `prefix` (or
+    /// the other way round): the API server drops the unknown field without a word, and the tools
+    /// appear without prefix.
+    ///
+    /// ## How it is decided
+    /// The manifest that was last applied (annotation, of which redaction keeps the field names) has
+    /// the one field, and the object does not have the other; or the object has a field that the
+    /// CRD's schema lacks; or the controller's log reports a prefix failure.
+    ///
+    /// ## Causes
+    /// A manifest of before 0.7 on a newer installation, or the reverse.
+    ///
+    /// ## How to confirm
+    /// `oc explain mcpserverregistration.spec` shows the field's name.
+    ///
+    /// ## How to fix
+    /// Rename the field in the manifest, and recreate the registration.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static PREFIX_NOT_APPLIED = {
+        code: "MG414", name: "prefix-not-applied", severity: Warning, section: "1.4",
+        needs: ["mcpserverregistrations", "customresourcedefinitions", "controller log"], since: "0.1.0",
+        caused_by: ["MG413"], check: prefix_not_applied,
+    }
+}
+
+/// Whether the CRD's schema of the object's version has this field of the spec; `None` when the
+/// bundle cannot tell.
+fn schema_has(context: &Context<'_>, object: &Object, field: &str) -> Option<bool> {
+    let name = kinds::MCP_SERVER_REGISTRATION.resource();
+    let crd = context.bundle.get(&kinds::CUSTOM_RESOURCE_DEFINITION, "", &name)?;
+    let version = crd
+        .array("/spec/versions")
+        .iter()
+        .find(|v| v.get("name").and_then(serde_json::Value::as_str) == Some(object.version()))?;
+    let properties = version.pointer("/schema/openAPIV3Schema/properties/spec/properties")?.as_object()?;
+    Some(properties.contains_key(field))
+}
+
+fn prefix_not_applied(context: &Context<'_>, findings: &mut Findings) {
+    for registration in &context.chain().registrations {
+        let object = registration.object;
+        let applied =
+            object.annotation("kubectl.kubernetes.io/last-applied-configuration").unwrap_or_default();
+        for (old, new) in [("toolPrefix", "prefix"), ("prefix", "toolPrefix")] {
+            let written = applied.contains(&format!("\"{old}\""))
+                || applied.contains(&format!("spec.{old}"))
+                || applied.contains(&format!("spec/{old}"));
+            let stored = object.get(&format!("/spec/{old}")).is_some();
+            let missing = schema_has(context, object, old) == Some(false);
+            let dropped = written && !stored && object.get(&format!("/spec/{new}")).is_none() && missing;
+            if !(dropped || (stored && missing)) {
+                continue;
+            }
+            let pointer = if stored {
+                format!("/spec/{old}")
+            } else {
+                "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration".to_owned()
+            };
+            let draft = findings.report(
+                &PREFIX_NOT_APPLIED,
+                object,
+                format!(
+                    "MCPServerRegistration {} sets {old}, which this version calls {new}",
+                    object.full_name()
+                ),
+                object.evidence(&pointer),
+                format!("Rename {old} to {new} in the manifest and recreate the registration."),
+            );
+            draft.evidence(object.evidence(&format!("/spec/{new}")));
+            recreate(draft, object);
+        }
+    }
+    for (_, log) in context.workloads().component_logs(Component::Controller) {
+        for record in log.digest.of("controller.prefix") {
+            let named = (record.field("namespace"), record.field("name"));
+            let registration = context
+                .chain()
+                .registrations
+                .iter()
+                .find(|r| (r.object.namespace(), r.object.name()) == named);
+            let Some(registration) = registration else { continue };
+            findings
+                .report(
+                    &PREFIX_NOT_APPLIED,
+                    registration.object,
+                    format!(
+                        "The controller cannot apply the prefix of MCPServerRegistration {}",
+                        registration.object.full_name()
+                    ),
+                    record_evidence(&log.file, record),
+                    "Follow the message of the log; a prefix must be unique and of lower case letters, digits and '_'.",
+                )
+                .evidence(registration.object.evidence(registration.prefix_pointer()))
+                .command("oc get mcpserverregistrations -A")
+                .verify(ready_command(registration.object));
+        }
+    }
+}
+
+declare_rule! {
+    /// A registration is disabled
+    ///
+    /// ## What it means
+    /// `spec.state` is `Disabled`: the server is left out on purpose, and its status says so.
+    ///
+    /// ## How it is decided
+    /// The field.
+    ///
+    /// ## Causes
+    /// Somebody switched the server off.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get mcpserverregistration NAME -o jsonpath='{.spec.state}'`.
+    ///
+    /// ## How to fix
+    /// Set `spec.state` to `Enabled` if that was not meant.
+    ///
+    /// ## When it may be a false alarm
+    /// It is for information only.
+    pub(super) static REGISTRATION_DISABLED = {
+        code: "MG418", name: "registration-disabled", severity: Info, section: "1.4",
+        needs: ["mcpserverregistrations"], since: "0.1.0",
+        caused_by: [], check: registration_disabled,
+    }
+}
+
+fn registration_disabled(context: &Context<'_>, findings: &mut Findings) {
+    for registration in context.chain().registrations.iter().filter(|r| r.is_disabled()) {
+        let object = registration.object;
+        findings
+            .report(
+                &REGISTRATION_DISABLED,
+                object,
+                format!("MCPServerRegistration {} is disabled", object.full_name()),
+                object.evidence("/spec/state"),
+                "Enable it, if it was not switched off on purpose.",
+            )
+            .command(patch(object, "{\"spec\":{\"state\":\"Enabled\"}}"))
+            .verify(ready_command(object));
+    }
+}
+
+declare_rule! {
+    /// The route of a registration has a shape that the controller refuses
+    ///
+    /// ## What it means
+    /// The controller turns a route into one server: it takes exactly one rule with one backendRef (a
+    /// Service or a Hostname) and at least one hostname. Other routes may be fine for the Gateway, but
+    /// the registration stays `has > 1 rule, which is unsupported` and the like.
+    ///
+    /// ## How it is decided
+    /// The number of rules, backendRefs and hostnames of the HTTPRoute, and the kind of the backend.
+    ///
+    /// ## Causes
+    /// A route shared by several servers, with weights, or without hostname.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get httproute NAME -o yaml`.
+    ///
+    /// ## How to fix
+    /// Give each server a route of its own.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static ROUTE_SHAPE = {
+        code: "MG419", name: "route-shape", severity: Error, section: "1.4",
+        needs: ["mcpserverregistrations", "httproutes"], since: "0.1.0",
+        caused_by: [], check: route_shape,
+    }
+}
+
+fn route_shape(context: &Context<'_>, findings: &mut Findings) {
+    for registration in &context.chain().registrations {
+        let Some(route) = registration.route else { continue };
+        for fault in &registration.faults {
+            let RegistrationFault::Shape(pointer, words) = fault else { continue };
+            let object = registration.object;
+            let draft = findings.report(
+                &ROUTE_SHAPE,
+                object,
+                format!(
+                    "The controller refuses the route of MCPServerRegistration {}: {words}",
+                    object.full_name()
+                ),
+                route.evidence(pointer),
+                "Give the server a route of its own with one rule, one backendRef and a hostname.",
+            );
+            draft
+                .object(route.reference())
+                .command(format!("oc -n {} edit httproute {}", route.namespace(), route.name()))
+                .verify(ready_command(object));
+            hide(context, draft, registration, fault);
+        }
+    }
+}
+
+declare_rule! {
+    /// A virtual server lists tools that no server offers
+    ///
+    /// ## What it means
+    /// The tools of an MCPVirtualServer are named as clients see them, with the prefix of their
+    /// server. A name that no registration's prefix begins is offered by nobody, and clients of the
+    /// virtual server do not get it.
+    ///
+    /// ## How it is decided
+    /// Each name of `spec.tools` against the prefixes of all registrations. While a registration
+    /// without prefix exists, any name may be its tool, and nothing is claimed.
+    ///
+    /// ## Causes
+    /// The name was written without the prefix, or the prefix was changed.
+    ///
+    /// ## How to confirm
+    /// `oc get mcpserverregistrations -A` shows the prefixes.
+    ///
+    /// ## How to fix
+    /// Write the names with their prefixes.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static VIRTUAL_SERVER_TOOLS = {
+        code: "MG421", name: "virtual-server-tools", severity: Warning, section: "1.4",
+        needs: ["mcpvirtualservers", "mcpserverregistrations"], since: "0.1.0",
+        caused_by: ["MG414"], check: virtual_server_tools,
+    }
+}
+
+fn virtual_server_tools(context: &Context<'_>, findings: &mut Findings) {
+    let registrations = &context.chain().registrations;
+    let mut prefixes: Vec<&str> = registrations.iter().map(super::Registration::prefix).collect();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    if prefixes.contains(&"") {
+        return;
+    }
+    for server in context.bundle.list(&kinds::MCP_VIRTUAL_SERVER) {
+        if let Err(missing) = context.bundle.collected(&kinds::MCP_SERVER_REGISTRATION, None) {
+            findings.cannot_tell(&VIRTUAL_SERVER_TOOLS, missing);
+            return;
+        }
+        let unknown: Vec<(usize, &str)> = server
+            .array("/spec/tools")
+            .iter()
+            .enumerate()
+            .filter_map(|(index, tool)| tool.as_str().map(|tool| (index, tool)))
+            .filter(|(_, tool)| !prefixes.iter().any(|prefix| tool.starts_with(prefix)))
+            .collect();
+        let Some((first, name)) = unknown.first() else { continue };
+        let draft = findings.report(
+            &VIRTUAL_SERVER_TOOLS,
+            server,
+            format!(
+                "MCPVirtualServer {} lists {} tool(s) that no server offers: {name}",
+                server.full_name(),
+                unknown.len()
+            ),
+            server.evidence(&format!("/spec/tools/{first}")),
+            format!("Write tools with the prefix of their server: {}.", prefixes.join(", ")),
+        );
+        for (index, _) in unknown.iter().skip(1).take(5) {
+            draft.evidence(server.evidence(&format!("/spec/tools/{index}")));
+        }
+        draft
+            .command(format!("oc -n {} edit mcpvirtualserver {}", server.namespace(), server.name()))
+            .verify("oc get mcpserverregistrations -A");
+    }
+}
+
+declare_rule! {
+    /// The controller's matching is narrower than the Gateway's
+    ///
+    /// ## What it means
+    /// The Gateway accepts the route on the port of the extension, but the MCP controller does not see
+    /// it there: the registration stays `no matching mcpgatewayextensions for attached listener`.
+    ///
+    /// ## How it is decided
+    /// Without `sectionName` the controller compares hostnames itself: a listener `*.example.com`
+    /// matches exactly one label (`a.b.example.com` does not), a wildcard of the route matches the same
+    /// wildcard only, and listeners without hostname are passed over.
+    ///
+    /// ## Causes
+    /// A host with two labels under a wildcard listener; a wildcard host in the route; a listener for
+    /// all hosts.
+    ///
+    /// ## How to confirm
+    /// The route says `Accepted=True`, the registration `no matching mcpgatewayextensions …`.
+    ///
+    /// ## How to fix
+    /// Name the listener in the route's parentRef (`sectionName`): then hostnames are not compared.
+    ///
+    /// ## When it may be a false alarm
+    /// A later version of the controller may match as the Gateway API does.
+    pub(super) static REGISTRATION_CHAIN_STRICT = {
+        code: "MG423", name: "registration-chain-strict", severity: Warning, section: "1.4",
+        needs: ["mcpserverregistrations", "httproutes", "gateways", "mcpgatewayextensions"], since: "0.1.0",
+        caused_by: [], check: registration_chain_strict,
+    }
+}
+
+fn registration_chain_strict(context: &Context<'_>, findings: &mut Findings) {
+    let chain = context.chain();
+    for registration in &chain.registrations {
+        let Some(route) = registration.route else { continue };
+        for fault in &registration.faults {
+            let RegistrationFault::OtherListener(gateway, valid) = fault else { continue };
+            let Some((listener, at)) = strict(chain, registration, gateway, valid) else { continue };
+            let object = registration.object;
+            let draft = findings.report(
+                &REGISTRATION_CHAIN_STRICT,
+                object,
+                format!(
+                    "The Gateway accepts {} on listener {}, but the MCP controller does not",
+                    hostnames(route).join(", "),
+                    listener.name
+                ),
+                route.evidence("/spec/hostnames/0"),
+                "Name the listener in the route's parentRef (sectionName).",
+            );
+            draft
+                .object(route.reference())
+                .object(gateway.reference())
+                .object(chain.extensions[at].object.reference())
+                .evidence(gateway.evidence(&listener.pointer("/hostname")))
+                .evidence(route.evidence("/spec/parentRefs/0/sectionName"))
+                .command(format!(
+                    "oc -n {} patch httproute {} --type=json -p \
+                     '[{{\"op\":\"add\",\"path\":\"/spec/parentRefs/0/sectionName\",\"value\":\"{}\"}}]'",
+                    route.namespace(),
+                    route.name(),
+                    listener.name
+                ))
+                .verify(ready_command(object));
+            hide(context, draft, registration, fault);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_prefix;
+
+    #[test]
+    fn prefixes() {
+        for (prefix, expected) in [
+            ("weather_", true),
+            ("s1_", true),
+            ("Weather_", false),
+            ("a-b", false),
+            ("_a", false),
+            ("a b", false),
+        ] {
+            assert_eq!(is_prefix(prefix), expected, "{prefix}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! MG215, MG216: the backends of HTTPRoutes and the grants for them.
+
+use super::patch;
+use crate::declare_rule;
+use crate::model::gateway_api::{self, Granted, Reference, backend_refs};
+use crate::model::{Object, Seen, kinds};
+use crate::rules::{Context, Draft, Findings, suggest};
+
+declare_rule! {
+    /// A backendRef names a Service or port that does not exist
+    ///
+    /// ## What it means
+    /// Requests to this rule of the route are answered with 500 (missing Service) or 503 (missing
+    /// port).
+    ///
+    /// ## How it is decided
+    /// Every backendRef of kind Service of the routes of the MCP chain: the Service must exist in its
+    /// namespace, and `port` must be one of the Service's `spec.ports[].port` (not a targetPort).
+    /// Istio does not check the port: the status says `ResolvedRefs=True` and requests still fail.
+    ///
+    /// ## Causes
+    /// A typo, a deleted Service, the container's port instead of the Service's.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get service` and compare names and ports.
+    ///
+    /// ## How to fix
+    /// Correct the backendRef or create the Service. A missing Service of a registered server is
+    /// reported as MG406 too, and that is the cause.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static BACKEND_MISSING = {
+        code: "MG215", name: "backend-missing", severity: Error, section: "1.2.2",
+        needs: ["httproutes", "services"], since: "0.1.0",
+        caused_by: ["MG406"], check: backend_missing,
+    }
+}
+
+fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
+    for facts in context.chain().routes.values() {
+        let route = facts.object;
+        for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
+            let (namespace, name) = (backend.namespace, backend.name);
+            match context.bundle.find(&kinds::SERVICE, namespace, name) {
+                Seen::Unknown(missing) => findings.cannot_tell(&BACKEND_MISSING, missing),
+                Seen::Absent => {
+                    let near = suggest::sentence(context, &kinds::SERVICE, namespace, name);
+                    let service = suggest::reference(&kinds::SERVICE, namespace, name);
+                    let draft = findings.report(
+                        &BACKEND_MISSING,
+                        route,
+                        format!(
+                            "HTTPRoute {} sends to Service {namespace}/{name}, which does not exist",
+                            route.full_name()
+                        ),
+                        route.evidence(&backend.pointer("/name")),
+                        format!("Correct the backendRef, or create the Service.{near}"),
+                    );
+                    draft.object(service);
+                    if let Some(right) = suggest::similar(context, &kinds::SERVICE, namespace, name) {
+                        patch(draft, route, &backend.pointer("/name"), &format!("\"{}\"", right.name()));
+                    }
+                    draft.verify(format!("oc -n {namespace} get service {name}"));
+                }
+                Seen::Found(service) => backend_port(findings, route, backend, service),
+            }
+        }
+    }
+}
+
+fn backend_port(
+    findings: &mut Findings,
+    route: &Object,
+    backend: &gateway_api::BackendRef<'_>,
+    service: &Object,
+) {
+    let ports = service.array("/spec/ports");
+    let number = |port: &serde_json::Value| port.get("port").and_then(serde_json::Value::as_i64);
+    let offered: Vec<String> = ports.iter().filter_map(number).map(|port| port.to_string()).collect();
+    if ports.iter().any(|port| number(port).is_some() && number(port) == backend.port) {
+        return;
+    }
+    // An ExternalName Service needs no ports.
+    if ports.is_empty() && service.str("/spec/type") == "ExternalName" && backend.port.is_some() {
+        return;
+    }
+    let title = match backend.port {
+        Some(port) => format!(
+            "HTTPRoute {} sends to port {port}, which Service {} does not have",
+            route.full_name(),
+            service.full_name()
+        ),
+        None => format!("HTTPRoute {} names no port of Service {}", route.full_name(), service.full_name()),
+    };
+    let target = ports.iter().position(|port| {
+        port.get("targetPort").and_then(serde_json::Value::as_i64).is_some_and(|t| Some(t) == backend.port)
+    });
+    let hint = match target {
+        Some(index) => format!(" That is the targetPort; the Service's port is {}.", offered[index]),
+        None => String::new(),
+    };
+    let draft = findings.report(
+        &BACKEND_MISSING,
+        route,
+        title,
+        route.evidence(&backend.pointer("/port")),
+        format!("Name a port of the Service: {}.{hint}", offered.join(", ")),
+    );
+    draft.object(service.reference()).evidence(service.evidence("/spec/ports"));
+    if let Some(right) = target.map(|index| &offered[index]).or(offered.first()) {
+        patch(draft, route, &backend.pointer("/port"), right);
+    }
+    draft.verify(format!(
+        "oc -n {} get service {} -o jsonpath='{{.spec.ports[*].port}}'",
+        service.namespace(),
+        service.name()
+    ));
+}
+
+declare_rule! {
+    /// A backend in another namespace is not granted
+    ///
+    /// ## What it means
+    /// The route sends to a Service of another namespace, and no ReferenceGrant there allows it:
+    /// `ResolvedRefs=False RefNotPermitted`, requests are answered with 500.
+    ///
+    /// ## How it is decided
+    /// A grant must stand in the Service's namespace and have an entry of `from` with group
+    /// `gateway.networking.k8s.io`, kind `HTTPRoute` and the route's namespace, and an entry of `to`
+    /// with group `""`, kind `Service` and no name or this one. Grants that are off in one field are
+    /// named with the field.
+    ///
+    /// ## Causes
+    /// No grant, a grant in the route's namespace instead of the Service's, one wrong field.
+    ///
+    /// ## How to confirm
+    /// `oc -n SERVICE_NAMESPACE get referencegrants -o yaml`.
+    ///
+    /// ## How to fix
+    /// Apply the ReferenceGrant that is printed with the finding.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static BACKEND_NOT_GRANTED = {
+        code: "MG216", name: "backend-not-granted", severity: Error, section: "1.2.2",
+        needs: ["httproutes", "referencegrants"], since: "0.1.0",
+        caused_by: ["MG003"], check: backend_not_granted,
+    }
+}
+
+fn backend_not_granted(context: &Context<'_>, findings: &mut Findings) {
+    for facts in context.chain().routes.values() {
+        let route = facts.object;
+        for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
+            if backend.namespace == route.namespace() {
+                continue;
+            }
+            let reference = Reference {
+                from_group: gateway_api::GROUP,
+                from_kind: "HTTPRoute",
+                from_namespace: route.namespace(),
+                to_group: "",
+                to_kind: "Service",
+                to_namespace: backend.namespace,
+                to_name: backend.name,
+            };
+            match context.chain().grants.check(context.bundle, &reference) {
+                Granted::Yes(..) => {}
+                Granted::Unknown(missing) => findings.cannot_tell(&BACKEND_NOT_GRANTED, missing),
+                Granted::No(near) => {
+                    let draft = findings.report(
+                        &BACKEND_NOT_GRANTED,
+                        route,
+                        format!(
+                            "HTTPRoute {} may not send to Service {}/{}: no ReferenceGrant in {}",
+                            route.full_name(),
+                            backend.namespace,
+                            backend.name,
+                            backend.namespace
+                        ),
+                        route.evidence(&backend.pointer("/namespace")),
+                        "Allow the reference with a ReferenceGrant in the Service's namespace.",
+                    );
+                    draft.object(suggest::reference(&kinds::SERVICE, backend.namespace, backend.name));
+                    grant_remedy(draft, &reference, &near);
+                }
+            }
+        }
+    }
+}
+
+/// Adds the near misses as evidence, the grant to apply, and how to check it.
+pub(in crate::rules) fn grant_remedy(
+    draft: &mut Draft,
+    reference: &Reference<'_>,
+    near: &[gateway_api::NearMiss<'_>],
+) {
+    for miss in near {
+        let mut evidence = miss.grant.evidence(&miss.pointer);
+        evidence.note = Some(format!("ReferenceGrant {}: {}", miss.grant.full_name(), miss.why));
+        draft.evidence(evidence);
+    }
+    if let Some(first) = near.first() {
+        draft.remedy.text.push_str(&format!(
+            " ReferenceGrant {} comes close, but {}.",
+            first.grant.full_name(),
+            first.why
+        ));
+    }
+    let Reference { from_group, from_kind, from_namespace, to_group, to_kind, to_namespace, to_name } =
+        reference;
+    let name = format!("allow-{from_namespace}-{}", from_kind.to_lowercase());
+    draft
+        .command(format!(
+            "oc apply -f - <<'EOF'\napiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata:\n  \
+             name: {name}\n  namespace: {to_namespace}\nspec:\n  from:\n  - group: {from_group}\n    kind: {from_kind}\n    \
+             namespace: {from_namespace}\n  to:\n  - group: \"{to_group}\"\n    kind: {to_kind}\n    name: {to_name}\nEOF"
+        ))
+        .verify(format!("oc -n {to_namespace} get referencegrant {name} -o yaml"));
+}

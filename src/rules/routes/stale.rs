@@ -1,0 +1,127 @@
+//! MG217: statuses that are older than their specs, or contradict them.
+
+use super::{PARENT_CODES, gateway_reference};
+use crate::declare_rule;
+use crate::model::Object;
+use crate::model::gateway_api::{Attachment, Outcome, status};
+use crate::rules::gateways::condition_evidence;
+use crate::rules::{Context, Draft, Findings};
+
+declare_rule! {
+    /// A status is older than its spec, or contradicts it
+    ///
+    /// ## What it means
+    /// The controller is not reconciling the object: what the status says is about an older spec, is
+    /// missing, or does not follow from the specs as they are.
+    ///
+    /// ## How it is decided
+    /// For Gateways and HTTPRoutes of the MCP chain: a condition whose `observedGeneration` is below
+    /// `metadata.generation`; a parentRef that the specs accept and that has no entry in
+    /// `status.parents`; an entry `Accepted=True` of this generation for a parentRef that the specs
+    /// refuse.
+    ///
+    /// ## Causes
+    /// istiod is down, of another revision, or cannot write statuses (MG209); the change is seconds
+    /// old.
+    ///
+    /// ## How to confirm
+    /// Compare `metadata.generation` with `observedGeneration`; look at istiod's log.
+    ///
+    /// ## How to fix
+    /// Bring the control plane back. A touched annotation makes it look again.
+    ///
+    /// ## When it may be a false alarm
+    /// An object that was changed within seconds of the collection; objects younger than a minute are
+    /// not judged.
+    pub(super) static STATUS_STALE = {
+        code: "MG217", name: "status-stale", severity: Warning, section: "1.2.2",
+        needs: ["httproutes", "gateways"], since: "0.1.0",
+        caused_by: ["MG209", "MG201", "MG102", "MG107"], check: status_stale,
+    }
+}
+
+fn status_stale(context: &Context<'_>, findings: &mut Findings) {
+    for gateway in crate::rules::gateways::in_chain(context) {
+        if context.is_younger(gateway, 60) {
+            continue;
+        }
+        if gateway.get("/status/conditions").is_none() {
+            stale(findings, gateway, "has no status", gateway.evidence("/status"));
+            continue;
+        }
+        let old = ["Accepted", "Programmed"]
+            .iter()
+            .filter_map(|kind| gateway.condition(kind))
+            .find(|condition| status::is_stale(gateway, condition));
+        if let Some(condition) = old {
+            let pointer = format!("/status/conditions/{}/observedGeneration", condition.index);
+            let draft =
+                stale(findings, gateway, "has a status of an older generation", gateway.evidence(&pointer));
+            draft.evidence(gateway.evidence("/metadata/generation"));
+        }
+    }
+    for facts in context.chain().routes.values() {
+        if context.is_younger(facts.object, 60) {
+            continue;
+        }
+        for attachment in &facts.attachments {
+            stale_route(findings, facts.object, attachment);
+        }
+    }
+}
+
+fn stale_route(findings: &mut Findings, route: &Object, attachment: &Attachment<'_>) {
+    let outcome = attachment.outcome();
+    let parent = format!("Gateway {}/{}", attachment.parent.namespace, attachment.parent.name);
+    let entries: Vec<_> = status::of_parent(route, &attachment.parent).collect();
+    if entries.is_empty() {
+        if outcome == Outcome::Accepted {
+            let what = format!("has no status for its parent {parent}, although the specs fit");
+            stale(findings, route, &what, route.evidence("/status/parents"))
+                .object(gateway_reference(attachment));
+        }
+        return;
+    }
+    for entry in entries {
+        let Some(condition) = entry.condition("Accepted") else { continue };
+        let pointer = entry.pointer(&condition);
+        if status::is_stale(route, &condition) {
+            let evidence = route.evidence(&format!("{pointer}/observedGeneration"));
+            stale(findings, route, &format!("has a status of an older generation for {parent}"), evidence)
+                .evidence(route.evidence("/metadata/generation"));
+            continue;
+        }
+        let refused = match outcome {
+            Outcome::NoGateway | Outcome::NoListener | Outcome::NoHostname | Outcome::NotAllowed => true,
+            Outcome::Accepted | Outcome::Foreign | Outcome::Unknown(_) => false,
+        };
+        if refused && condition.is_true() {
+            let what = format!("says accepted by {parent}, but the specs do not fit");
+            stale(findings, route, &what, condition_evidence(route, &pointer, &condition))
+                .object(gateway_reference(attachment))
+                .because_of(PARENT_CODES, route.reference());
+        }
+    }
+}
+
+fn stale<'f>(
+    findings: &'f mut Findings,
+    object: &Object,
+    what: &str,
+    evidence: crate::report::Evidence,
+) -> &'f mut Draft {
+    let (namespace, name, kind) = (object.namespace(), object.name(), object.kind());
+    let draft = findings.report(
+        &STATUS_STALE,
+        object,
+        format!("{kind} {namespace}/{name} {what}"),
+        evidence,
+        "The controller that should write this status does not: check istiod (is it running, is it of the \
+         revision of this Gateway, may it write statuses), then touch the object to make it look again.",
+    );
+    draft.command("oc get deployments -A -l app=istiod").verify(format!(
+        "oc -n {namespace} get {} {name} -o jsonpath='{{.metadata.generation}} {{.status}}'",
+        kind.to_lowercase()
+    ));
+    draft
+}
