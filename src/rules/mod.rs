@@ -335,6 +335,11 @@ impl Findings {
         self.unknown.insert((rule.name, rule.code, missing));
     }
 
+    /// Whether the rule has said that it lacks evidence somewhere.
+    fn is_undecided(&self, rule: &Rule) -> bool {
+        self.unknown.iter().any(|(name, _, _)| *name == rule.name)
+    }
+
     /// The drafts and the undecided questions.
     pub(crate) fn into_parts(self) -> (Vec<Draft>, BTreeSet<(&'static str, &'static str, Missing)>) {
         (self.drafts, self.unknown)
@@ -352,6 +357,22 @@ impl Findings {
     }
 }
 
+/// Evidence that a rule names among its needs, but whose collection was refused or failed: what the
+/// rule did not find in the rest is then no proof, whether or not it came across the gap.
+fn refused(bundle: &Bundle, rule: &Rule) -> Option<Missing> {
+    let words = rule.needs.iter().filter_map(|need| need.split_whitespace().next());
+    words.filter_map(|word| crate::model::kinds::ALL.iter().find(|kind| kind.plural == word)).find_map(
+        |kind| {
+            let failed = bundle.collections().iter().find(|c| {
+                c.group == kind.group
+                    && c.kind == kind.kind
+                    && c.outcome == crate::model::bundle::Outcome::Failed
+            })?;
+            bundle.collected(kind, failed.namespace.as_deref()).err()
+        },
+    )
+}
+
 /// Runs every rule over a bundle and finds the roots.
 #[must_use]
 pub fn analyze(bundle: &Bundle) -> Report {
@@ -359,6 +380,11 @@ pub fn analyze(bundle: &Bundle) -> Report {
     let mut findings = Findings::default();
     for rule in all() {
         (rule.check)(&context, &mut findings);
+        if !findings.is_undecided(rule)
+            && let Some(missing) = refused(bundle, rule)
+        {
+            findings.cannot_tell(rule, missing);
+        }
     }
     causes::report(&context, findings)
 }

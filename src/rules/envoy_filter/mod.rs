@@ -49,7 +49,7 @@ declare_rule! {
     /// Within seconds after the extension was created.
     static ENVOYFILTER_MISSING = {
         code: "MG220", name: "envoyfilter-missing", severity: Error, section: "1.2.3",
-        needs: ["envoyfilters", "mcpgatewayextensions"], since: "0.1.0",
+        needs: ["envoyfilters", "mcpgatewayextensions", "gateways"], since: "0.1.0",
         caused_by: ["MG219", "MG003", "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
         check: envoyfilter_missing,
     }
@@ -139,7 +139,7 @@ declare_rule! {
     /// A filter with `targetRefs` is not judged by its selector.
     static ENVOYFILTER_SELECTOR = {
         code: "MG221", name: "envoyfilter-selector", severity: Error, section: "1.2.3",
-        needs: ["envoyfilters", "pods"], since: "0.1.0",
+        needs: ["envoyfilters", "pods", "mcpgatewayextensions", "gateways"], since: "0.1.0",
         caused_by: ["MG208"], check: envoyfilter_selector,
     }
 }
@@ -238,7 +238,7 @@ declare_rule! {
     /// None known; whether the live proxy has the filter is MG223.
     static ENVOYFILTER_PORT = {
         code: "MG222", name: "envoyfilter-port", severity: Error, section: "1.2.3",
-        needs: ["envoyfilters", "gateways"], since: "0.1.0",
+        needs: ["envoyfilters", "gateways", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: [], check: envoyfilter_port,
     }
 }

@@ -199,7 +199,7 @@ declare_rule! {
     /// None known.
     static EXTENSION_REFERENCE_GRANT = {
         code: "MG303", name: "extension-reference-grant", severity: Error, section: "1.3",
-        needs: ["mcpgatewayextensions", "referencegrants"], since: "0.1.0",
+        needs: ["mcpgatewayextensions", "referencegrants", "gateways"], since: "0.1.0",
         caused_by: ["MG003"], check: extension_reference_grant,
     }
 }

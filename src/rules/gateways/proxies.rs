@@ -34,7 +34,7 @@ declare_rule! {
     /// During a rollout of the proxy with a single replica.
     pub(super) static GATEWAY_PROXY_DOWN = {
         code: "MG208", name: "gateway-proxy-down", severity: Error, section: "1.2.1",
-        needs: ["pods", "services", "deployments"], since: "0.1.0",
+        needs: ["pods", "services", "deployments", "gateways"], since: "0.1.0",
         caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG202", "MG209"],
         check: gateway_proxy_down,
     }
@@ -146,7 +146,7 @@ declare_rule! {
     /// A control plane outside the cluster is not judged.
     pub(super) static GATEWAYCLASS = {
         code: "MG209", name: "gatewayclass", severity: Error, section: "1.2.1",
-        needs: ["gatewayclasses", "deployments (istiod)"], since: "0.1.0",
+        needs: ["gatewayclasses", "deployments (istiod)", "gateways"], since: "0.1.0",
         caused_by: ["MG003", "MG006", "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
         check: gatewayclass,
     }

@@ -188,7 +188,7 @@ declare_rule! {
     /// The bundle was taken from a cluster on which the MCP gateway is not meant to run.
     pub(super) static API_NOT_INSTALLED = {
         code: "MG003", name: "api-not-installed", severity: Error, section: "1.1",
-        needs: ["discovery or customresourcedefinitions"], since: "0.1.0", caused_by: [],
+        needs: ["discovery or customresourcedefinitions", "mcpgatewayextensions"], since: "0.1.0", caused_by: [],
         check: api_not_installed,
     }
 }

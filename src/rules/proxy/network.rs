@@ -38,7 +38,7 @@ declare_rule! {
     /// An AdminNetworkPolicy or the network plugin's own policies allow it, or the plugin ignores policies.
     pub(super) static NETWORKPOLICY_BLOCKS_GATEWAY = {
         code: "MG232", name: "networkpolicy-blocks-gateway", severity: Error, section: "1.2.3",
-        needs: ["networkpolicies", "namespaces", "pods", "services"], since: "0.1.0", caused_by: [],
+        needs: ["networkpolicies", "namespaces", "pods", "services", "mcpserverregistrations", "httproutes"], since: "0.1.0", caused_by: [],
         check: networkpolicy_blocks_gateway,
     }
 }

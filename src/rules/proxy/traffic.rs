@@ -35,7 +35,7 @@ declare_rule! {
     /// A route to an agent (A2A), whose requests the router lets pass; a route that nobody uses.
     pub(super) static SHARED_LISTENER_PORT = {
         code: "MG230", name: "shared-listener-port", severity: Warning, section: "1.2.2",
-        needs: ["httproutes", "gateways", "mcpgatewayextensions"], since: "0.1.0", caused_by: [],
+        needs: ["httproutes", "gateways", "mcpgatewayextensions", "namespaces"], since: "0.1.0", caused_by: [],
         check: shared_listener_port,
     }
 }
@@ -128,7 +128,7 @@ declare_rule! {
     /// Old lines: the log may reach back to an outage that is over. The finding gives first and last time.
     pub(super) static PROXY_ERRORS = {
         code: "MG231", name: "proxy-errors", severity: Warning, section: "1.2",
-        needs: ["gateway logs (access log)"], since: "0.1.0",
+        needs: ["gateway logs (access log)", "httproutes"], since: "0.1.0",
         caused_by: ["MG224", "MG228", "MG225", "MG409", "MG405", "MG408", "MG410", "MG406", "MG101", "MG102", "MG103",
             "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG232", "MG312", "MG501", "MG502", "MG509", "MG510",
             "MG211", "MG215"],

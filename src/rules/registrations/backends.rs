@@ -80,7 +80,7 @@ declare_rule! {
     /// During a rollout.
     pub(super) static BACKEND_PODS = {
         code: "MG405", name: "backend-pods", severity: Error, section: "1.4",
-        needs: ["services", "pods"], since: "0.1.0",
+        needs: ["services", "pods", "mcpserverregistrations", "httproutes"], since: "0.1.0",
         caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
         check: backend_pods,
     }
@@ -182,7 +182,7 @@ declare_rule! {
     /// None known.
     pub(super) static BACKEND_SERVICE_MISSING = {
         code: "MG406", name: "backend-service-missing", severity: Error, section: "1.4",
-        needs: ["httproutes", "services"], since: "0.1.0",
+        needs: ["httproutes", "services", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: backend_service_missing,
     }
 }
@@ -255,7 +255,7 @@ declare_rule! {
     /// A Service of type ExternalName has no endpoints and is not judged.
     pub(super) static BACKEND_NO_ENDPOINTS = {
         code: "MG409", name: "backend-no-endpoints", severity: Error, section: "1.4",
-        needs: ["services", "endpointslices"], since: "0.1.0",
+        needs: ["services", "endpointslices", "mcpserverregistrations", "httproutes"], since: "0.1.0",
         caused_by: [
             "MG410", "MG405", "MG408", "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110",
             "MG111",
@@ -340,7 +340,7 @@ declare_rule! {
     /// None known. A Service without selector is not judged.
     pub(super) static BACKEND_SELECTOR = {
         code: "MG410", name: "backend-selector", severity: Error, section: "1.4",
-        needs: ["services", "pods", "deployments"], since: "0.1.0",
+        needs: ["services", "pods", "deployments", "mcpserverregistrations", "httproutes"], since: "0.1.0",
         caused_by: [], check: backend_selector,
     }
 }

@@ -217,7 +217,7 @@ declare_rule! {
     /// ListenerSets and Services as parents are not judged.
     static ROUTE_PARENT_MISSING = {
         code: "MG212", name: "route-parent-missing", severity: Error, section: "1.2.2",
-        needs: ["httproutes", "gateways"], since: "0.1.0",
+        needs: ["httproutes", "gateways", "mcpserverregistrations", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: ["MG003"], check: route_parent_missing,
     }
 }

@@ -35,7 +35,7 @@ declare_rule! {
     /// not judged.
     pub(super) static STATUS_STALE = {
         code: "MG217", name: "status-stale", severity: Warning, section: "1.2.2",
-        needs: ["httproutes", "gateways"], since: "0.1.0",
+        needs: ["httproutes", "gateways", "namespaces", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: ["MG209", "MG201", "MG102", "MG107"], check: status_stale,
     }
 }
