@@ -94,6 +94,26 @@ pub fn discovery(name: &str) -> String {
     format!("aggregated-discovery-{name}.yaml")
 }
 
+/// Which run of a container a log is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// The one that ran last, rotated parts included.
+    Current,
+    /// The one before.
+    Previous,
+}
+
+/// Which run of a container the log at this path is of; `None` for what is no log.
+#[must_use]
+pub fn log_run(path: &str) -> Option<Run> {
+    let mut parts = path.split('/').skip_while(|part| *part != "namespaces");
+    let (_, _, pods) = (parts.next()?, parts.next()?, parts.next()?);
+    let (_, _, _, logs) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let name = parts.last()?;
+    let is_log = pods == "pods" && logs == "logs";
+    is_log.then_some(if name.starts_with("previous") { Run::Previous } else { Run::Current })
+}
+
 /// Our own files.
 pub const MANIFEST: &str = "mcpgw/manifest.json";
 /// Every request that failed or was refused.

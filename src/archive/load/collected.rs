@@ -12,7 +12,8 @@
 //!   nothing about others.
 //! * A list of loose files that has items of two or more namespaces was asked for in all of them.
 //!   Otherwise it speaks for the namespace of its items only.
-//! * A kind that the announced API groups do not have is not installed.
+//! * A kind that the announced API groups do not have is not installed; the same holds, where those
+//!   are missing, for a custom resource whose definition is not among all definitions.
 //!
 //! What an archive lost (a file that is missing, differs, or could not be parsed) makes the
 //! collection that it belonged to partial: the lost object must not be taken for absent.
@@ -199,7 +200,11 @@ impl Assembly {
             for collection in self.collected.conclude(&namespaces, cut) {
                 self.bundle.add_collection(collection);
             }
-            for collection in self.discovery.iter().flat_map(not_installed) {
+            let not_installed = match &self.discovery {
+                Some(discovery) => not_announced(discovery),
+                None => not_defined(&self.bundle),
+            };
+            for collection in not_installed {
                 self.bundle.add_collection(collection);
             }
         }
@@ -393,11 +398,11 @@ fn listed_one_by_one(group: &str, kind: &str) -> bool {
 }
 
 /// The kinds of our table that the announced API groups do not have.
-fn not_installed(discovery: &Value) -> Vec<Collection> {
-    let Some(groups) = discovery.get("items").and_then(Value::as_array).filter(|groups| !groups.is_empty())
-    else {
+fn not_announced(discovery: &Value) -> Vec<Collection> {
+    let groups = discovery.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if groups.is_empty() {
         return Vec::new();
-    };
+    }
     let serves = |kind: &Kind| {
         let group =
             groups.iter().find(|g| g.pointer("/metadata/name").and_then(Value::as_str) == Some(kind.group));
@@ -416,15 +421,45 @@ fn not_installed(discovery: &Value) -> Vec<Collection> {
     kinds::ALL
         .iter()
         .filter(|kind| !kind.group.is_empty() && !serves(kind))
-        .map(|kind| Collection {
-            group: kind.group.to_owned(),
-            version: String::new(),
-            kind: kind.kind.to_owned(),
-            resource: kind.plural.to_owned(),
-            namespace: None,
-            outcome: Outcome::NotInstalled,
-            items: 0,
-            why: Some("the API server does not announce it".to_owned()),
-        })
+        .map(|kind| not_installed(kind, "the API server does not announce it"))
         .collect()
+}
+
+/// The custom resources of our table that no CustomResourceDefinition defines, if the bundle has
+/// all of those.
+fn not_defined(bundle: &Bundle) -> Vec<Collection> {
+    /// Fewer were picked by name: any OpenShift cluster has hundreds, a plain one with Gateway API
+    /// and a mesh some twenty.
+    const ALL_OF_THEM: usize = 20;
+    let definitions: BTreeSet<&str> =
+        bundle.list(&kinds::CUSTOM_RESOURCE_DEFINITION).map(|definition| definition.name()).collect();
+    let all = bundle.collected(&kinds::CUSTOM_RESOURCE_DEFINITION, None).is_ok();
+    if !all || definitions.len() < ALL_OF_THEM {
+        return Vec::new();
+    }
+    kinds::ALL
+        .iter()
+        .filter(|kind| is_custom(kind) && !definitions.contains(kind.resource().as_str()))
+        .map(|kind| not_installed(kind, "no CustomResourceDefinition defines it"))
+        .collect()
+}
+
+/// Whether the kind is served from a CustomResourceDefinition, not by an API server of its own.
+fn is_custom(kind: &Kind) -> bool {
+    let by_kubernetes = !kind.group.contains('.')
+        || (kind.group.ends_with(".k8s.io") && kind.group != "gateway.networking.k8s.io");
+    !by_kubernetes && kind.group != "route.openshift.io"
+}
+
+fn not_installed(kind: &Kind, why: &str) -> Collection {
+    Collection {
+        group: kind.group.to_owned(),
+        version: String::new(),
+        kind: kind.kind.to_owned(),
+        resource: kind.plural.to_owned(),
+        namespace: None,
+        outcome: Outcome::NotInstalled,
+        items: 0,
+        why: Some(why.to_owned()),
+    }
 }

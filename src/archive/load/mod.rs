@@ -42,6 +42,9 @@ const EXTRA: u64 = 64 << 20;
 /// How much of such files is kept altogether.
 const ALL_EXTRA: u64 = 192 << 20;
 
+/// How much of a file with an unknown name is looked at to tell whether it holds objects.
+const LOOK: usize = 4096;
+
 /// Logs up to this size are handed over whole, larger ones piece by piece.
 const PIECE: usize = 1 << 20;
 
@@ -56,6 +59,7 @@ pub(crate) fn documents(bytes: &[u8]) -> (Vec<serde_json::Value>, bool) {
 /// # Errors
 /// Only when the input as a whole cannot be read, or holds nothing that could be analyzed.
 pub fn load(source: &dyn Source) -> Result<Bundle, ReadError> {
+    let began = std::time::Instant::now();
     let queue = Queue::default();
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8);
     let walked = std::thread::scope(|scope| {
@@ -68,7 +72,10 @@ pub fn load(source: &dyn Source) -> Result<Bundle, ReadError> {
     });
     let mut files = std::mem::take(&mut queue.lock().done);
     files.sort_by_key(|file| file.number);
-    collected::assemble(files, walked?)
+    let (count, read) = (files.len(), began.elapsed());
+    let bundle = collected::assemble(files, walked?);
+    tracing::debug!(files = count, ?read, total = ?began.elapsed(), "loaded the bundle");
+    bundle
 }
 
 /// Goes through the container and hands out the work.
@@ -90,9 +97,19 @@ fn walk(source: &dyn Source, queue: &Queue) -> Result<Vec<String>, ReadError> {
             _ => EXTRA,
         };
         let mut bytes = Vec::with_capacity(usize::try_from(entry.bytes.min(limit)).unwrap_or(0).min(PIECE));
-        let read = content.take(limit + 1).read_to_end(&mut bytes);
         let mut held = Held::new(number, &entry.path, entry.bytes);
-        if let Err(error) = read {
+        if place == Place::Unknown || (place == Place::Ignored && entry.bytes > limit) {
+            bytes.resize(LOOK, 0);
+            let (length, _) = logs::fill(content, &mut bytes);
+            bytes.truncate(length);
+            if place == Place::Ignored || !looks_like_objects(&bytes) {
+                // Audit logs, databases, dumps of any size: not even read.
+                held.truncated = true;
+                queue.done(held);
+                return Visit::Next;
+            }
+        }
+        if let Err(error) = content.take(limit + 1).read_to_end(&mut bytes) {
             held.problem(None, &format!("cannot be read to its end: {error}"));
         }
         if bytes.len() as u64 > limit {
@@ -264,10 +281,9 @@ fn whole(mut held: Held, place: Place, bytes: Vec<u8>) -> Held {
             held.facts = Facts::Extra(ExtraFile { file: held.path.to_string(), content: bytes });
         }
         Place::Objects(place) => parse_objects(&mut held, place, &bytes),
-        Place::Unknown if looks_like_objects(&bytes) => {
-            parse_objects(&mut held, place::Objects::default(), &bytes);
-        }
-        Place::Unknown | Place::Ignored | Place::Log(_) => {}
+        // Its content has told.
+        Place::Unknown => parse_objects(&mut held, place::Objects::default(), &bytes),
+        Place::Ignored | Place::Log(_) => {}
     }
     held
 }
@@ -285,7 +301,7 @@ fn parse_objects(held: &mut Held, place: place::Objects, bytes: &[u8]) {
 
 /// Whether a file whose name tells nothing begins like objects do.
 fn looks_like_objects(bytes: &[u8]) -> bool {
-    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(LOOK)]);
     start.lines().take(40).any(|line| {
         let line = line.trim_start_matches('\u{feff}').trim_start();
         [

@@ -156,6 +156,30 @@ fn what_the_server_does_not_announce_is_not_installed() {
 }
 
 #[test]
+fn without_discovery_all_definitions_tell_what_is_not_installed() {
+    let definition = |n: usize, kind: &Kind| match n {
+        0 => kind.resource(),
+        n => format!("things{n}.example.com"),
+    };
+    for (count, expected) in [(30, true), (5, false)] {
+        let files: Vec<(String, String)> = (0..count)
+            .map(|n| {
+                let name = definition(n, &kinds::GATEWAY);
+                let object = object(&kinds::CUSTOM_RESOURCE_DEFINITION, "", &name).to_string();
+                (crate::archive::path::object(&kinds::CUSTOM_RESOURCE_DEFINITION, "", &name), object)
+            })
+            .collect();
+        let files: Vec<(&str, &str)> =
+            files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        let bundle = bundle(&files);
+        assert_eq!(bundle.not_installed(&kinds::MCP_SERVER_REGISTRATION), expected);
+        for kind in [&kinds::GATEWAY, &kinds::POD, &kinds::DEPLOYMENT, &kinds::ROUTE] {
+            assert!(!bundle.not_installed(kind), "{}", kind.kind);
+        }
+    }
+}
+
+#[test]
 fn logs_are_read_whatever_is_in_them() {
     let mut long = "x".repeat(3 << 20);
     long.push_str("\nlast");

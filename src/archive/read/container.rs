@@ -118,7 +118,12 @@ impl Container {
         for number in 0.. {
             let member = match tar.next() {
                 Ok(Some(member)) => member,
-                Ok(None) => break,
+                Ok(None) => {
+                    if let Err(error) = tar.rest() {
+                        problems.push(format!("{}: is damaged at its end: {error}", self.name));
+                    }
+                    break;
+                }
                 Err(error) => {
                     if let Some(limit) = watch.limit() {
                         return Err(ReadError::Limit { path: format!("{} ({last})", self.name), limit });

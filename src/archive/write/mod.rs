@@ -10,6 +10,7 @@
 //! Memory: one block (256 KiB) and its deflated form per open member, 16 MiB of small members,
 //! and some hundred bytes per member, whatever the size of the archive.
 
+mod fit;
 mod join;
 mod spool;
 
@@ -169,6 +170,16 @@ enum Body {
 }
 
 impl Stored {
+    fn entry(&self, path: String) -> FileEntry {
+        FileEntry {
+            path,
+            bytes: self.bytes,
+            sha256: self.sha256.clone(),
+            source: self.source.clone(),
+            truncated: self.truncated,
+        }
+    }
+
     /// Opens the content; `directory` is needed for [`Body::File`].
     fn open<'a>(&'a self, spool: &'a Spool, directory: Option<&Path>) -> io::Result<Box<dyn Read + 'a>> {
         match (&self.body, directory) {
@@ -318,14 +329,7 @@ impl Writer {
     /// The entries of the members that are finished, sorted by path: the manifest's `files`.
     #[must_use]
     pub fn entries(&self) -> Vec<FileEntry> {
-        let entry = |(path, member): (String, Arc<Stored>)| FileEntry {
-            path,
-            bytes: member.bytes,
-            sha256: member.sha256.clone(),
-            source: member.source.clone(),
-            truncated: member.truncated,
-        };
-        self.shared.sorted().into_iter().map(entry).collect()
+        self.shared.sorted().into_iter().map(|(path, member)| member.entry(path)).collect()
     }
 
     /// Reads back what was written so far, to analyze it before the archive is closed.
