@@ -10,8 +10,10 @@
 //! Memory: one block (256 KiB) and its deflated form per open member, 16 MiB of small members,
 //! and some hundred bytes per member, whatever the size of the archive.
 
+mod directory;
 mod fit;
 mod join;
+mod source;
 mod spool;
 
 use std::collections::BTreeMap;
@@ -24,10 +26,12 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
+use self::directory::{Directory, persist, sync_directory};
 use self::join::{Contents, SMALL};
+use self::source::Written;
 use self::spool::{BLOCK, Block, BlockReader, Spool};
 use super::manifest::{FileEntry, hex};
-use super::read::{Entry, ReadError, Source, Visit};
+use super::read::Source;
 use crate::redact::{Redacted, RedactedPath};
 
 /// The form of an archive.
@@ -130,22 +134,6 @@ struct State {
     in_memory: usize,
     /// The directory that is filled: the staging directory, later the target itself.
     directory: Option<Directory>,
-}
-
-#[derive(Debug)]
-enum Directory {
-    /// Removed when dropped.
-    Staging(tempfile::TempDir),
-    Final(PathBuf),
-}
-
-impl Directory {
-    fn path(&self) -> &Path {
-        match self {
-            Self::Staging(directory) => directory.path(),
-            Self::Final(path) => path,
-        }
-    }
 }
 
 /// A finished member.
@@ -401,13 +389,6 @@ fn to_file(contents: &Contents<'_>, format: Format, path: &Path) -> Result<u64, 
     Ok(bytes)
 }
 
-/// Makes a rename durable where the system knows how; elsewhere the system does it in its own time.
-fn sync_directory(path: &Path) {
-    if let Ok(directory) = File::open(path) {
-        let _ = directory.sync_all();
-    }
-}
-
 impl Contents<'_> {
     fn join(&self, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
         match format {
@@ -416,47 +397,6 @@ impl Contents<'_> {
             Format::Zip => self.zip(out),
             Format::Dir => Err(io::ErrorKind::Unsupported.into()),
         }
-    }
-}
-
-impl Shared {
-    /// Gives every folder the time of the collection (a file has it since it was finished), and a
-    /// staging directory its final name.
-    fn settle_directory(&self, target: &Path, members: &[(String, Arc<Stored>)]) -> Result<(), WriteError> {
-        let mut state = self.state();
-        let Some(directory) = state.directory.take() else {
-            return Err(WriteError::io(target, io::ErrorKind::NotFound.into()));
-        };
-        let mut folders: Vec<PathBuf> = members
-            .iter()
-            .flat_map(|(path, _)| path.match_indices('/').map(|(at, _)| directory.path().join(&path[..at])))
-            .collect();
-        folders.sort();
-        folders.dedup();
-        for folder in folders.iter().rev() {
-            set_time(folder, self.options.time);
-        }
-        if let Directory::Staging(staging) = directory {
-            set_time(staging.path(), self.options.time);
-            // A rename replaces an empty directory, so what came in between is looked for here.
-            if target.symlink_metadata().is_ok() {
-                return Err(WriteError::Exists { path: target.display().to_string() });
-            }
-            fs::rename(staging.path(), target).map_err(|e| WriteError::io(target, e))?;
-            // It is no longer there under the old name; there is nothing to remove.
-            let _ = staging.keep();
-            sync_directory(&parent(target));
-        }
-        state.directory = Some(Directory::Final(target.to_owned()));
-        Ok(())
-    }
-}
-
-/// Sets the modification time, which readers of must-gathers take for the time of the collection.
-/// Some file systems cannot; the evidence is the same without it.
-fn set_time(path: &Path, time: DateTime<Utc>) {
-    if let Ok(file) = File::open(path) {
-        let _ = file.set_modified(time.into());
     }
 }
 
@@ -582,71 +522,5 @@ impl Member {
             state.in_memory += self.pending.len();
         }
         fits
-    }
-}
-
-/// Gives a file its name in the directory, the next free one if that is taken by another member.
-fn persist(
-    file: Option<NamedTempFile>,
-    directory: &Path,
-    path: &str,
-    time: DateTime<Utc>,
-) -> Result<String, WriteError> {
-    let Some(mut file) = file else {
-        return Err(WriteError::io(&directory.join(path), io::ErrorKind::NotFound.into()));
-    };
-    // On the open file: later it may be read-only to us.
-    let _ = file.as_file().set_modified(time.into());
-    loop {
-        let name = free_name(path, |path| directory.join(path).symlink_metadata().is_ok());
-        let target = directory.join(&name);
-        match file.persist_noclobber(&target) {
-            Ok(_) => return Ok(name),
-            // Someone was faster: the next name.
-            Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => file = e.file,
-            Err(e) => return Err(WriteError::io(&target, e.error)),
-        }
-    }
-}
-
-/// The finished members of a writer, as a bundle to read.
-struct Written {
-    members: BTreeMap<String, Arc<Stored>>,
-    shared: Arc<Shared>,
-}
-
-impl Written {
-    fn open<'a>(&'a self, path: &str, member: &'a Stored) -> Result<Box<dyn Read + 'a>, ReadError> {
-        member
-            .open(&self.shared.spool, self.shared.directory().as_deref())
-            .map_err(|source| ReadError::Io { path: path.to_owned(), source })
-    }
-}
-
-impl Source for Written {
-    fn walk(&self, visit: &mut dyn FnMut(&Entry, &mut dyn Read) -> Visit) -> Result<Vec<String>, ReadError> {
-        for (path, member) in &self.members {
-            let entry = Entry { path: path.clone(), bytes: member.bytes };
-            if visit(&entry, &mut *self.open(path, member)?) == Visit::Stop {
-                break;
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(member) = self.members.get(path) else { return Ok(None) };
-        let mut content = Vec::new();
-        self.open(path, member)?
-            .take(limit)
-            .read_to_end(&mut content)
-            .map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-        Ok(Some(content))
-    }
-
-    fn stream(&self, path: &str, visit: &mut dyn FnMut(&mut dyn Read)) -> Result<bool, ReadError> {
-        let Some(member) = self.members.get(path) else { return Ok(false) };
-        visit(&mut *self.open(path, member)?);
-        Ok(true)
     }
 }
