@@ -219,22 +219,21 @@ impl Installation {
     }
 
     fn collections(&self, refused: &Refused) -> Vec<Collection> {
-        let namespaces: BTreeSet<&str> =
-            self.objects.iter().map(|o| identity(o).1).filter(|ns| !ns.is_empty()).collect();
+        let census = Census::of(&self.objects);
         let mut collections = Vec::new();
         for kind in kinds::ALL {
             let collection = |namespace: Option<&str>, outcome: Outcome, why: Option<&str>| Collection {
                 group: kind.group.to_owned(),
-                version: self.version_of(kind).unwrap_or_default(),
+                version: census.version(kind),
                 kind: kind.kind.to_owned(),
                 resource: kind.plural.to_owned(),
                 namespace: namespace.map(str::to_owned),
                 outcome,
-                items: 0,
+                items: if outcome == Outcome::Complete { census.count(kind, namespace) } else { 0 },
                 why: why.map(str::to_owned),
             };
             let some_namespaces = refused.namespaces(kind);
-            if !self.serves(kind) {
+            if !census.serves(kind) {
                 collections.push(collection(
                     None,
                     Outcome::NotInstalled,
@@ -245,7 +244,7 @@ impl Installation {
             } else if some_namespaces.is_empty() {
                 collections.push(collection(None, Outcome::Complete, None));
             } else {
-                for namespace in &namespaces {
+                for namespace in &census.namespaces {
                     collections.push(if some_namespaces.contains(namespace) {
                         collection(Some(namespace), Outcome::Failed, Some(REFUSAL))
                     } else {
@@ -254,19 +253,55 @@ impl Installation {
                 }
             }
         }
-        for collection in &mut collections {
-            if collection.outcome == Outcome::Complete {
-                collection.items = self
-                    .objects
-                    .iter()
-                    .filter(|o| {
-                        kind_of(o).is_some_and(|k| k.group == collection.group && k.kind == collection.kind)
-                            && collection.namespace.as_deref().is_none_or(|ns| identity(o).1 == ns)
-                    })
-                    .count();
+        collections
+    }
+}
+
+/// Which kinds and how many objects an installation has.
+struct Census<'a> {
+    namespaces: BTreeSet<&'a str>,
+    /// The objects of a kind by namespace.
+    counts: BTreeMap<&'static Kind, BTreeMap<&'a str, usize>>,
+    /// The version in which the objects of a kind stand there.
+    versions: BTreeMap<&'static Kind, &'a str>,
+    /// The definitions by name, with their served versions.
+    definitions: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+impl<'a> Census<'a> {
+    fn of(objects: &'a [Value]) -> Self {
+        let mut census = Self {
+            namespaces: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            definitions: BTreeMap::new(),
+        };
+        for object in objects {
+            let (_, namespace, name) = identity(object);
+            if !namespace.is_empty() {
+                census.namespaces.insert(namespace);
+            }
+            let Some(kind) = kind_of(object) else { continue };
+            *census.counts.entry(kind).or_default().entry(namespace).or_default() += 1;
+            let version =
+                object["apiVersion"].as_str().and_then(|v| v.rsplit('/').next()).unwrap_or_default();
+            census.versions.entry(kind).or_insert(version);
+            if *kind == kinds::CUSTOM_RESOURCE_DEFINITION {
+                let versions = object.pointer("/spec/versions").and_then(Value::as_array);
+                let names = versions.into_iter().flatten().filter_map(|v| v["name"].as_str());
+                census.definitions.insert(name, names.collect());
             }
         }
-        collections
+        census
+    }
+
+    /// How many objects of a kind there are, in one namespace or in all.
+    fn count(&self, kind: &Kind, namespace: Option<&str>) -> usize {
+        let Some(counts) = self.counts.get(kind) else { return 0 };
+        match namespace {
+            Some(namespace) => counts.get(namespace).copied().unwrap_or_default(),
+            None => counts.values().sum(),
+        }
     }
 
     /// Whether the API server of the installation serves a kind: built-in, or defined, or aggregated.
@@ -275,19 +310,16 @@ impl Installation {
             kind.group,
             "" | "apps" | "autoscaling" | "discovery.k8s.io" | "networking.k8s.io" | "apiextensions.k8s.io"
         );
-        built_in
-            || self.get("CustomResourceDefinition", "", &kind.resource()).is_some()
-            || self.objects.iter().any(|o| kind_of(o) == Some(kind))
+        built_in || self.definitions.contains_key(kind.resource().as_str()) || self.counts.contains_key(kind)
     }
 
     /// The version in which the objects of a kind were read.
-    fn version_of(&self, kind: &Kind) -> Option<String> {
-        if let Some(object) = self.objects.iter().find(|o| kind_of(o) == Some(kind)) {
-            return object["apiVersion"].as_str().and_then(|v| v.rsplit('/').next()).map(str::to_owned);
-        }
-        let definition = self.get("CustomResourceDefinition", "", &kind.resource())?;
-        let versions = definition.pointer("/spec/versions")?.as_array()?;
-        kind.versions.iter().find(|v| versions.iter().any(|d| d["name"] == **v)).map(|v| (*v).to_owned())
+    fn version(&self, kind: &Kind) -> String {
+        let defined = || {
+            let versions = self.definitions.get(kind.resource().as_str())?;
+            kind.versions.iter().copied().find(|version| versions.contains(version))
+        };
+        self.versions.get(kind).copied().or_else(defined).unwrap_or_default().to_owned()
     }
 }
 
