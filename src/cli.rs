@@ -49,6 +49,8 @@ const PROGRAM: &str = "oc mcpgw";
 pub enum Command {
     /// Collect from the cluster into one redacted archive and print the roots of what is wrong
     Gather(Box<commands::gather::GatherArgs>),
+    /// Gather into memory and analyze, without an archive
+    Check(Box<commands::check::CheckArgs>),
     /// Analyze a bundle offline: causes, evidence, remedies
     Analyze(commands::analyze::AnalyzeArgs),
     /// Redact an existing bundle, must-gather or directory the way gather would

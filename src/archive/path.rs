@@ -126,6 +126,10 @@ pub const TOPOLOGY: &str = "mcpgw/topology.json";
 pub const REPORT_JSON: &str = "mcpgw/analysis/report.json";
 /// The same report as text.
 pub const REPORT_TEXT: &str = "mcpgw/analysis/report.txt";
+/// The same report as a page.
+pub const REPORT_HTML: &str = "mcpgw/analysis/report.html";
+/// The same report for a support case.
+pub const REPORT_MARKDOWN: &str = "mcpgw/analysis/report.md";
 
 /// An answer of Envoy's admin port.
 #[must_use]

@@ -65,6 +65,21 @@ pub enum Format {
     Junit,
 }
 
+impl Format {
+    /// The report in this form.
+    pub(crate) fn render(self, report: &RedactedReport, options: &TextOptions, fail_on: FailOn) -> String {
+        match self {
+            Self::Text => render::text(report, options),
+            Self::Json => render::json(report),
+            Self::Yaml => render::yaml(report),
+            Self::Markdown => render::markdown(report),
+            Self::Html => render::html(report),
+            Self::Sarif => render::sarif(report),
+            Self::Junit => render::junit(report, fail_on.mildest()),
+        }
+    }
+}
+
 /// From which severity on findings fail the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum FailOn {
@@ -114,15 +129,7 @@ pub(crate) fn run(args: AnalyzeArgs, global: &Global) -> CommandResult {
     let report = timed(&*source, &filter, &mut timings).map_err(unusable)?;
 
     let options = TextOptions { full: args.verbose, ..text_options(&args, bundle, global) };
-    let text = match args.output {
-        Format::Text => render::text(&report, &options),
-        Format::Json => render::json(&report),
-        Format::Yaml => render::yaml(&report),
-        Format::Markdown => render::markdown(&report),
-        Format::Html => render::html(&report),
-        Format::Sarif => render::sarif(&report),
-        Format::Junit => render::junit(&report, args.fail_on.mildest()),
-    };
+    let text = args.output.render(&report, &options, args.fail_on);
     timings.phase("render");
     match &args.output_file {
         Some(file) => write(file, text.as_bytes())?,

@@ -22,9 +22,6 @@ use crate::{render, term};
 /// Arguments of `gather`.
 #[derive(Debug, clap::Args)]
 pub struct GatherArgs {
-    /// Look in this namespace only (repeatable); by default the objects are followed wherever they lead
-    #[arg(short, long = "namespace", value_name = "NAMESPACE")]
-    namespaces: Vec<String>,
     /// Where the archive goes: a file, a directory (a file in it, named after the cluster and the
     /// time), or - for standard output
     #[arg(short, long, value_name = "PATH")]
@@ -32,6 +29,27 @@ pub struct GatherArgs {
     /// The form of the archive
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
+    /// How much of all logs together is kept; what does not fit is left out and recorded
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    max_size: Option<u64>,
+    /// Only collect; do not analyze
+    #[arg(long)]
+    no_analyze: bool,
+    /// Run as the must-gather image does: fill /must-gather (or --output) as a directory, honour
+    /// $MUST_GATHER_SINCE and $MUST_GATHER_SINCE_TIME, end before `oc adm must-gather` gives up
+    #[arg(long, conflicts_with = "format")]
+    must_gather: bool,
+    /// What is read, and how.
+    #[command(flatten)]
+    collect: CollectArgs,
+}
+
+/// What is read from a cluster, and how: the options that `gather` and `check` share.
+#[derive(Debug, clap::Args)]
+pub struct CollectArgs {
+    /// Look in this namespace only (repeatable); by default the objects are followed wherever they lead
+    #[arg(short, long = "namespace", value_name = "NAMESPACE")]
+    namespaces: Vec<String>,
     /// Only logs newer than this, for example 24h
     #[arg(long, value_name = "DURATION", value_parser = units::duration, conflicts_with = "since_time")]
     since: Option<Duration>,
@@ -42,7 +60,7 @@ pub struct GatherArgs {
     /// [default: 32MiB]
     #[arg(long, value_name = "SIZE", value_parser = log_bytes)]
     max_log_bytes: Option<u64>,
-    /// After how long the archive is closed with what is there [default: 30m]
+    /// After how long the collection ends with what is there [default: 30m]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     timeout: Option<Duration>,
     /// How many requests run side by side
@@ -55,12 +73,27 @@ pub struct GatherArgs {
     /// port-forward, `none` asks nothing
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Probe::Http], value_name = "WHAT")]
     probe: Vec<Probe>,
-    /// Only collect; do not analyze
-    #[arg(long)]
-    no_analyze: bool,
     /// How to reach the cluster.
     #[command(flatten)]
     connection: Connection,
+}
+
+impl CollectArgs {
+    /// The options of a collection that goes to this place.
+    pub(crate) fn options(self, output: Output) -> Options {
+        Options {
+            connection: self.connection,
+            namespaces: self.namespaces,
+            output,
+            since: self.since.map(Since::Ago).or(self.since_time.map(Since::Time)),
+            max_log_bytes: self.max_log_bytes.unwrap_or(MAX_LOG_BYTES),
+            timeout: self.timeout.unwrap_or(TIMEOUT),
+            concurrency: usize::from(self.concurrency),
+            qps: self.qps,
+            live: !self.probe.contains(&Probe::None),
+            ..Options::default()
+        }
+    }
 }
 
 /// What running pods are asked.
@@ -92,27 +125,56 @@ fn qps(text: &str) -> Result<f64, String> {
     }
 }
 
+/// How long a collection of the must-gather image may take: `oc adm must-gather` throws everything
+/// away after 10 minutes, so that we end before.
+const MUST_GATHER_TIMEOUT: Duration = Duration::from_secs(510);
+/// Where the must-gather image writes to.
+const MUST_GATHER: &str = "/must-gather";
+
+/// The options of the must-gather image.
+///
+/// # Errors
+/// An environment variable that cannot be understood, or no directory to fill.
+fn must_gather(args: GatherArgs) -> Result<Options, CommandError> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut collect = args.collect;
+    if collect.since.is_none() && collect.since_time.is_none() {
+        let wrong = |name: &str, why: String| {
+            CommandError::usage_message(format!("${name}: {why}"))
+                .hint("it is set by --since and --since-time")
+        };
+        if let Some(since) = variable("MUST_GATHER_SINCE") {
+            collect.since = Some(units::duration(&since).map_err(|why| wrong("MUST_GATHER_SINCE", why))?);
+        } else if let Some(time) = variable("MUST_GATHER_SINCE_TIME") {
+            collect.since_time = Some(rfc3339(&time).map_err(|why| wrong("MUST_GATHER_SINCE_TIME", why))?);
+        }
+    }
+    collect.timeout.get_or_insert(MUST_GATHER_TIMEOUT);
+    let directory = args.output.unwrap_or_else(|| MUST_GATHER.into());
+    if !directory.is_dir() {
+        return Err(CommandError::unusable_message(format!("{} is no directory", directory.display()))
+            .hint("name an existing one with --output"));
+    }
+    let room = crate::gather::disk::budget(&directory);
+    let max_size = args.max_size.unwrap_or(u64::MAX).min(room);
+    let options = collect.options(Output::Target(Target::Into(directory)));
+    Ok(Options { format: Format::Dir, max_size: Some(max_size), analyze: !args.no_analyze, ..options })
+}
+
 /// Runs the command.
 pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
-    let output = match args.output {
-        None => Output::Here,
-        Some(path) if path.as_os_str() == "-" => Output::Target(Target::Stdout),
-        Some(path) => Output::Path(path),
+    let options = if args.must_gather {
+        must_gather(args)?
+    } else {
+        let output = match args.output {
+            None => Output::Here,
+            Some(path) if path.as_os_str() == "-" => Output::Target(Target::Stdout),
+            Some(path) => Output::Path(path),
+        };
+        let options = args.collect.options(output);
+        Options { format: args.format, max_size: args.max_size, analyze: !args.no_analyze, ..options }
     };
-    let to_stdout = output == Output::Target(Target::Stdout);
-    let options = Options {
-        connection: args.connection,
-        namespaces: args.namespaces,
-        output,
-        format: args.format,
-        since: args.since.map(Since::Ago).or(args.since_time.map(Since::Time)),
-        max_log_bytes: args.max_log_bytes.unwrap_or(MAX_LOG_BYTES),
-        timeout: args.timeout.unwrap_or(TIMEOUT),
-        concurrency: usize::from(args.concurrency),
-        qps: args.qps,
-        live: !args.probe.contains(&Probe::None),
-        analyze: !args.no_analyze,
-    };
+    let to_stdout = options.output == Output::Target(Target::Stdout);
     let progress = Progress::stderr();
     let Some(gathered) = run_until_signalled(options, &progress)? else {
         progress.finish();

@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub(crate) mod catalogue;
+pub mod check;
 pub mod completion;
 pub mod demo;
 pub mod explain;
@@ -21,6 +22,7 @@ pub(crate) fn run(cli: Cli) -> CommandResult {
     cli.global.color.apply();
     match cli.command {
         Command::Gather(args) => gather::run(*args, &cli.global),
+        Command::Check(args) => check::run(*args, &cli.global),
         Command::Analyze(args) => analyze::run(args, &cli.global),
         Command::Redact(args) => redact::run(args, &cli.global),
         Command::Verify(args) => verify::run(args, &cli.global),

@@ -97,6 +97,8 @@ fn analyze(cx: &Cx, manifest: &mut Manifest) -> Result<Option<RedactedReport>, W
     out.text(path::REPORT_JSON, SELF, render::json(&report).as_bytes())?;
     let options = render::TextOptions { full: true, ..render::TextOptions::default() };
     out.text(path::REPORT_TEXT, SELF, render::text(&report, &options).as_bytes())?;
+    out.text(path::REPORT_HTML, SELF, render::html(&report).as_bytes())?;
+    out.text(path::REPORT_MARKDOWN, SELF, render::markdown(&report).as_bytes())?;
     Ok(Some(report))
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,6 +27,8 @@ const TAIL_MOST: u64 = 8 << 20;
 const TAILS_KIB: usize = 16 << 10;
 /// How much of one log is read at most, whatever is kept of it: a stream without end must end.
 const READ_LEAST: u64 = 1 << 30;
+/// With less room than this a log is not worth beginning.
+const LEAST_ROOM: u64 = 1 << 10;
 /// How long one log may take.
 const LOG_TIME: Duration = Duration::from_secs(600);
 
@@ -45,12 +48,45 @@ pub(crate) struct Lanes {
     streams: Arc<Semaphore>,
     /// The memory of the tails, in KiB.
     tails: Arc<Semaphore>,
+    /// How much of all logs may still be kept.
+    room: Arc<AtomicU64>,
 }
 
 impl Lanes {
-    pub(crate) fn new(streams: usize) -> Self {
-        Self { streams: Arc::new(Semaphore::new(streams.max(1))), tails: Arc::new(Semaphore::new(TAILS_KIB)) }
+    pub(crate) fn new(streams: usize, room: Option<u64>) -> Self {
+        Self {
+            streams: Arc::new(Semaphore::new(streams.max(1))),
+            tails: Arc::new(Semaphore::new(TAILS_KIB)),
+            room: Arc::new(AtomicU64::new(room.unwrap_or(u64::MAX))),
+        }
     }
+
+    /// Waits until one more log may be read. Whoever asks first gets the lane first.
+    pub(crate) async fn lane(&self) -> Lane {
+        // The semaphore is never closed.
+        let permit = self.streams.clone().acquire_owned().await.ok();
+        Lane { lanes: self.clone(), _permit: permit }
+    }
+
+    /// Takes room for one log: as much as it may have, or what is left.
+    fn reserve(&self, wanted: u64) -> u64 {
+        let taken = |room: u64| Some(room - room.min(wanted));
+        match self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken) {
+            Ok(room) | Err(room) => room.min(wanted),
+        }
+    }
+
+    /// Gives back what a log did not need.
+    fn release(&self, unused: u64) {
+        self.room.fetch_add(unused, Ordering::Relaxed);
+    }
+}
+
+/// The right to read one log.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    lanes: Lanes,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The request for a log.
@@ -76,8 +112,8 @@ fn url(pod: &Pod, log: &LogName, since: Option<Since>) -> String {
 }
 
 /// Reads one log into the archive. A refusal is an entry of the journal.
-pub(crate) async fn collect(cx: &Cx, lanes: &Lanes, pod: &Pod, log: &LogName) -> Result<(), WriteError> {
-    let Ok(_lane) = lanes.streams.clone().acquire_owned().await else { return Ok(()) };
+pub(crate) async fn collect(cx: &Cx, lane: Lane, pod: &Pod, log: &LogName) -> Result<(), WriteError> {
+    let lanes = &lane.lanes;
     if cx.stop.is_cut() {
         cx.journal.not_begun("logs");
         return Ok(());
@@ -116,7 +152,14 @@ pub(crate) async fn collect(cx: &Cx, lanes: &Lanes, pod: &Pod, log: &LogName) ->
         }
     };
     let place = cx.out.redactor.path(&path::log(&pod.namespace, &pod.name, &log.container, log.previous));
-    let mut keep = Keep::new(cx, place, format!("GET {url}"), cx.options.max_log_bytes);
+    let most = lanes.reserve(cx.options.max_log_bytes);
+    if most < LEAST_ROOM {
+        lanes.release(most);
+        let refusal = Refusal::local("NoRoom", "the room for logs (--max-size) is used up");
+        cx.journal.failure(failed(&refusal));
+        return Ok(());
+    }
+    let mut keep = Keep::new(cx, place, format!("GET {url}"), most);
     let deadline = Instant::now() + LOG_TIME;
     let read_most = READ_LEAST.max(cx.options.max_log_bytes.saturating_mul(4));
     let mut batch: Vec<u8> = Vec::new();
@@ -149,7 +192,9 @@ pub(crate) async fn collect(cx: &Cx, lanes: &Lanes, pod: &Pod, log: &LogName) ->
     }
     drop(answer);
     let truncated = broke.is_some();
+    let kept = keep.kept();
     heavy(|| keep.finish(truncated)).await?;
+    lanes.release(most.saturating_sub(kept));
     cx.progress.log();
     if let Some(refusal) = broke {
         cx.journal.failure(failed(&refusal));
@@ -211,6 +256,11 @@ impl Keep {
             let kib = u32::try_from(self.tail_most >> 10).unwrap_or(u32::MAX).max(1);
             self.tail_memory = lanes.tails.clone().acquire_many_owned(kib).await.ok();
         }
+    }
+
+    /// How much of the log is kept so far.
+    fn kept(&self) -> u64 {
+        self.read.saturating_sub(self.left_out)
     }
 
     fn push(&mut self, piece: &[u8]) -> Result<(), WriteError> {

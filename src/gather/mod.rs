@@ -11,6 +11,7 @@ mod close;
 pub mod connect;
 mod cx;
 mod discovery;
+pub mod disk;
 mod event_page;
 mod follow;
 mod forward;
@@ -50,6 +51,8 @@ pub struct Options {
     pub since: Option<logs::Since>,
     /// How much of one log is kept, in bytes.
     pub max_log_bytes: u64,
+    /// How much of all logs together is kept, in bytes.
+    pub max_size: Option<u64>,
     /// After how long the archive is closed with what is there.
     pub timeout: Duration,
     /// How many requests run side by side.
@@ -89,6 +92,7 @@ impl Default for Options {
             format: Format::default(),
             since: None,
             max_log_bytes: MAX_LOG_BYTES,
+            max_size: None,
             timeout: TIMEOUT,
             concurrency: CONCURRENCY,
             qps: None,
@@ -112,6 +116,9 @@ impl Options {
             None => None,
         };
         add("maxLogBytes", self.max_log_bytes.to_string());
+        if let Some(max_size) = self.max_size {
+            add("maxSize", max_size.to_string());
+        }
         add("timeout", units::human_duration(self.timeout));
         add("concurrency", self.concurrency.to_string());
         if let Some(qps) = self.qps {

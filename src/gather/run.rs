@@ -24,6 +24,7 @@ use super::progress::Progress;
 use super::stop::Stop;
 use super::{Options, Output, close, live, secrets};
 use crate::archive::path;
+use crate::archive::read::Source;
 use crate::archive::write::{self, Finished, Format, Target, WriteError, Writer};
 use crate::error::CommandError;
 use crate::model::workloads::components;
@@ -53,6 +54,17 @@ pub struct Gathered {
     pub report: Option<RedactedReport>,
     /// Requests sent and bytes read.
     pub traffic: (u64, u64),
+    /// What was collected, where it was written nowhere else.
+    pub kept: Option<Kept>,
+}
+
+/// A collection that is held in memory, apart from what would be too much for it.
+pub struct Kept(pub Box<dyn Source>);
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Kept").finish_non_exhaustive()
+    }
 }
 
 /// Collects from a cluster into one archive. Whatever throws `stop` ends it early with a valid
@@ -116,6 +128,7 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
             return Err(write_error(error));
         }
     };
+    let kept = (cx.options.output == Output::Target(Target::Memory)).then(|| Kept(writer.source()));
     let archive = super::work::off_reactor(|| writer.finish()).map_err(write_error)?;
     let stats = cx.api.stats();
     Ok(Gathered {
@@ -128,6 +141,7 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
         redactions: closed.redactions,
         cut_short: closed.cut_short,
         report: closed.report,
+        kept,
         traffic: (stats.requests.load(Ordering::Relaxed), stats.bytes.load(Ordering::Relaxed)),
     })
 }
@@ -281,8 +295,9 @@ async fn platform(cx: &Arc<Cx>, only: &BTreeSet<String>) -> Vec<Platform> {
 /// Reads the logs that exist: of all pods where the namespace is ours, of control planes and
 /// gateway proxies elsewhere.
 async fn read_logs(cx: &Arc<Cx>, scope: &Arc<Scope>, platform: &[Platform], pods: &[Pod]) {
-    let lanes = Lanes::new((cx.options.concurrency / 2).clamp(1, 8));
+    let lanes = Lanes::new((cx.options.concurrency / 2).clamp(1, 6), cx.options.max_size);
     let mut tasks = JoinSet::new();
+    let mut wanted = Vec::new();
     for pod in pods {
         let depth = scope.namespaces.get(&pod.namespace).map(|followed| followed.depth);
         let of_platform = || {
@@ -296,12 +311,17 @@ async fn read_logs(cx: &Arc<Cx>, scope: &Arc<Scope>, platform: &[Platform], pods
         }
         let pod = Arc::new(pod.clone());
         for log in pod.logs.clone() {
-            let (cx, lanes, pod) = (cx.clone(), lanes.clone(), pod.clone());
-            tasks.spawn(async move {
-                let result = logs::collect(&cx, &lanes, &pod, &log).await;
-                cx.check(result);
-            });
+            wanted.push((pod.clone(), log));
         }
+    }
+    // Previous logs are short and tell why something died: they come first when room is scarce.
+    wanted.sort_by_key(|(_, log)| !log.previous);
+    for (pod, log) in wanted {
+        let (cx, lane) = (cx.clone(), lanes.lane().await);
+        tasks.spawn(async move {
+            let result = logs::collect(&cx, lane, &pod, &log).await;
+            cx.check(result);
+        });
     }
     tasks.join_all().await;
 }

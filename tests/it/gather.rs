@@ -647,3 +647,85 @@ fn where_port_forward_is_refused_the_pod_proxy_answers() {
     let forwards = requests.iter().filter(|request| request.contains("/portforward")).count();
     assert!(forwards < 7, "a refusal is known after the first of each lane: {forwards}");
 }
+
+#[test]
+fn check_reports_without_an_archive() {
+    let check = |served: &Served, arguments: &[&str]| {
+        let mut command = program();
+        command.current_dir(served.directory.path()).arg("check").arg("--kubeconfig");
+        command.arg(served.directory.path().join("kubeconfig")).args(arguments).output().expect("the program")
+    };
+    let healthy = Served::of(&Fixture::healthy());
+    let output = check(&healthy, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    let faulty = Served::of(&Fixture::faulty());
+    let output = check(&faulty, &["-o", "json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let codes: Vec<&str> = report["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .map(|finding| finding["code"].as_str().expect("a code"))
+        .collect();
+    assert!(codes.contains(&"MG101") && codes.contains(&"MG213"), "{codes:?}");
+    let output = check(&faulty, &["--fail-on", "never", "--only", "MG213"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("MG213") && !text(&output.stdout).contains("MG101"));
+    assert_eq!(left_behind(faulty.directory.path()), Vec::<String>::new());
+}
+
+#[test]
+fn the_must_gather_image_fills_its_directory() {
+    let served = Served::of(&Fixture::healthy());
+    let directory = served.directory.path().join("must-gather");
+    std::fs::create_dir(&directory).expect("a directory");
+    let mut command = served.command();
+    command.args(["--must-gather", "-o", "must-gather"]).env("MUST_GATHER_SINCE", "3h0m0s");
+    let output = command.output().expect("the program");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        text(&std::fs::read(directory.join("version")).expect("a version")).starts_with("mcpgw-gather\n")
+    );
+    let files = files(&directory);
+    let options = &json(&files, "mcpgw/manifest.json")["options"];
+    assert_eq!(options["since"], "3h");
+    assert_eq!(options["timeout"], "8m30s");
+    assert!(files.contains_key("namespaces/team-weather/core/pods.yaml"));
+    let requests = served.requests.lock().expect("no panic").clone();
+    assert!(requests.iter().any(|request| request.contains("sinceSeconds=10800")), "{requests:?}");
+
+    let error = refused(served.command().args(["--must-gather", "-o", "nowhere"]), 3);
+    assert!(error.contains("nowhere is no directory"), "{error}");
+    let mut command = served.command();
+    command.args(["--must-gather", "-o", "must-gather"]).env("MUST_GATHER_SINCE", "yesterday");
+    let error = refused(&mut command, 2);
+    assert!(error.contains("$MUST_GATHER_SINCE: `yesterday` is no duration"), "{error}");
+}
+
+#[test]
+fn scarce_room_goes_to_previous_logs_first() {
+    let line = |i: usize| format!("2026-09-14T09:50:{:02}Z line {i:06} of the log\n", i % 60);
+    let long: String = (0..2000).map(line).collect();
+    let fixture = Fixture::healthy().edit("Pod", "team-weather", "weather", |pod| {
+        pod["status"]["containerStatuses"][0]["lastState"] =
+            serde_json::json!({"terminated": {"exitCode": 1}});
+    });
+    let pod = fixture.pod_of("team-weather", "weather");
+    let fixture = fixture.log("team-weather", &pod, "server", true, &long).log(
+        "team-weather",
+        &pod,
+        "server",
+        false,
+        &long,
+    );
+    let served = Served::of(&fixture);
+    // One at a time, so that what is kept does not depend on chance.
+    let files =
+        gathered(&served, &["--max-size", "80KiB", "--concurrency", "1", "--max-log-bytes", "79KiB"], 4);
+    let previous = oc_mcpgw::archive::path::log("team-weather", &pod, "server", true);
+    assert_eq!(text(&files[&previous]).lines().count(), 2000);
+    assert!(text(&files["mcpgw/failures.json"]).contains("the room for logs (--max-size) is used up"));
+    let logs: usize = files.iter().filter(|(path, _)| path.ends_with(".log")).map(|(_, log)| log.len()).sum();
+    assert!(logs < 81 << 10, "{logs}");
+}
