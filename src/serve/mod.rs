@@ -298,10 +298,10 @@ fn proxy(
             "error trying to reach service: dial tcp: port {port} of pod {pod}: connection refused"
         )));
     }
-    let path = request.uri().path();
-    let path = path.split_once("/proxy").map_or("/", |(_, rest)| if rest.is_empty() { "/" } else { rest });
+    // What follows `/api/v1/namespaces/<ns>/pods/<name>/proxy/`.
+    let path = request.uri().path().splitn(9, '/').nth(8).unwrap_or_default();
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-    let uri = format!("{path}{query}").parse().map_err(|_| Status::bad_request("not a path"))?;
+    let uri = format!("/{path}{query}").parse().map_err(|_| Status::bad_request("not a path"))?;
     Ok(target.answer(cluster, request.method(), &uri))
 }
 

@@ -1,8 +1,13 @@
 //! `serve` without a socket: `kube::Client` over the router, the way gather's tests use it.
 
+use std::io::Read as _;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::body::Body;
 use chrono::{DateTime, Utc};
+use http::{HeaderMap, Request};
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use kube::api::{Api, DynamicObject, ListParams, LogParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Error};
@@ -66,9 +71,22 @@ impl Build {
         self
     }
 
-    fn client(self) -> Client {
-        Client::new(router(Cluster::new(self.bundle, Arc::new(self.files))), "default")
+    fn routes(self) -> Router {
+        router(Cluster::new(self.bundle, Arc::new(self.files)))
     }
+
+    fn client(self) -> Client {
+        Client::new(self.routes(), "default")
+    }
+}
+
+/// The answer to a plain request: status, headers, body.
+async fn ask(routes: &mut Router, request: http::request::Builder) -> (u16, HeaderMap, Vec<u8>) {
+    let request = request.body(Body::empty()).expect("a request");
+    let Ok(response) = tower_service::Service::call(routes, request).await;
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+    (parts.status.as_u16(), parts.headers, body.to_vec())
 }
 
 fn api(
@@ -226,4 +244,84 @@ async fn logs_of_containers() {
     assert!(code == 404 && message.contains("was not collected"), "{message}");
     let (code, _, message) = refusal(pods.logs("b", &container("z")).await);
     assert_eq!((code, message.as_str()), (400, "container z is not valid for pod b"));
+}
+
+#[tokio::test]
+async fn large_answers_are_compressed_for_those_who_can() {
+    let build =
+        (0..400).fold(Build::new(), |build, n| build.pod("one", &format!("{}{n}", "p".repeat(200)), &["m"]));
+    let mut routes = build.routes();
+    let plain = ask(&mut routes, Request::get("/api/v1/pods")).await;
+    assert!(!plain.1.contains_key("content-encoding"));
+    let (_, headers, body) =
+        ask(&mut routes, Request::get("/api/v1/pods").header("accept-encoding", "gzip, br")).await;
+    assert_eq!(headers["content-encoding"], "gzip");
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut unpacked).expect("gzip");
+    assert!(unpacked == plain.2 && body.len() < plain.2.len() / 4);
+    let (_, headers, _) = ask(&mut routes, Request::get("/healthz").header("accept-encoding", "gzip")).await;
+    assert!(!headers.contains_key("content-encoding"), "not worth it");
+}
+
+#[tokio::test]
+async fn what_was_not_collected_is_warned_about() {
+    let mut routes = Build::new().pod("one", "a", &["m"]).routes();
+    let (code, headers, _) = ask(&mut routes, Request::get("/api/v1/secrets")).await;
+    assert_eq!(code, 200);
+    assert_eq!(headers["warning"], "299 - \"secrets were not collected: an empty list proves nothing\"");
+    let (_, headers, _) = ask(&mut routes, Request::get("/api/v1/pods")).await;
+    assert!(!headers.contains_key("warning"));
+
+    let partly =
+        Build::new().pod("one", "a", &["m"]).collection("pods", "Pod", Outcome::Partial, Some("page 2: 500"));
+    let (_, headers, _) = ask(&mut partly.routes(), Request::get("/api/v1/pods")).await;
+    assert_eq!(headers["warning"], "299 - \"pods are not all in the bundle: page 2: 500\"");
+}
+
+#[tokio::test]
+async fn tables_have_the_version_that_was_asked_for() {
+    let mut routes = Build::new().pod("one", "a", &["m"]).routes();
+    let accept = "application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+    let uri = "/api/v1/namespaces/one/pods?includeObject=None";
+    let (_, _, body) = ask(&mut routes, Request::get(uri).header("accept", accept)).await;
+    let table: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!((&table["kind"], &table["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1beta1")));
+    assert_eq!(table["rows"][0]["cells"][0], "a");
+    assert!(table["rows"][0].get("object").is_none());
+    let protobuf = Request::get("/api/v1/pods").header("accept", "application/vnd.kubernetes.protobuf");
+    assert_eq!(ask(&mut routes, protobuf).await.0, 406);
+}
+
+#[tokio::test]
+async fn reviews_tell_what_can_be_read() {
+    let client =
+        Build::new().collection("secrets", "Secret", Outcome::Failed, Some("403 Forbidden")).client();
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client);
+    for (verb, resource, allowed) in
+        [("list", "pods", true), ("get", "pods", true), ("delete", "pods", false), ("list", "secrets", false)]
+    {
+        let review = serde_json::from_value(json!({"apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview", "metadata": {},
+            "spec": {"resourceAttributes": {"verb": verb, "resource": resource}}}));
+        let review: SelfSubjectAccessReview = review.expect("a review");
+        let answer = reviews.create(&kube::api::PostParams::default(), &review).await.expect("an answer");
+        assert_eq!(answer.status.map(|status| status.allowed), Some(allowed), "{verb} {resource}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_begins_with_what_there_is() {
+    use futures_util::StreamExt as _;
+    let client = Build::new().pod("one", "a", &["m"]).pod("one", "b", &["m"]).client();
+    let params = kube::api::WatchParams::default().timeout(1);
+    let events = pods(&client, Some("one")).watch(&params, "0").await.expect("a watch");
+    let events: Vec<_> = events.collect().await;
+    let names: Vec<String> = events
+        .into_iter()
+        .map(|event| match event.expect("an event") {
+            kube::core::WatchEvent::Added(object) => kube::ResourceExt::name_any(&object),
+            other => panic!("unexpected {other:?}"),
+        })
+        .collect();
+    assert_eq!(names, ["a", "b"], "and then it ends at its timeout");
 }
