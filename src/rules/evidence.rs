@@ -136,3 +136,13 @@ pub(crate) fn short(text: &str, limit: usize) -> String {
     let cut: String = text.chars().take(limit.saturating_sub(1)).collect();
     format!("{}…", cut.trim_end())
 }
+
+/// The command that waits for a Deployment's rollout.
+#[must_use]
+pub(crate) fn rollout(deployment: &Object) -> String {
+    format!(
+        "oc -n {} rollout status {} --timeout=120s",
+        deployment.namespace(),
+        resource(&deployment.reference())
+    )
+}

@@ -3,12 +3,14 @@
 //! A subject's faults stand in a file of the rules' name and are composed in [`all`]. The generic
 //! tests below run on every entry.
 
+mod authentication;
 mod credentials;
 mod envoy_filter;
 mod extensions;
 mod external;
 mod gateways;
 mod installation;
+mod policies;
 mod proxy;
 mod registrations;
 mod routes;
@@ -43,6 +45,8 @@ pub fn all() -> Vec<&'static Fault> {
         external::FAULTS,
         credentials::FAULTS,
         proxy::FAULTS,
+        authentication::FAULTS,
+        policies::FAULTS,
     ];
     subjects.iter().copied().flatten().collect()
 }

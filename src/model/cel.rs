@@ -1,1 +1,0 @@
-//! CEL expressions: parsing, free names and functions per environment.

@@ -1,1 +1,0 @@
-//! Kuadrant semantics: policy targets, effective policies, AuthConfigs.

@@ -1,0 +1,374 @@
+//! Kuadrant's policies: what they target, in which form their rules stand, which of them is in effect.
+//!
+//! A policy attaches only to objects of its own namespace. Its body stands bare, under `defaults` or
+//! under `overrides`; older versions knew the bare form only. Every expression is found together with
+//! the environment that compiles it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::cel::{Environment, Evaluators};
+use super::kinds::{self, Kind};
+use super::{Bundle, Object};
+
+/// The kinds of policies.
+pub static POLICIES: &[&Kind] =
+    &[&kinds::AUTH_POLICY, &kinds::RATE_LIMIT_POLICY, &kinds::TOKEN_RATE_LIMIT_POLICY];
+
+/// A form in which the body of a policy can stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Directly under `spec`: the same as atomic defaults.
+    Bare,
+    /// Under `spec.defaults`.
+    Defaults,
+    /// Under `spec.overrides`.
+    Overrides,
+}
+
+/// A policy.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy<'a> {
+    /// The object.
+    pub object: &'a Object,
+}
+
+/// A CEL expression of a policy.
+#[derive(Debug)]
+pub struct Expression<'a> {
+    /// Its JSON pointer.
+    pub pointer: String,
+    /// Its text.
+    pub text: &'a str,
+    /// Who compiles it.
+    pub environment: Environment,
+}
+
+/// All AuthPolicies of a bundle.
+pub fn auth_policies(bundle: &Bundle) -> impl Iterator<Item = Policy<'_>> {
+    bundle.list(&kinds::AUTH_POLICY).map(|object| Policy { object })
+}
+
+impl<'a> Policy<'a> {
+    /// The kind of the target.
+    #[must_use]
+    pub fn target_kind(&self) -> &'a str {
+        self.object.str("/spec/targetRef/kind")
+    }
+
+    /// The name of the target, always in the policy's namespace.
+    #[must_use]
+    pub fn target_name(&self) -> &'a str {
+        self.object.str("/spec/targetRef/name")
+    }
+
+    /// The listener or rule of the target, if it names one.
+    #[must_use]
+    pub fn section(&self) -> Option<&'a str> {
+        Some(self.object.str("/spec/targetRef/sectionName")).filter(|s| !s.is_empty())
+    }
+
+    /// Whether it targets this object.
+    #[must_use]
+    pub fn targets(&self, object: &Object) -> bool {
+        self.target_kind() == object.kind()
+            && self.target_name() == object.name()
+            && self.object.namespace() == object.namespace()
+    }
+
+    /// The bodies that are present, with their JSON pointers.
+    #[must_use]
+    pub fn bodies(&self) -> Vec<(Form, &'static str, &'a Value)> {
+        [(Form::Bare, "/spec"), (Form::Defaults, "/spec/defaults"), (Form::Overrides, "/spec/overrides")]
+            .into_iter()
+            .filter_map(|(form, pointer)| {
+                let body = self.object.get(pointer)?;
+                let used = form != Form::Bare
+                    || ["rules", "when", "patterns", "limits", "response"]
+                        .iter()
+                        .any(|k| body.get(k).is_some());
+                used.then_some((form, pointer, body))
+            })
+            .collect()
+    }
+
+    /// Whether the strategy of its defaults or overrides is `merge`.
+    #[must_use]
+    pub fn merges(&self) -> bool {
+        ["/spec/defaults/strategy", "/spec/overrides/strategy"].iter().any(|p| self.object.str(p) == "merge")
+    }
+
+    /// Whether it overrides more specific policies.
+    #[must_use]
+    pub fn overrides(&self) -> bool {
+        self.object.get("/spec/overrides").is_some()
+    }
+
+    /// The rules of one kind (`authentication`, `authorization`, `metadata`), by name.
+    #[must_use]
+    pub fn rules(&self, kind: &str) -> Vec<(&'a str, String, &'a Value)> {
+        let mut found = Vec::new();
+        for (_, pointer, body) in self.bodies() {
+            let rules = body.get("rules").and_then(|r| r.get(kind)).and_then(Value::as_object);
+            for (name, rule) in rules.into_iter().flatten() {
+                found.push((name.as_str(), format!("{pointer}/rules/{kind}/{}", escape(name)), rule));
+            }
+        }
+        found
+    }
+
+    /// Whether it demands credentials: an authentication rule that is not anonymous access.
+    #[must_use]
+    pub fn authenticates(&self) -> bool {
+        self.rules("authentication").iter().any(|(_, _, rule)| rule.get("anonymous").is_none())
+    }
+
+    /// The issuers of its JWT rules, with their pointers.
+    #[must_use]
+    pub fn issuers(&self) -> Vec<(&'a str, String)> {
+        self.rules("authentication")
+            .into_iter()
+            .filter_map(|(_, pointer, rule)| {
+                let issuer = rule.pointer("/jwt/issuerUrl")?.as_str()?;
+                Some((issuer, format!("{pointer}/jwt/issuerUrl")))
+            })
+            .collect()
+    }
+
+    /// Whether a `when` keeps requests for `/.well-known` out of the policy.
+    #[must_use]
+    pub fn spares_well_known(&self) -> bool {
+        let mentions = |v: &Value| {
+            ["predicate", "value", "selector"]
+                .iter()
+                .any(|k| v.get(k).and_then(Value::as_str).is_some_and(|t| t.contains("well-known")))
+        };
+        let conditions = |body: &Value| {
+            body.get("when").and_then(Value::as_array).is_some_and(|when| when.iter().any(mentions))
+        };
+        let all_rules_spare = || {
+            let rules = self.rules("authentication");
+            !rules.is_empty() && rules.iter().all(|(_, _, rule)| conditions(rule))
+        };
+        self.bodies().iter().any(|(_, _, body)| conditions(body)) || all_rules_spare()
+    }
+
+    /// The `WWW-Authenticate` header of the unauthenticated response: its pointer and value, wherever
+    /// a version puts it.
+    #[must_use]
+    pub fn www_authenticate(&self) -> Option<(String, &'a Value)> {
+        ["/spec/rules", "/spec/defaults/rules", "/spec/overrides/rules", "/spec"].iter().find_map(|base| {
+            let pointer = format!("{base}/response/unauthenticated/headers");
+            let headers = self.object.get(&pointer)?.as_object()?;
+            let (name, value) =
+                headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("www-authenticate"))?;
+            Some((format!("{pointer}/{}", escape(name)), value))
+        })
+    }
+
+    /// Whether its success response sets this header for the gateway's filters.
+    #[must_use]
+    pub fn sets_header(&self, header: &str) -> bool {
+        self.bodies().iter().any(|(_, _, body)| {
+            let success =
+                body.pointer("/rules/response/success").or_else(|| body.pointer("/response/success"));
+            let headers = success.and_then(|s| s.get("headers")).and_then(Value::as_object);
+            headers.is_some_and(|h| {
+                h.iter().any(|(name, value)| {
+                    name.eq_ignore_ascii_case(header)
+                        || value
+                            .get("key")
+                            .and_then(Value::as_str)
+                            .is_some_and(|k| k.eq_ignore_ascii_case(header))
+                })
+            })
+        })
+    }
+
+    /// The names that expressions may refer to.
+    #[must_use]
+    pub fn evaluators(&self) -> Evaluators<'a> {
+        let names =
+            |kind: &str| self.rules(kind).into_iter().map(|(name, _, _)| name).collect::<BTreeSet<_>>();
+        // Under a merge strategy rules of other policies join in, whose names are not known here.
+        if self.merges() {
+            return Evaluators::default();
+        }
+        Evaluators { metadata: Some(names("metadata")), authorization: Some(names("authorization")) }
+    }
+
+    /// Every CEL expression.
+    #[must_use]
+    pub fn expressions(&self) -> Vec<Expression<'a>> {
+        let mut found = Vec::new();
+        let auth = self.object.kind() == "AuthPolicy";
+        for (form, pointer, body) in self.bodies() {
+            let Some(fields) = body.as_object() else { continue };
+            for (key, value) in fields {
+                if form == Form::Bare && matches!(key.as_str(), "defaults" | "overrides" | "targetRef") {
+                    continue;
+                }
+                let environment =
+                    if auth && key != "when" { Environment::Authorino } else { Environment::Operator };
+                collect(value, format!("{pointer}/{}", escape(key)), environment, 0, &mut found);
+            }
+        }
+        found
+    }
+}
+
+/// Finds `predicate` and `expression` fields at any depth.
+fn collect<'a>(
+    value: &'a Value,
+    pointer: String,
+    environment: Environment,
+    depth: usize,
+    found: &mut Vec<Expression<'a>>,
+) {
+    if depth > 24 || found.len() > 2000 {
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let pointer = format!("{pointer}/{}", escape(key));
+                match value {
+                    Value::String(text) if key == "predicate" || key == "expression" => {
+                        found.push(Expression { pointer, text, environment });
+                    }
+                    _ => collect(value, pointer, environment, depth + 1, found),
+                }
+            }
+        }
+        Value::Array(values) => {
+            for (index, value) in values.iter().enumerate() {
+                collect(value, format!("{pointer}/{index}"), environment, depth + 1, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A key as a token of a JSON pointer.
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// The policies in effect on a path of a Gateway: listener, route, rule of the route. The less
+/// specific policy decides: its overrides win, its defaults give way to a more specific policy, and
+/// with `merge` both count.
+#[must_use]
+pub fn effective<'a>(
+    policies: &[Policy<'a>],
+    gateway: &Object,
+    listener: &str,
+    route: Option<(&Object, &str)>,
+) -> Vec<Policy<'a>> {
+    let mut levels: [Vec<Policy<'a>>; 4] = Default::default();
+    for policy in policies {
+        if policy.object.is_deleting() || policy.bodies().is_empty() {
+            continue;
+        }
+        if policy.targets(gateway) {
+            match policy.section() {
+                None => levels[0].push(*policy),
+                Some(section) if section == listener => levels[1].push(*policy),
+                Some(_) => {}
+            }
+        } else if let Some((route, rule)) = route.filter(|(route, _)| policy.targets(route)) {
+            let _ = route;
+            match policy.section() {
+                None => levels[2].push(*policy),
+                Some(section) if section == rule => levels[3].push(*policy),
+                Some(_) => {}
+            }
+        }
+    }
+    let mut result: Vec<Policy<'a>> = Vec::new();
+    // From the most specific to the least: each less specific policy decides over what is below it.
+    for level in levels.iter().rev() {
+        for policy in level {
+            if policy.merges() {
+                result.push(*policy);
+            } else if policy.overrides() {
+                result = vec![*policy];
+            } else if result.is_empty() {
+                result.push(*policy);
+            }
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(kind: &str, name: &str, spec: Value) -> Object {
+        let value = json!({"apiVersion": "kuadrant.io/v1", "kind": kind, "metadata": {"namespace": "g", "name": name}, "spec": spec});
+        Object::new(value, "f".into(), None).expect("an object")
+    }
+
+    fn policy(name: &str, target: (&str, &str, Option<&str>), body: Value) -> Object {
+        let mut spec = body;
+        spec["targetRef"] = json!({"kind": target.0, "name": target.1, "sectionName": target.2});
+        object("AuthPolicy", name, spec)
+    }
+
+    #[test]
+    fn the_less_specific_policy_decides() {
+        let rules = || json!({"rules": {"authentication": {"a": {"jwt": {}}}}});
+        let gateway = object("Gateway", "gw", json!({}));
+        let route = object("HTTPRoute", "r", json!({}));
+        let bare = policy("bare", ("Gateway", "gw", None), rules());
+        let listener = policy("listener", ("Gateway", "gw", Some("l")), json!({"defaults": rules()}));
+        let other = policy("other", ("Gateway", "gw", Some("x")), rules());
+        let on_route = policy("route", ("HTTPRoute", "r", None), rules());
+        let forced = policy("forced", ("Gateway", "gw", None), json!({"overrides": rules()}));
+        let merged = policy(
+            "merged",
+            ("Gateway", "gw", None),
+            json!({"defaults": {"strategy": "merge", "rules": {}}}),
+        );
+        let names = |objects: &[&Object]| -> Vec<String> {
+            let policies: Vec<Policy<'_>> = objects.iter().map(|object| Policy { object }).collect();
+            effective(&policies, &gateway, "l", Some((&route, "rule-1")))
+                .iter()
+                .map(|p| p.object.name().to_owned())
+                .collect()
+        };
+        assert_eq!(names(&[&bare]), ["bare"]);
+        assert_eq!(names(&[&bare, &listener, &other]), ["listener"]);
+        assert_eq!(names(&[&bare, &listener, &on_route]), ["route"]);
+        assert_eq!(names(&[&on_route, &forced]), ["forced"]);
+        assert_eq!(names(&[&on_route, &merged]), ["route", "merged"]);
+        assert_eq!(names(&[&other]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn headers_exclusions_and_expressions_are_found_in_every_form() {
+        for base in ["", "defaults", "overrides"] {
+            let body = json!({"when": [{"predicate": "!request.path.contains('/.well-known')"}],
+                "rules": {"authentication": {"a": {"jwt": {"issuerUrl": "https://sso"}}},
+                    "authorization": {"b": {"patternMatching": {"patterns": [{"predicate": "true"}]}}},
+                    "response": {"unauthenticated": {"headers": {"www-authenticate": {"value": "Bearer"}}}}}});
+            let spec = if base.is_empty() { body } else { json!({ base: body }) };
+            let object = policy("p", ("Gateway", "gw", None), spec);
+            let policy = Policy { object: &object };
+            assert!(policy.spares_well_known() && policy.authenticates(), "{base}");
+            assert!(policy.www_authenticate().is_some_and(|(pointer, _)| object.get(&pointer).is_some()));
+            let environments: Vec<_> = policy
+                .expressions()
+                .iter()
+                .map(|e| (e.environment, object.get(&e.pointer).is_some()))
+                .collect();
+            assert_eq!(environments.len(), 2);
+            assert!(
+                environments.contains(&(Environment::Authorino, true))
+                    && environments.contains(&(Environment::Operator, true))
+            );
+        }
+    }
+}

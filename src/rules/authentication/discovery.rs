@@ -1,0 +1,663 @@
+//! MG701-MG704, MG709-MG711: how a client finds out where to get a token.
+
+use serde_json::Value;
+
+use crate::declare_rule;
+use crate::model::gateway_api::backend_refs;
+use crate::model::kuadrant::{Policy, effective};
+use crate::model::mcp::Extension;
+use crate::model::{Object, Seen, kinds};
+use crate::report::Evidence;
+use crate::rules::policies::{Entrance, auth_policies, entrances, say_what_is_missing};
+use crate::rules::{Context, Findings};
+
+/// Where OAuth clients look for the metadata of a protected resource (RFC 9728).
+const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
+/// The policies in effect on an entrance.
+fn policies_at<'a>(policies: &[Policy<'a>], entrance: &Entrance<'_, 'a>) -> Vec<Policy<'a>> {
+    effective(policies, entrance.gateway, entrance.listener, Some((entrance.route, &entrance.rule)))
+}
+
+/// The entrance that takes MCP requests of an extension, and the policies that authenticate there.
+fn authenticating<'c, 'a>(
+    context: &'c Context<'a>,
+    extension: &Extension<'a>,
+) -> Option<(Entrance<'c, 'a>, Vec<Policy<'a>>)> {
+    let policies = auth_policies(context);
+    entrances(context)
+        .into_iter()
+        .filter(|e| std::ptr::eq(e.extension, extension.object) && e.takes("/mcp"))
+        .find_map(|entrance| {
+            let found: Vec<Policy<'a>> =
+                policies_at(&policies, &entrance).into_iter().filter(Policy::authenticates).collect();
+            (!found.is_empty()).then_some((entrance, found))
+        })
+}
+
+/// Whether authentication is meant for an extension: a policy demands it, or OAuth is configured.
+fn wants_authentication<'a>(context: &Context<'a>, extension: &Extension<'a>) -> bool {
+    extension.object.get("/spec/oauthProtectedResource").is_some()
+        || authenticating(context, extension).is_some()
+}
+
+/// A probe of the well-known path: the file, its status.
+fn probes(context: &Context<'_>) -> Vec<(String, i64, String)> {
+    context
+        .bundle
+        .extras("mcpgw/probes/")
+        .filter_map(|file| {
+            let value: Value = serde_json::from_slice(&file.content).ok()?;
+            let request = ["request", "requestLine", "url", "path"].iter().find_map(|k| value.get(*k)).map(
+                |v| match v {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                },
+            )?;
+            let status =
+                ["/status", "/response/status", "/code"].iter().find_map(|p| value.pointer(p)?.as_i64())?;
+            request.contains(WELL_KNOWN).then(|| (file.file.clone(), status, request))
+        })
+        .collect()
+}
+
+fn probe_evidence(file: &str, status: i64, request: &str) -> Evidence {
+    Evidence {
+        file: file.to_owned(),
+        path: Some("status".to_owned()),
+        line: None,
+        value: Some(status.to_string()),
+        note: Some(format!("the answer to {request}")),
+    }
+}
+
+fn curl(extension: &Extension<'_>) -> String {
+    let port = extension.listener.map_or(8080, |l| l.port);
+    let host = extension.public_host().unwrap_or_else(|| "HOST".to_owned());
+    format!("curl -si http://{host}:{port}{WELL_KNOWN}")
+}
+
+declare_rule! {
+    /// No route serves the OAuth metadata
+    ///
+    /// ## What it means
+    /// Clients that get a 401 look for `/.well-known/oauth-protected-resource` on the public host to find out where to
+    /// log in. No rule of any route serves it, so they cannot.
+    ///
+    /// ## How it is decided
+    /// For an extension with authentication (an AuthPolicy, or `spec.oauthProtectedResource`): no rule of an HTTPRoute
+    /// that is attached to the Gateway with the public host matches the path (Exact, PathPrefix or expression).
+    ///
+    /// ## Causes
+    /// `httpRouteManagement: Disabled` and an own route without the path; the managed route was edited.
+    ///
+    /// ## How to confirm
+    /// `curl -si http://HOST/.well-known/oauth-protected-resource`
+    ///
+    /// ## How to fix
+    /// Add a rule with PathPrefix `/.well-known/oauth-protected-resource` to Service mcp-gateway, port 8080.
+    ///
+    /// ## When it may be a false alarm
+    /// The metadata is served by another host that the WWW-Authenticate header names.
+    pub(super) static WELLKNOWN_ROUTE_MISSING = {
+        code: "MG701", name: "wellknown-route-missing", severity: Error, section: "1.7",
+        needs: ["httproutes", "mcpgatewayextensions", "authpolicies"], since: "0.1.0", caused_by: ["MG210", "MG213", "MG212", "MG214"],
+        check: wellknown_route_missing,
+    }
+}
+
+fn wellknown_route_missing(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &WELLKNOWN_ROUTE_MISSING, findings);
+    for extension in &context.chain().extensions {
+        if !wants_authentication(context, extension) || extension.gateway.is_none() {
+            continue;
+        }
+        let all: Vec<_> =
+            entrances(context).into_iter().filter(|e| std::ptr::eq(e.extension, extension.object)).collect();
+        // Without any entrance the route itself is the fault.
+        let Some(mcp) = all.iter().find(|e| e.takes("/mcp")) else { continue };
+        if all.iter().any(|e| e.takes(WELL_KNOWN)) {
+            continue;
+        }
+        let object = extension.object;
+        let host = extension.public_host().unwrap_or_default();
+        let title = format!("No HTTPRoute rule serves {WELL_KNOWN} on {host}");
+        let draft = findings.report(
+            &WELLKNOWN_ROUTE_MISSING,
+            object,
+            title,
+            mcp.route.evidence("/spec/rules"),
+            "Add a rule with this path prefix to Service mcp-gateway, port 8080.",
+        );
+        draft.object(mcp.route.reference());
+        draft.command(format!(
+            "oc -n {} patch httproute {} --type=json -p '[{{\"op\":\"add\",\"path\":\"/spec/rules/-\",\"value\":{{\"matches\":[{{\"path\":{{\"type\":\"PathPrefix\",\"value\":\"{WELL_KNOWN}\"}}}}],\"backendRefs\":[{{\"name\":\"mcp-gateway\",\"namespace\":\"{}\",\"port\":8080}}]}}}}]'",
+            mcp.route.namespace(),
+            mcp.route.name(),
+            object.namespace()
+        ));
+        draft.verify(curl(extension));
+    }
+}
+
+declare_rule! {
+    /// The OAuth metadata demands credentials
+    ///
+    /// ## What it means
+    /// A client needs the metadata to get a token, and gets 401 for it: nobody can log in.
+    ///
+    /// ## How it is decided
+    /// The AuthPolicy in effect on the rule that serves `/.well-known/oauth-protected-resource` has authentication rules
+    /// and no `when` that mentions `well-known`; or a probe of the path answered 401.
+    ///
+    /// ## Causes
+    /// The policy targets the whole listener without excluding the path.
+    ///
+    /// ## How to confirm
+    /// `curl -si http://HOST/.well-known/oauth-protected-resource` answers 401
+    ///
+    /// ## How to fix
+    /// Add `when: [{predicate: "!request.path.contains('/.well-known')"}]` to the policy.
+    ///
+    /// ## When it may be a false alarm
+    /// The policy's rules let anonymous requests for this path pass in another way.
+    pub(super) static WELLKNOWN_PROTECTED = {
+        code: "MG702", name: "wellknown-protected", severity: Error, section: "1.7",
+        needs: ["authpolicies", "httproutes", "probes"], since: "0.1.0", caused_by: [],
+        check: wellknown_protected,
+    }
+}
+
+fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &WELLKNOWN_PROTECTED, findings);
+    let policies = auth_policies(context);
+    let denied = probes(context).into_iter().find(|(_, status, _)| *status == 401);
+    for extension in &context.chain().extensions {
+        let at = entrances(context)
+            .into_iter()
+            .find(|e| std::ptr::eq(e.extension, extension.object) && e.takes(WELL_KNOWN) && !e.takes("/mcp"))
+            .or_else(|| {
+                entrances(context)
+                    .into_iter()
+                    .find(|e| std::ptr::eq(e.extension, extension.object) && e.takes(WELL_KNOWN))
+            });
+        let Some(entrance) = at else { continue };
+        let guard = policies_at(&policies, &entrance)
+            .into_iter()
+            .find(|p| p.authenticates() && !p.spares_well_known());
+        let Some(policy) = guard
+            .or_else(|| denied.as_ref().and_then(|_| policies.iter().copied().find(Policy::authenticates)))
+        else {
+            continue;
+        };
+        let object = policy.object;
+        let pointer =
+            policy.rules("authentication").first().map_or("/spec".to_owned(), |(_, p, _)| p.clone());
+        let title = format!("AuthPolicy {} demands credentials for {WELL_KNOWN}", object.full_name());
+        let draft = findings.report(
+            &WELLKNOWN_PROTECTED,
+            object,
+            title,
+            object.evidence(&pointer),
+            "Keep the path out of the policy with a `when` predicate.",
+        );
+        draft.evidence(entrance.route.evidence(&entrance.pointer));
+        draft.object(entrance.route.reference()).object(extension.object.reference());
+        if let Some((file, status, request)) = &denied {
+            draft.evidence(probe_evidence(file, *status, request));
+        }
+        let path = policy.bodies().first().map_or("spec", |(_, p, _)| p.trim_start_matches('/'));
+        let when = "\"when\":[{\"predicate\":\"!request.path.contains(\\\"/.well-known\\\")\"}]";
+        let patch = match path {
+            "spec/defaults" => format!("{{\"spec\":{{\"defaults\":{{{when}}}}}}}"),
+            "spec/overrides" => format!("{{\"spec\":{{\"overrides\":{{{when}}}}}}}"),
+            _ => format!("{{\"spec\":{{{when}}}}}"),
+        };
+        draft.command(format!(
+            "oc -n {} patch authpolicy {} --type=merge -p '{patch}'",
+            object.namespace(),
+            object.name()
+        ));
+        draft.verify(curl(extension));
+    }
+}
+
+declare_rule! {
+    /// The OAuth metadata is not found
+    ///
+    /// ## What it means
+    /// A rule serves the well-known path, and requests for it end with 404 or 503.
+    ///
+    /// ## How it is decided
+    /// A probe of `/.well-known/oauth-protected-resource` answered 404; or the Service of the rule that serves it does
+    /// not exist.
+    ///
+    /// ## Causes
+    /// The rule leads to the wrong Service; the host differs; another route takes the path before.
+    ///
+    /// ## How to confirm
+    /// `curl -si http://HOST/.well-known/oauth-protected-resource`
+    ///
+    /// ## How to fix
+    /// Let the rule lead to Service mcp-gateway, port 8080.
+    ///
+    /// ## When it may be a false alarm
+    /// The probe used another host than clients do.
+    pub(super) static WELLKNOWN_NOT_FOUND = {
+        code: "MG703", name: "wellknown-not-found", severity: Error, section: "1.7",
+        needs: ["httproutes", "services", "probes"], since: "0.1.0", caused_by: ["MG701", "MG215", "MG228"],
+        check: wellknown_not_found,
+    }
+}
+
+fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &WELLKNOWN_NOT_FOUND, findings);
+    let missing_probe = probes(context).into_iter().find(|(_, status, _)| *status == 404);
+    for extension in &context.chain().extensions {
+        if !wants_authentication(context, extension) {
+            continue;
+        }
+        let mut all = entrances(context)
+            .into_iter()
+            .filter(|e| std::ptr::eq(e.extension, extension.object) && e.takes(WELL_KNOWN));
+        let Some(entrance) = all.next() else { continue };
+        let gone = backend_refs(entrance.route)
+            .into_iter()
+            .filter(|b| b.is_service() && entrance.pointer == format!("/spec/rules/{}", b.rule))
+            .find(|b| matches!(context.bundle.find(&kinds::SERVICE, b.namespace, b.name), Seen::Absent));
+        let (title, shown) = match (&gone, &missing_probe) {
+            (Some(backend), _) => (
+                format!(
+                    "The rule for {WELL_KNOWN} leads to Service {}/{}, which does not exist",
+                    backend.namespace, backend.name
+                ),
+                entrance.route.evidence(&backend.pointer("")),
+            ),
+            (None, Some((file, status, request))) => (
+                format!("A request for {WELL_KNOWN} was answered with 404"),
+                probe_evidence(file, *status, request),
+            ),
+            (None, None) => continue,
+        };
+        let draft = findings.report(
+            &WELLKNOWN_NOT_FOUND,
+            entrance.route,
+            title,
+            shown,
+            "Let the rule lead to Service mcp-gateway, port 8080, on the public host.",
+        );
+        draft.evidence(entrance.route.evidence(&entrance.pointer));
+        draft.object(extension.object.reference());
+        draft.command(format!(
+            "oc -n {} edit httproute {}",
+            entrance.route.namespace(),
+            entrance.route.name()
+        ));
+        draft.verify(curl(extension));
+    }
+}
+
+declare_rule! {
+    /// The broker has no OAuth configuration
+    ///
+    /// ## What it means
+    /// Clients are told to authenticate, but the metadata names no authorization server: they cannot log in.
+    ///
+    /// ## How it is decided
+    /// An AuthPolicy with authentication is in effect on the MCP path, the extension has no
+    /// `spec.oauthProtectedResource`, and the broker's Deployment has no `OAUTH_AUTHORIZATION_SERVERS`.
+    ///
+    /// ## Causes
+    /// It was never set; or it was set with `oc set env` and the controller of 0.7 or newer has removed it.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE set env deployment/mcp-gateway --list | grep OAUTH`
+    ///
+    /// ## How to fix
+    /// Set `spec.oauthProtectedResource.authorizationServers` of the extension (0.7 and newer).
+    ///
+    /// ## When it may be a false alarm
+    /// Clients that bring a token without discovery (API keys, service accounts).
+    pub(super) static OAUTH_ENV_MISSING = {
+        code: "MG704", name: "oauth-env-missing", severity: Error, section: "1.7",
+        needs: ["deployments", "mcpgatewayextensions", "authpolicies"], since: "0.1.0", caused_by: [],
+        check: oauth_env_missing,
+    }
+}
+
+/// The value of a variable of the broker, and its pointer.
+pub(super) fn broker_variable<'a>(deployment: &'a Object, name: &str) -> Option<(&'a str, String)> {
+    deployment.array("/spec/template/spec/containers").iter().enumerate().find_map(|(c, container)| {
+        let env = container.get("env")?.as_array()?;
+        let (e, variable) =
+            env.iter().enumerate().find(|(_, v)| v.get("name").and_then(Value::as_str) == Some(name))?;
+        let value = variable.get("value").and_then(Value::as_str).unwrap_or_default();
+        Some((value, format!("/spec/template/spec/containers/{c}/env/{e}")))
+    })
+}
+
+fn oauth_env_missing(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &OAUTH_ENV_MISSING, findings);
+    for extension in &context.chain().extensions {
+        let object = extension.object;
+        let Some((_, policies)) = authenticating(context, extension) else { continue };
+        let uses_jwt = policies.iter().any(|p| !p.issuers().is_empty());
+        if !uses_jwt || object.get("/spec/oauthProtectedResource").is_some() {
+            continue;
+        }
+        let Some(broker) = context.workloads().broker_deployment(object.namespace()) else {
+            if let Err(missing) = context.bundle.collected(&kinds::DEPLOYMENT, Some(object.namespace())) {
+                findings.cannot_tell(&OAUTH_ENV_MISSING, missing);
+            }
+            continue;
+        };
+        if broker_variable(broker, "OAUTH_AUTHORIZATION_SERVERS").is_some() {
+            continue;
+        }
+        let title = format!(
+            "MCPGatewayExtension {} has no OAuth configuration, but authentication is demanded",
+            object.full_name()
+        );
+        let draft = findings.report(
+            &OAUTH_ENV_MISSING,
+            object,
+            title,
+            object.evidence("/spec/oauthProtectedResource"),
+            "Set spec.oauthProtectedResource with the authorization servers.",
+        );
+        draft.evidence(broker.evidence("/spec/template/spec/containers/0/env"));
+        draft.object(broker.reference());
+        let mut issuer = "https://ISSUER";
+        for policy in &policies {
+            draft.object(policy.object.reference());
+            if let Some((url, pointer)) = policy.issuers().first() {
+                issuer = url;
+                draft.evidence(policy.object.evidence(pointer));
+            }
+        }
+        draft.command(format!(
+            "oc -n {} patch mcpgatewayextension {} --type=merge -p '{{\"spec\":{{\"oauthProtectedResource\":{{\"authorizationServers\":[\"{issuer}\"]}}}}}}'",
+            object.namespace(),
+            object.name()
+        ));
+        draft.verify(curl(extension));
+    }
+}
+
+declare_rule! {
+    /// The 401 does not tell where the metadata is
+    ///
+    /// ## What it means
+    /// MCP clients follow `WWW-Authenticate: Bearer resource_metadata=…` of the 401 to the metadata. Without it most
+    /// clients give up.
+    ///
+    /// ## How it is decided
+    /// The AuthPolicy in effect on the MCP path has no `WWW-Authenticate` among the headers of
+    /// `response.unauthenticated`, neither under `spec.rules`, `spec.defaults.rules`, `spec.overrides.rules` nor `spec`.
+    ///
+    /// ## Causes
+    /// The header was forgotten, or stands under `unauthorized`.
+    ///
+    /// ## How to confirm
+    /// `curl -si http://HOST/mcp | grep -i www-authenticate`
+    ///
+    /// ## How to fix
+    /// Add the header to the policy.
+    ///
+    /// ## When it may be a false alarm
+    /// Clients that are configured with the authorization server.
+    pub(super) static WWW_AUTHENTICATE_MISSING = {
+        code: "MG709", name: "www-authenticate-missing", severity: Warning, section: "1.7",
+        needs: ["authpolicies"], since: "0.1.0", caused_by: [],
+        check: www_authenticate_missing,
+    }
+}
+
+/// The URL of the metadata of an extension.
+fn metadata_url(extension: &Extension<'_>) -> String {
+    let host = extension.public_host().unwrap_or_else(|| "HOST".to_owned());
+    let port = extension.listener.map_or(80, |l| l.port);
+    let tls = extension.listener.is_some_and(|l| l.protocol == "HTTPS" || l.protocol == "TLS");
+    match (tls, port) {
+        (true, 443) => format!("https://{host}{WELL_KNOWN}/mcp"),
+        (true, port) => format!("https://{host}:{port}{WELL_KNOWN}/mcp"),
+        (false, 80) => format!("http://{host}{WELL_KNOWN}/mcp"),
+        (false, port) => format!("http://{host}:{port}{WELL_KNOWN}/mcp"),
+    }
+}
+
+fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &WWW_AUTHENTICATE_MISSING, findings);
+    for extension in &context.chain().extensions {
+        let Some((entrance, policies)) = authenticating(context, extension) else { continue };
+        if policies.iter().any(|p| p.www_authenticate().is_some()) {
+            continue;
+        }
+        let Some(policy) = policies.first() else { continue };
+        let object = policy.object;
+        let title =
+            format!("AuthPolicy {} sends no WWW-Authenticate header with its 401", object.full_name());
+        let (form, body) = policy.bodies().first().map_or(("spec", ""), |(_, pointer, _)| {
+            ("spec", pointer.trim_start_matches("/spec").trim_start_matches('/'))
+        });
+        let value = format!("Bearer resource_metadata={}", metadata_url(extension));
+        let response = format!(
+            "\"rules\":{{\"response\":{{\"unauthenticated\":{{\"headers\":{{\"WWW-Authenticate\":{{\"value\":\"{value}\"}}}}}}}}}}"
+        );
+        let patch = if body.is_empty() {
+            format!("{{\"{form}\":{{{response}}}}}")
+        } else {
+            format!("{{\"{form}\":{{\"{body}\":{{{response}}}}}}}")
+        };
+        let draft = findings.report(
+            &WWW_AUTHENTICATE_MISSING,
+            object,
+            title,
+            object.evidence(&format!(
+                "/spec{}{}/rules/response",
+                if body.is_empty() { "" } else { "/" },
+                body
+            )),
+            format!("Add the header WWW-Authenticate with the value `{value}`."),
+        );
+        draft.object(extension.object.reference()).object(entrance.route.reference());
+        draft.command(format!(
+            "oc -n {} patch authpolicy {} --type=merge -p '{patch}'",
+            object.namespace(),
+            object.name()
+        ));
+        draft.verify(format!("{} | grep -i www-authenticate", curl(extension).replace(WELL_KNOWN, "/mcp")));
+    }
+}
+
+declare_rule! {
+    /// The WWW-Authenticate header points elsewhere
+    ///
+    /// ## What it means
+    /// The 401 names a metadata URL that is not the MCP gateway's: clients ask the wrong host or path.
+    ///
+    /// ## How it is decided
+    /// The header's value (a literal, not an expression) of the policy in effect on the MCP path has no
+    /// `resource_metadata=`, or its URL's host is not the extension's public host, or its path does not start with
+    /// `/.well-known/oauth-protected-resource`. Scheme, port, quotes and a `/mcp` behind the path may differ.
+    ///
+    /// ## Causes
+    /// Copied from an example, or the public host was changed since.
+    ///
+    /// ## How to confirm
+    /// `curl -si http://HOST/mcp | grep -i www-authenticate`
+    ///
+    /// ## How to fix
+    /// Correct the URL.
+    ///
+    /// ## When it may be a false alarm
+    /// A proxy in front gives the gateway another public name.
+    pub(super) static WWW_AUTHENTICATE_VALUE = {
+        code: "MG710", name: "www-authenticate-value", severity: Error, section: "1.7",
+        needs: ["authpolicies", "mcpgatewayextensions"], since: "0.1.0", caused_by: [],
+        check: www_authenticate_value,
+    }
+}
+
+/// What is wrong with a header's value, if anything.
+fn wrong_value(value: &str, host: &str) -> Option<String> {
+    let Some((_, rest)) = value.split_once("resource_metadata=") else {
+        return Some("it has no resource_metadata".to_owned());
+    };
+    let url = rest.trim_start_matches('"').split(['"', ',', ' ']).next().unwrap_or_default();
+    let Some((_, rest)) = url.split_once("://") else { return Some(format!("{url} is no URL")) };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
+    if !name.eq_ignore_ascii_case(host) {
+        return Some(format!("its host is {name}, the public host is {host}"));
+    }
+    (!path.starts_with(WELL_KNOWN)).then(|| format!("its path is {path}"))
+}
+
+fn www_authenticate_value(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &WWW_AUTHENTICATE_VALUE, findings);
+    for extension in &context.chain().extensions {
+        let Some(host) = extension.public_host() else { continue };
+        let Some((_, policies)) = authenticating(context, extension) else { continue };
+        for policy in policies {
+            let Some((pointer, header)) = policy.www_authenticate() else { continue };
+            let text = header.as_str().or_else(|| header.get("value").and_then(Value::as_str));
+            let Some(why) = text.and_then(|text| wrong_value(text, &host)) else { continue };
+            let object = policy.object;
+            let title = format!("AuthPolicy {}: WWW-Authenticate is wrong, {why}", object.full_name());
+            let shown = if header.is_string() { pointer.clone() } else { format!("{pointer}/value") };
+            let value = format!("Bearer resource_metadata={}", metadata_url(extension));
+            let draft = findings.report(
+                &WWW_AUTHENTICATE_VALUE,
+                object,
+                title,
+                object.evidence(&shown),
+                format!("Set the header to `{value}`."),
+            );
+            draft
+                .evidence(extension.object.evidence("/spec/publicHost"))
+                .object(extension.object.reference());
+            draft.command(format!(
+                "oc -n {} patch authpolicy {} --type=json -p '[{{\"op\":\"replace\",\"path\":\"{shown}\",\"value\":\"{value}\"}}]'",
+                object.namespace(),
+                object.name()
+            ));
+            draft.verify(format!(
+                "{} | grep -i www-authenticate",
+                curl(extension).replace(WELL_KNOWN, "/mcp")
+            ));
+        }
+    }
+}
+
+declare_rule! {
+    /// No AuthPolicy is in effect on the public host
+    ///
+    /// ## What it means
+    /// Everybody may use the MCP gateway without credentials, although authentication was set up.
+    ///
+    /// ## How it is decided
+    /// The extension has `spec.oauthProtectedResource`, or an AuthPolicy in the Gateway's namespace has a header with
+    /// `resource_metadata`; and no AuthPolicy with authentication is in effect on the listener, route and rule that
+    /// take `/mcp` of the public host.
+    ///
+    /// ## Causes
+    /// The policy targets another listener (the one of the servers' hosts), another Gateway, or nothing (MG802, MG803).
+    ///
+    /// ## How to confirm
+    /// `curl -si http://HOST/mcp` does not answer 401
+    ///
+    /// ## How to fix
+    /// Let `spec.targetRef` name the Gateway with the listener of the public host as `sectionName`.
+    ///
+    /// ## When it may be a false alarm
+    /// Authentication is done in front of the gateway, or on purpose not at all.
+    pub(super) static AUTHPOLICY_MISPLACED = {
+        code: "MG711", name: "authpolicy-misplaced", severity: Error, section: "1.7",
+        needs: ["authpolicies", "gateways", "httproutes"], since: "0.1.0", caused_by: ["MG802", "MG803", "MG706"],
+        check: authpolicy_misplaced,
+    }
+}
+
+fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &AUTHPOLICY_MISPLACED, findings);
+    let policies = auth_policies(context);
+    for extension in &context.chain().extensions {
+        let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) else { continue };
+        let mcp: Vec<_> = entrances(context)
+            .into_iter()
+            .filter(|e| std::ptr::eq(e.extension, extension.object) && e.takes("/mcp"))
+            .collect();
+        if mcp.is_empty() || authenticating(context, extension).is_some() {
+            continue;
+        }
+        // A policy that was written for the clients of this extension: its 401 points to the metadata
+        // of this host, or it stands on this Gateway.
+        let host = extension.public_host().unwrap_or_default();
+        let meant = policies.iter().find(|p| {
+            let header = p.www_authenticate().map(|(_, value)| value.to_string()).unwrap_or_default();
+            p.authenticates()
+                && header.contains("resource_metadata")
+                && (p.targets(gateway) || (!host.is_empty() && header.contains(&host)))
+        });
+        let Some(policy) = meant else { continue };
+        let object = policy.object;
+        let place = policy.section().map(|s| format!(" section {s}")).unwrap_or_default();
+        let title = format!(
+            "No AuthPolicy protects {}: AuthPolicy {} targets {} {}{place}",
+            extension.public_host().unwrap_or_default(),
+            object.full_name(),
+            policy.target_kind(),
+            policy.target_name()
+        );
+        let draft = findings.report(
+            &AUTHPOLICY_MISPLACED,
+            extension.object,
+            title,
+            object.evidence("/spec/targetRef"),
+            format!(
+                "Let an AuthPolicy target Gateway {} with sectionName {}.",
+                gateway.full_name(),
+                listener.name
+            ),
+        );
+        draft.evidence(gateway.evidence(&listener.pointer("/name")));
+        draft.object(object.reference()).object(gateway.reference());
+        draft.because_of(&["MG802", "MG803", "MG706"], object.reference());
+        draft.command(format!(
+            "oc -n {} patch authpolicy {} --type=merge -p '{{\"spec\":{{\"targetRef\":{{\"sectionName\":\"{}\"}}}}}}'",
+            object.namespace(),
+            object.name(),
+            listener.name
+        ));
+        draft.verify(curl(extension).replace(WELL_KNOWN, "/mcp"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_must_lead_to_the_public_host() {
+        let cases = [
+            (
+                "Bearer resource_metadata=http://mcp.example.com:8080/.well-known/oauth-protected-resource/mcp",
+                None,
+            ),
+            (
+                "Bearer realm=\"x\", resource_metadata=\"https://mcp.example.com/.well-known/oauth-protected-resource\"",
+                None,
+            ),
+            ("Bearer", Some("it has no resource_metadata")),
+            (
+                "Bearer resource_metadata=http://other.example.com/.well-known/oauth-protected-resource",
+                Some("its host is other.example.com, the public host is mcp.example.com"),
+            ),
+            ("Bearer resource_metadata=http://mcp.example.com/oauth", Some("its path is /oauth")),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(wrong_value(value, "mcp.example.com").as_deref(), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! MG701-MG714: OAuth discovery, tokens, sessions. (MG706 stands with the other policy statuses.)
+
+mod discovery;
+mod tokens;
+
+use super::Rule;
+
+/// The rules of this subject, in the order of the catalogue.
+pub(super) static RULES: &[&Rule] = &[
+    &discovery::WELLKNOWN_ROUTE_MISSING,
+    &discovery::WELLKNOWN_PROTECTED,
+    &discovery::WELLKNOWN_NOT_FOUND,
+    &discovery::OAUTH_ENV_MISSING,
+    &tokens::ROLLOUT_PENDING,
+    &tokens::ISSUER_MISMATCH,
+    &tokens::TOKEN_REJECTED,
+    &discovery::WWW_AUTHENTICATE_MISSING,
+    &discovery::WWW_AUTHENTICATE_VALUE,
+    &discovery::AUTHPOLICY_MISPLACED,
+    &tokens::TOKEN_TIME,
+    &tokens::SESSION_CHURN,
+    &tokens::TRUSTED_HEADERS,
+];

@@ -1,0 +1,569 @@
+//! MG705, MG707, MG708, MG712-MG714: rollouts, issuers, tokens and sessions.
+
+use std::collections::BTreeMap;
+
+use super::discovery::broker_variable;
+use crate::declare_rule;
+use crate::model::workloads::Component;
+use crate::model::{Object, kinds};
+use crate::rules::evidence;
+use crate::rules::policies::{auth_policies, say_what_is_missing};
+use crate::rules::{Context, Findings};
+
+declare_rule! {
+    /// A rollout is not finished
+    ///
+    /// ## What it means
+    /// Pods still run with the old template: a changed variable, image or flag is not in effect everywhere.
+    ///
+    /// ## How it is decided
+    /// For the broker, the controller and Authorino: the Deployment has fewer updated replicas than replicas, or its
+    /// controller has not seen the current generation, for more than two minutes.
+    ///
+    /// ## Causes
+    /// New pods do not become Ready (other findings say why), or the rollout is paused.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE rollout status deployment/NAME`
+    ///
+    /// ## How to fix
+    /// Repair the new pods; resume a paused rollout.
+    ///
+    /// ## When it may be a false alarm
+    /// A rollout that is going on.
+    pub(super) static ROLLOUT_PENDING = {
+        code: "MG705", name: "rollout-pending", severity: Warning, section: "1.7",
+        needs: ["deployments"], since: "0.1.0",
+        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG108", "MG110", "MG111"],
+        check: rollout_pending,
+    }
+}
+
+fn rollout_pending(context: &Context<'_>, findings: &mut Findings) {
+    for component in [Component::Broker, Component::Controller, Component::Authorino] {
+        for deployment in context.workloads().deployments_of(component) {
+            if deployment.get("/status").is_none() {
+                continue;
+            }
+            let wanted = deployment.int("/spec/replicas").unwrap_or(1);
+            let replicas = deployment.int("/status/replicas").unwrap_or(0);
+            let updated = deployment.int("/status/updatedReplicas").unwrap_or(0);
+            let behind = match (deployment.int("/status/observedGeneration"), deployment.generation()) {
+                (Some(observed), Some(generation)) => observed < generation,
+                _ => false,
+            };
+            let old_pods = wanted > 0
+                && replicas > 0
+                && updated < replicas.min(wanted).max(1)
+                && deployment.get("/status/updatedReplicas").is_some();
+            let mixed = wanted > 0 && replicas > updated && updated > 0;
+            if !behind && !old_pods && !mixed {
+                continue;
+            }
+            let since = deployment
+                .condition("Progressing")
+                .and_then(|c| deployment.time(&format!("/status/conditions/{}/lastUpdateTime", c.index)));
+            if let (Some(now), Some(since)) = (context.now, since)
+                && (now - since).num_seconds() < 120
+            {
+                continue;
+            }
+            let paused = deployment.get("/spec/paused").and_then(serde_json::Value::as_bool) == Some(true);
+            let what = if behind {
+                "its controller has not seen the last change".to_owned()
+            } else if paused {
+                "its rollout is paused".to_owned()
+            } else {
+                format!("{updated} of {replicas} pods run the current template")
+            };
+            let title = format!("Deployment {} is not rolled out: {what}", deployment.full_name());
+            let pointer = if behind { "/status/observedGeneration" } else { "/status/updatedReplicas" };
+            let draft = findings.report(
+                &ROLLOUT_PENDING,
+                deployment,
+                title,
+                deployment.evidence(pointer),
+                "Repair the new pods, or resume the rollout.",
+            );
+            draft.evidence(deployment.evidence("/metadata/generation"));
+            let verb = if paused { "resume" } else { "status" };
+            draft.command(format!(
+                "oc -n {} rollout {verb} deployment/{}",
+                deployment.namespace(),
+                deployment.name()
+            ));
+            draft.verify(evidence::rollout(deployment));
+        }
+    }
+    for extension in &context.chain().extensions {
+        let namespace = extension.object.namespace();
+        if context.workloads().broker_deployment(namespace).is_none()
+            && let Err(missing) = context.bundle.collected(&kinds::DEPLOYMENT, Some(namespace))
+        {
+            findings.cannot_tell(&ROLLOUT_PENDING, missing);
+        }
+    }
+}
+
+declare_rule! {
+    /// The issuer differs
+    ///
+    /// ## What it means
+    /// Clients get their tokens from the authorization server that the metadata names; Authorino accepts those of
+    /// `issuerUrl`. When the two differ, every token is rejected.
+    ///
+    /// ## How it is decided
+    /// The `issuerUrl` of an AuthPolicy that authenticates on the Gateway is none of the extension's
+    /// `authorizationServers` (or of the broker's `OAUTH_AUTHORIZATION_SERVERS`); a slash at the end does not count
+    /// here. Or Authorino's log says that the issuer's own document names another issuer.
+    ///
+    /// ## Causes
+    /// Another realm, http instead of https, an internal name here and the public one there, a slash too much.
+    ///
+    /// ## How to confirm
+    /// `curl -s ISSUER/.well-known/openid-configuration | jq .issuer`
+    ///
+    /// ## How to fix
+    /// Use the exact issuer string of the identity server in both places.
+    ///
+    /// ## When it may be a false alarm
+    /// Several issuers with token exchange between them.
+    pub(super) static ISSUER_MISMATCH = {
+        code: "MG707", name: "issuer-mismatch", severity: Error, section: "1.7",
+        needs: ["authpolicies", "mcpgatewayextensions", "authorino log"], since: "0.1.0", caused_by: [],
+        check: issuer_mismatch,
+    }
+}
+
+fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &ISSUER_MISMATCH, findings);
+    let policies = auth_policies(context);
+    let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
+    for extension in &context.chain().extensions {
+        let object = extension.object;
+        let Some(gateway) = extension.gateway else { continue };
+        let mut servers: Vec<String> = object
+            .array("/spec/oauthProtectedResource/authorizationServers")
+            .iter()
+            .filter_map(|s| s.as_str().map(str::to_owned))
+            .collect();
+        let mut shown = object.evidence("/spec/oauthProtectedResource/authorizationServers");
+        if servers.is_empty()
+            && let Some(broker) = context.workloads().broker_deployment(object.namespace())
+            && let Some((value, pointer)) = broker_variable(broker, "OAUTH_AUTHORIZATION_SERVERS")
+        {
+            servers = value.split(',').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect();
+            shown = broker.evidence(&format!("{pointer}/value"));
+        }
+        if servers.is_empty() {
+            continue;
+        }
+        for policy in policies.iter().filter(|p| p.targets(gateway)) {
+            let issuers = policy.issuers();
+            if issuers.is_empty() || issuers.iter().any(|(url, _)| servers.iter().any(|s| same(s, url))) {
+                continue;
+            }
+            let Some((issuer, pointer)) = issuers.first() else { continue };
+            let title = format!(
+                "AuthPolicy {} trusts issuer {issuer}, clients are sent to {}",
+                policy.object.full_name(),
+                servers.join(", ")
+            );
+            let draft = findings.report(
+                &ISSUER_MISMATCH,
+                policy.object,
+                title,
+                policy.object.evidence(pointer),
+                "Use the identity server's exact issuer string in both places.",
+            );
+            draft.evidence(shown.clone()).object(object.reference());
+            draft.command(format!(
+                "oc -n {} patch authpolicy {} --type=json -p '[{{\"op\":\"replace\",\"path\":\"{pointer}\",\"value\":\"{}\"}}]'",
+                policy.object.namespace(),
+                policy.object.name(),
+                servers[0]
+            ));
+            draft.verify(format!(
+                "curl -s {}/.well-known/openid-configuration | jq .issuer",
+                servers[0].trim_end_matches('/')
+            ));
+        }
+    }
+    if policies.is_empty() {
+        return;
+    }
+    for (pod, log) in context.workloads().component_logs(Component::Authorino) {
+        let other = log
+            .digest
+            .of("authorino.discovery-failed")
+            .find(|r| r.field("error").contains("issuer did not match"));
+        if let Some(record) = other {
+            let title =
+                format!("The issuer's own document names another issuer than {}", record.field("issuer"));
+            let draft = findings.report(
+                &ISSUER_MISMATCH,
+                pod,
+                title,
+                evidence::record(log, record),
+                "Set issuerUrl to the issuer that the document names, to the letter.",
+            );
+            for policy in &policies {
+                draft.object(policy.object.reference());
+            }
+            draft.command(format!("oc -n {} logs {} | grep 'did not match'", pod.namespace(), pod.name()));
+            draft.verify(format!(
+                "curl -s {}/.well-known/openid-configuration | jq .issuer",
+                record.field("issuer").trim_end_matches('/')
+            ));
+        }
+    }
+}
+
+declare_rule! {
+    /// Tokens are rejected
+    ///
+    /// ## What it means
+    /// Clients send credentials that Authorino does not accept.
+    ///
+    /// ## How it is decided
+    /// Authorino's log has at least three answers `UNAUTHENTICATED` with the same reason: expired, not yet valid, wrong
+    /// signature, malformed, unknown key. Requests without any credential are not counted: that is how a login begins.
+    ///
+    /// ## Causes
+    /// Tokens that clients do not renew, another realm, a clock that is off, keys that were rotated.
+    ///
+    /// ## How to confirm
+    /// `oc -n NS logs deploy/authorino | grep UNAUTHENTICATED`
+    ///
+    /// ## How to fix
+    /// As the reason says.
+    ///
+    /// ## When it may be a false alarm
+    /// Somebody tries.
+    pub(super) static TOKEN_REJECTED = {
+        code: "MG708", name: "token-rejected", severity: Warning, section: "1.7",
+        needs: ["authorino log"], since: "0.1.0", caused_by: ["MG707", "MG810"],
+        check: token_rejected,
+    }
+}
+
+fn token_rejected(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &TOKEN_REJECTED, findings);
+    for (pod, log) in
+        context.workloads().component_logs(Component::Authorino).filter(|(_, log)| !log.previous)
+    {
+        let mut groups: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for record in log.digest.of("authorino.denied").filter(|r| r.field("response") == "UNAUTHENTICATED") {
+            let reason = record.field("reason");
+            if !reason.is_empty() && !reason.contains("credential not found") {
+                groups.entry(reason).or_default().push(record);
+            }
+        }
+        for (reason, records) in groups {
+            let count: u64 = records.iter().map(|r| r.count).sum();
+            if count < 3 {
+                continue;
+            }
+            let lower = reason.to_ascii_lowercase();
+            let remedy = if lower.contains("expired") {
+                "Let the client renew its token; check clocks and token lifetimes."
+            } else if lower.contains("not yet valid") {
+                "Bring the clocks of the identity server and the nodes together."
+            } else if lower.contains("signature") {
+                "Check that the token's issuer is the policy's; restart Authorino after keys were rotated."
+            } else if lower.contains("missing openid connect configuration") {
+                "Authorino could not read the issuer's configuration: make the issuer reachable."
+            } else {
+                "Check what kind of credential the clients send against the policy's authentication rules."
+            };
+            let Some(first) = records.first() else { continue };
+            let title = format!("Authorino rejected {count} credentials: {}", evidence::short(reason, 80));
+            let draft = findings.report(&TOKEN_REJECTED, pod, title, evidence::record(log, first), remedy);
+            for record in records.iter().skip(1).take(4) {
+                draft.evidence(evidence::record(log, record));
+            }
+            for policy in auth_policies(context).iter().filter(|p| p.authenticates()) {
+                draft.object(policy.object.reference());
+                draft.because_of(&["MG707"], policy.object.reference());
+            }
+            draft.because_of(&["MG810"], pod.reference());
+            draft.command(format!(
+                "oc -n {} logs {} | grep '\"authorized\":false'",
+                pod.namespace(),
+                pod.name()
+            ));
+            draft.verify(format!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
+        }
+    }
+}
+
+declare_rule! {
+    /// A token was used outside its lifetime
+    ///
+    /// ## What it means
+    /// A token in the evidence was already expired, or not yet valid, when the line with it was written.
+    ///
+    /// ## How it is decided
+    /// The claim digests of tokens in the logs of the gateway, the broker and Authorino are compared with the time of
+    /// their line, with 60 s of tolerance built in by the three lines that are needed.
+    ///
+    /// ## Causes
+    /// A client that does not renew its token; clocks that differ.
+    ///
+    /// ## How to confirm
+    /// Decode a token: `cut -d. -f2 | base64 -d | jq '.exp|todate'`
+    ///
+    /// ## How to fix
+    /// Renew the token in the client; check the clocks.
+    ///
+    /// ## When it may be a false alarm
+    /// A test with an old token.
+    pub(super) static TOKEN_TIME = {
+        code: "MG712", name: "token-time", severity: Warning, section: "1.7",
+        needs: ["logs with tokens (claim digests)"], since: "0.1.0", caused_by: ["MG005"],
+        check: token_time,
+    }
+}
+
+fn token_time(context: &Context<'_>, findings: &mut Findings) {
+    let workloads = context.workloads();
+    let mut logs: Vec<_> =
+        [Component::Authorino, Component::Broker].iter().flat_map(|c| workloads.component_logs(*c)).collect();
+    for group in context.proxies() {
+        for proxy in &group.proxies {
+            logs.extend(workloads.logs_of(proxy.pod).into_iter().map(|l| (proxy.pod, l)));
+        }
+    }
+    for (pod, log) in logs {
+        for record in log.digest.of("jwt.digest") {
+            let verdict = record.field("verdict");
+            if !matches!(verdict, "expired" | "not-yet-valid") || record.count < 3 {
+                continue;
+            }
+            let what = if verdict == "expired" { "expired" } else { "not yet valid" };
+            let title = format!(
+                "A token of issuer {} was {what} when {} wrote its line ({} times)",
+                record.field("iss"),
+                pod.full_name(),
+                record.count
+            );
+            findings
+                .report(
+                    &TOKEN_TIME,
+                    pod,
+                    title,
+                    evidence::record(log, record),
+                    "Let the client renew its token; check the clocks.",
+                )
+                .command(format!("oc -n {} logs {} | tail", pod.namespace(), pod.name()))
+                .verify("date -u; oc get --raw /readyz -v6 2>&1 | grep -i date");
+        }
+    }
+}
+
+declare_rule! {
+    /// Sessions are lost
+    ///
+    /// ## What it means
+    /// Clients come with MCP sessions that the router does not know any more, and have to start over.
+    ///
+    /// ## How it is decided
+    /// The broker's log has at least ten `session validation failed`. The reason is looked for: the broker was
+    /// restarted, the signing key was made anew, several replicas without a session store.
+    ///
+    /// ## Causes
+    /// Those three, or a session store that loses data.
+    ///
+    /// ## How to confirm
+    /// `oc -n NS logs deploy/mcp-gateway | grep 'session validation failed'`
+    ///
+    /// ## How to fix
+    /// Keep the key, stop the restarts, configure `spec.sessionStore` for more than one replica.
+    ///
+    /// ## When it may be a false alarm
+    /// Clients that keep sessions for longer than a day.
+    pub(super) static SESSION_CHURN = {
+        code: "MG713", name: "session-churn", severity: Warning, section: "1.7",
+        needs: ["broker log", "controller log", "pods"], since: "0.1.0", caused_by: ["MG105", "MG102", "MG314"],
+        check: session_churn,
+    }
+}
+
+fn session_churn(context: &Context<'_>, findings: &mut Findings) {
+    let workloads = context.workloads();
+    for extension in &context.chain().extensions {
+        let object = extension.object;
+        for pod in workloads.broker_pods(object.namespace()) {
+            for log in workloads.logs_of(pod) {
+                let records: Vec<_> = log.digest.of("router.session-invalid").collect();
+                let count: u64 = records.iter().map(|r| r.count).sum();
+                let Some(first) = records.first().filter(|_| count >= 10) else { continue };
+                let broker = workloads.broker_deployment(object.namespace());
+                let replicas = broker.and_then(|d| d.int("/spec/replicas")).unwrap_or(1);
+                let stored = object.get("/spec/sessionStore").is_some();
+                let new_key = workloads.component_logs(Component::Controller).find_map(|(_, log)| {
+                    log.digest.of("controller.signing-key-new").next().map(|r| (log, r))
+                });
+                let restarts: i64 = crate::model::workloads::containers(pod)
+                    .iter()
+                    .map(crate::model::workloads::Container::restarts)
+                    .sum();
+                let (why, remedy) = if replicas > 1 && !stored {
+                    (
+                        format!("{replicas} replicas share no session store"),
+                        "Configure spec.sessionStore, or run one replica.",
+                    )
+                } else if new_key.is_some() {
+                    (
+                        "the signing key was made anew".to_owned(),
+                        "Keep Secret mcp-gateway-session-signing-key; clients have to start new sessions once.",
+                    )
+                } else if restarts > 0 {
+                    (
+                        format!("the broker was restarted {restarts} times"),
+                        "Stop the restarts, or configure spec.sessionStore.",
+                    )
+                } else {
+                    (
+                        "no reason is visible".to_owned(),
+                        "Look at how long clients keep their sessions (--session-length).",
+                    )
+                };
+                let title = format!("Broker {} refused {count} sessions: {why}", pod.full_name());
+                let draft =
+                    findings.report(&SESSION_CHURN, object, title, evidence::record(log, first), remedy);
+                draft.object(pod.reference());
+                if let Some(broker) = broker {
+                    draft.object(broker.reference()).evidence(broker.evidence("/spec/replicas"));
+                    draft.because_of(&["MG105", "MG102"], broker.reference());
+                }
+                draft.because_of(&["MG314"], object.reference());
+                if let Some((log, record)) = new_key {
+                    draft.evidence(evidence::record(log, record));
+                }
+                draft.command(format!(
+                    "oc -n {} get pods -l app.kubernetes.io/name=mcp-gateway",
+                    object.namespace()
+                ));
+                draft.verify(format!(
+                    "oc -n {} logs deploy/mcp-gateway --since=5m | grep -c 'session validation failed'",
+                    object.namespace()
+                ));
+            }
+        }
+    }
+}
+
+declare_rule! {
+    /// Tool filtering by trusted header cannot work
+    ///
+    /// ## What it means
+    /// The broker filters tools by the signed header `x-mcp-authorized`. It cannot verify the header, or demands one
+    /// that nobody sets: users see no tools.
+    ///
+    /// ## How it is decided
+    /// The broker is started with `--enforce-capability-filtering` (or `--enforce-tool-filtering`) and no AuthPolicy of
+    /// the Gateway sets `x-mcp-authorized` (`x-authorized-tools` before 0.7); or an AuthPolicy sets it and the
+    /// extension has no `spec.trustedHeadersKey`; or the broker's log says that it cannot parse the header.
+    ///
+    /// ## Causes
+    /// The key pair does not belong together, the policy lacks the wristband, the claim's name is of another version.
+    ///
+    /// ## How to confirm
+    /// `oc -n NS logs deploy/mcp-gateway | grep x-mcp-authorized`
+    ///
+    /// ## How to fix
+    /// Set `spec.trustedHeadersKey` to the public key of the pair whose private key signs the policy's wristband.
+    ///
+    /// ## When it may be a false alarm
+    /// The header is set by something in front of the gateway.
+    pub(super) static TRUSTED_HEADERS = {
+        code: "MG714", name: "trusted-headers", severity: Warning, section: "1.7",
+        needs: ["deployments", "authpolicies", "broker log"], since: "0.1.0", caused_by: ["MG309"],
+        check: trusted_headers,
+    }
+}
+
+/// The argument of the broker that demands the header, and its pointer.
+fn enforcement(deployment: &Object) -> Option<String> {
+    deployment.array("/spec/template/spec/containers").iter().enumerate().find_map(|(c, container)| {
+        ["command", "args"].iter().find_map(|list| {
+            let arguments = container.get(*list)?.as_array()?;
+            let at = arguments.iter().filter_map(|a| a.as_str()).position(|a| {
+                let flag = a.trim_start_matches('-');
+                flag == "enforce-capability-filtering"
+                    || flag == "enforce-tool-filtering"
+                    || flag == "enforce-capability-filtering=true"
+                    || flag == "enforce-tool-filtering=true"
+            })?;
+            Some(format!("/spec/template/spec/containers/{c}/{list}/{at}"))
+        })
+    })
+}
+
+fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &TRUSTED_HEADERS, findings);
+    let policies = auth_policies(context);
+    for extension in &context.chain().extensions {
+        let object = extension.object;
+        let workloads = context.workloads();
+        let setter = policies
+            .iter()
+            .find(|p| p.sets_header("x-mcp-authorized") || p.sets_header("x-authorized-tools"));
+        let key = object.get("/spec/trustedHeadersKey").is_some();
+        let broker = workloads.broker_deployment(object.namespace());
+        let enforced = broker.and_then(|d| Some((d, enforcement(d)?)));
+        let log = workloads.broker_pods(object.namespace()).into_iter().find_map(|pod| {
+            workloads
+                .logs_of(pod)
+                .into_iter()
+                .find_map(|log| log.digest.of("broker.trusted-header").next().map(|r| (log, r)))
+        });
+        let (title, shown, remedy) = if let (Some((deployment, pointer)), None) = (&enforced, setter) {
+            (
+                "the broker demands x-mcp-authorized, and no AuthPolicy sets it".to_owned(),
+                deployment.evidence(pointer),
+                "Let an AuthPolicy add the wristband as header x-mcp-authorized, or remove the flag.",
+            )
+        } else if let (Some(policy), false) = (setter, key) {
+            (
+                format!(
+                    "AuthPolicy {} sets x-mcp-authorized, and the extension has no trustedHeadersKey",
+                    policy.object.full_name()
+                ),
+                object.evidence("/spec/trustedHeadersKey"),
+                "Set spec.trustedHeadersKey.secretName to the Secret with the public key of the wristband's pair.",
+            )
+        } else if let Some((log, record)) = log {
+            (
+                format!(
+                    "the broker cannot read x-mcp-authorized: {}",
+                    evidence::short(record.field("error"), 80)
+                ),
+                evidence::record(log, record),
+                "Make the public key in trustedHeadersKey and the private key of the wristband one pair.",
+            )
+        } else {
+            continue;
+        };
+        let title =
+            format!("Tool filtering of MCPGatewayExtension {} cannot work: {title}", object.full_name());
+        let draft = findings.report(&TRUSTED_HEADERS, object, title, shown, remedy);
+        if let Some(policy) = setter {
+            draft.object(policy.object.reference());
+        }
+        if let Some(broker) = broker {
+            draft.object(broker.reference());
+        }
+        draft.because_of(&["MG309"], object.reference());
+        draft.command(format!(
+            "oc -n {} get mcpgatewayextension {} -o jsonpath='{{.spec.trustedHeadersKey}}'",
+            object.namespace(),
+            object.name()
+        ));
+        draft.verify(format!(
+            "oc -n {} logs deploy/mcp-gateway --since=5m | grep -c x-mcp-authorized",
+            object.namespace()
+        ));
+    }
+}

@@ -1,0 +1,382 @@
+//! MG804, MG805, MG810-MG812: the parts of Kuadrant, and what they need to know and reach.
+
+use super::{auth_policies, policies, say_what_is_missing};
+use crate::declare_rule;
+use crate::model::workloads::{Component, is_ready};
+use crate::model::{Object, kinds};
+use crate::report::Evidence;
+use crate::rules::evidence;
+use crate::rules::{Context, Findings, Rule};
+
+declare_rule! {
+    /// The Kuadrant operator does not run
+    ///
+    /// ## What it means
+    /// Policies are not read any more: changes to AuthPolicies, Gateways and routes have no effect, and statuses
+    /// are of the past. What was enforced before goes on.
+    ///
+    /// ## How it is decided
+    /// Policies concern the MCP gateway, and the operator's Deployment has no available replica.
+    ///
+    /// ## Causes
+    /// The faults of its pods (MG101-MG111), or it is scaled to 0.
+    ///
+    /// ## How to confirm
+    /// `oc get pods -A -l control-plane=controller-manager | grep kuadrant`
+    ///
+    /// ## How to fix
+    /// Repair its pod.
+    ///
+    /// ## When it may be a false alarm
+    /// During an update of the operator.
+    pub(super) static KUADRANT_OPERATOR_DOWN = {
+        code: "MG804", name: "kuadrant-operator-down", severity: Error, section: "1.8",
+        needs: ["deployments", "pods"], since: "0.1.0",
+        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
+        check: kuadrant_operator_down,
+    }
+}
+
+declare_rule! {
+    /// Authorino does not run
+    ///
+    /// ## What it means
+    /// Every request that an AuthPolicy covers is denied: the filter in Envoy fails closed when Authorino does
+    /// not answer within 200 ms (500).
+    ///
+    /// ## How it is decided
+    /// AuthPolicies concern the MCP gateway, and Authorino's Deployment has no available replica. The last lines
+    /// of its log are shown.
+    ///
+    /// ## Causes
+    /// The faults of its pods (MG101-MG111): a broken configuration, a CA that cannot be read, memory.
+    ///
+    /// ## How to confirm
+    /// `oc get pods -A -l authorino-resource`
+    ///
+    /// ## How to fix
+    /// Repair its pod.
+    ///
+    /// ## When it may be a false alarm
+    /// During an update with one replica.
+    pub(super) static AUTHORINO_DOWN = {
+        code: "MG805", name: "authorino-down", severity: Error, section: "1.8",
+        needs: ["deployments", "pods", "logs"], since: "0.1.0",
+        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
+        check: authorino_down,
+    }
+}
+
+declare_rule! {
+    /// A part of Kuadrant does not run
+    ///
+    /// ## What it means
+    /// Limitador: rate limits are not counted, requests pass. The DNS operator: DNS records are not updated. The
+    /// operators of Authorino and Limitador: their services are not reconciled.
+    ///
+    /// ## How it is decided
+    /// The Deployment of one of these exists and has no available replica.
+    ///
+    /// ## Causes
+    /// The faults of its pods (MG101-MG111), or it is scaled to 0.
+    ///
+    /// ## How to confirm
+    /// `oc get pods -A | grep -e limitador -e dns-operator -e authorino-operator`
+    ///
+    /// ## How to fix
+    /// Repair its pod.
+    ///
+    /// ## When it may be a false alarm
+    /// A part that is switched off because nothing uses it.
+    pub(super) static KUADRANT_COMPONENT_DOWN = {
+        code: "MG811", name: "kuadrant-component-down", severity: Warning, section: "1.8",
+        needs: ["deployments", "pods"], since: "0.1.0",
+        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
+        check: kuadrant_component_down,
+    }
+}
+
+fn kuadrant_operator_down(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &KUADRANT_OPERATOR_DOWN, findings);
+    if !policies(context).is_empty() {
+        down(
+            context,
+            &KUADRANT_OPERATOR_DOWN,
+            Component::KuadrantOperator,
+            "policies are not reconciled",
+            findings,
+        );
+    }
+}
+
+fn authorino_down(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &AUTHORINO_DOWN, findings);
+    if !auth_policies(context).is_empty() {
+        down(context, &AUTHORINO_DOWN, Component::Authorino, "every protected request is denied", findings);
+    }
+}
+
+fn kuadrant_component_down(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &KUADRANT_COMPONENT_DOWN, findings);
+    if policies(context).is_empty() {
+        return;
+    }
+    for (component, effect) in [
+        (Component::Limitador, "rate limits are not counted"),
+        (Component::DnsOperator, "DNS records are not updated"),
+        (Component::AuthorinoOperator, "Authorino is not reconciled"),
+        (Component::LimitadorOperator, "Limitador is not reconciled"),
+    ] {
+        down(context, &KUADRANT_COMPONENT_DOWN, component, effect, findings);
+    }
+}
+
+/// Reports a component whose Deployment has no available replica.
+fn down(
+    context: &Context<'_>,
+    rule: &'static Rule,
+    component: Component,
+    effect: &str,
+    findings: &mut Findings,
+) {
+    let workloads = context.workloads();
+    let deployments = workloads.deployments_of(component);
+    let pods = workloads.component_pods(component);
+    if deployments.is_empty() && pods.is_empty() {
+        // Which namespace it should be in, nobody knows; only a whole list proves that there is none.
+        if let Err(missing) = context.bundle.collected(&kinds::DEPLOYMENT, None)
+            && component == Component::KuadrantOperator
+        {
+            findings.cannot_tell(rule, missing);
+        }
+        return;
+    }
+    for deployment in deployments {
+        let dead = deployment.get("/status").is_some()
+            && deployment
+                .int("/status/availableReplicas")
+                .or_else(|| deployment.int("/status/readyReplicas"))
+                .unwrap_or(0)
+                == 0;
+        if dead && !pods.iter().any(|p| p.namespace() == deployment.namespace() && is_ready(p)) {
+            let title = format!("{} does not run ({}): {effect}", component.name(), deployment.full_name());
+            let draft = findings.report(
+                rule,
+                deployment,
+                title,
+                deployment.evidence("/status/availableReplicas"),
+                format!("Repair the pods of the {}.", component.name()),
+            );
+            draft.evidence(deployment.evidence("/spec/replicas"));
+            for pod in pods.iter().filter(|p| p.namespace() == deployment.namespace()) {
+                draft.object(pod.reference());
+                for log in workloads.logs_of(pod) {
+                    for line in evidence::last_lines(log, 3) {
+                        draft.evidence(line);
+                    }
+                }
+            }
+            draft.because_of(
+                &["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
+                deployment.reference(),
+            );
+            draft.command(format!(
+                "oc -n {} describe deployment {}",
+                deployment.namespace(),
+                deployment.name()
+            ));
+            draft.verify(evidence::rollout(deployment));
+        }
+    }
+}
+
+declare_rule! {
+    /// Authorino cannot reach its identity server
+    ///
+    /// ## What it means
+    /// Authorino cannot read the issuer's OpenID configuration or keys. Tokens of that issuer are not accepted:
+    /// every client gets 401.
+    ///
+    /// ## How it is decided
+    /// Authorino's log has `failed to discovery openid connect configuration`, or a failing token
+    /// introspection, with an error of the network or of TLS (DNS, refused, timeout, certificate, 5xx).
+    ///
+    /// ## Causes
+    /// A private name that does not resolve in the cluster, a missing CA, an egress policy, a proxy, an identity
+    /// server that is down.
+    ///
+    /// ## How to confirm
+    /// `oc -n NS logs deploy/authorino | grep 'openid connect'`
+    ///
+    /// ## How to fix
+    /// Make the issuer's URL reachable from Authorino's pod: DNS or hostAliases, CA (`spec.volumes` of the
+    /// Authorino resource), NetworkPolicy.
+    ///
+    /// ## When it may be a false alarm
+    /// A short outage; the finding gives first and last time.
+    pub(super) static IDENTITY_SERVER_UNREACHABLE = {
+        code: "MG810", name: "identity-server-unreachable", severity: Error, section: "1.7",
+        needs: ["authorino log"], since: "0.1.0", caused_by: ["MG232", "MG511"],
+        check: identity_server_unreachable,
+    }
+}
+
+fn identity_server_unreachable(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &IDENTITY_SERVER_UNREACHABLE, findings);
+    let policies = auth_policies(context);
+    if policies.is_empty() {
+        return;
+    }
+    for (pod, log) in context.workloads().component_logs(Component::Authorino) {
+        for record in log.digest.records.iter() {
+            let discovery = record.template == "authorino.discovery-failed";
+            if !discovery && record.template != "authorino.introspection" {
+                continue;
+            }
+            let class = crate::model::logs::ErrorClass::from_word(record.field("class"));
+            use crate::model::logs::ErrorClass as Class;
+            let Some(class) = class.filter(|c| {
+                matches!(
+                    c,
+                    Class::Dns
+                        | Class::Refused
+                        | Class::Timeout
+                        | Class::Unreachable
+                        | Class::Certificate
+                        | Class::Tls
+                        | Class::HttpOnHttps
+                        | Class::Reset
+                        | Class::ServerError
+                )
+            }) else {
+                continue;
+            };
+            let issuer = Some(record.field("issuer")).filter(|i| !i.is_empty()).unwrap_or("the issuer");
+            let title = format!("Authorino cannot reach {issuer}: {}", class.describe());
+            let draft = findings.report(
+                &IDENTITY_SERVER_UNREACHABLE,
+                pod,
+                title,
+                evidence::record(log, record),
+                "Make the issuer reachable from Authorino's pod: name resolution, CA certificate, egress policy.",
+            );
+            for policy in &policies {
+                for (url, pointer) in policy.issuers() {
+                    if url == issuer || issuer.starts_with(url) || issuer == "the issuer" {
+                        draft.object(policy.object.reference());
+                        draft.evidence(policy.object.evidence(&pointer));
+                    }
+                }
+            }
+            draft.command(format!("oc -n {} logs {} | grep 'openid connect'", pod.namespace(), pod.name()));
+            draft.verify(format!(
+                "oc -n {} run mcpgw-probe --rm -i --restart=Never --image=registry.access.redhat.com/ubi9/ubi-minimal -- curl -sS {}/.well-known/openid-configuration",
+                pod.namespace(),
+                issuer.trim_end_matches('/').trim_end_matches("/.well-known/openid-configuration")
+            ));
+        }
+    }
+}
+
+declare_rule! {
+    /// Kuadrant does not know the Gateway's controller
+    ///
+    /// ## What it means
+    /// The Kuadrant operator enforces policies only on Gateways whose class is of a controller that it knows.
+    ///
+    /// ## How it is decided
+    /// The `controllerName` of the GatewayClass of a Gateway with policies is not in the operator's variable
+    /// `ISTIO_GATEWAY_CONTROLLER_NAMES` (comma-separated); without the variable, it is the OpenShift class'
+    /// controller, and a policy of the Gateway is not enforced.
+    ///
+    /// ## Causes
+    /// OpenShift's own class (`openshift.io/gateway-controller/v1`) with an operator that was configured for
+    /// Istio only; a class of another implementation.
+    ///
+    /// ## How to confirm
+    /// `oc get gatewayclass`, and the operator's Deployment
+    ///
+    /// ## How to fix
+    /// Add the controller's name to the variable, in the operator's Subscription where there is one.
+    ///
+    /// ## When it may be a false alarm
+    /// An operator version that knows the name without being told.
+    pub(super) static GATEWAY_CONTROLLER_NOT_KNOWN = {
+        code: "MG812", name: "gateway-controller-not-known", severity: Error, section: "1.8",
+        needs: ["gatewayclasses", "deployments", "authpolicies"], since: "0.1.0", caused_by: [],
+        check: gateway_controller_not_known,
+    }
+}
+
+/// The operator's variable and its pointer.
+fn controller_names(operator: &Object) -> Option<(String, String)> {
+    operator.array("/spec/template/spec/containers").iter().enumerate().find_map(|(c, container)| {
+        let env = container.get("env")?.as_array()?;
+        let (e, variable) = env.iter().enumerate().find(|(_, v)| {
+            v.get("name").and_then(|n| n.as_str()) == Some("ISTIO_GATEWAY_CONTROLLER_NAMES")
+        })?;
+        Some((
+            variable.get("value")?.as_str()?.to_owned(),
+            format!("/spec/template/spec/containers/{c}/env/{e}/value"),
+        ))
+    })
+}
+
+fn gateway_controller_not_known(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &GATEWAY_CONTROLLER_NOT_KNOWN, findings);
+    let policies = policies(context);
+    let Some(operator) = context.workloads().deployments_of(Component::KuadrantOperator).first() else {
+        return;
+    };
+    let names = controller_names(operator);
+    for (namespace, name) in &context.chain().gateways {
+        let Some(gateway) = context.bundle.get(&kinds::GATEWAY, namespace, name) else { continue };
+        let concerned: Vec<_> = policies.iter().filter(|p| p.targets(gateway)).collect();
+        let Some(class) =
+            context.bundle.get(&kinds::GATEWAY_CLASS, "", gateway.str("/spec/gatewayClassName"))
+        else {
+            continue;
+        };
+        if concerned.is_empty() {
+            continue;
+        }
+        let controller = class.str("/spec/controllerName");
+        let unenforced =
+            concerned.iter().any(|p| !p.object.condition("Enforced").is_some_and(|c| c.is_true()));
+        let known = match &names {
+            Some((list, _)) => {
+                list.split(',').any(|n| n.trim() == controller)
+                    || controller.starts_with("gateway.envoyproxy.io/")
+            }
+            None => !(controller.starts_with("openshift.io/") && unenforced),
+        };
+        if known || controller.is_empty() {
+            continue;
+        }
+        let title =
+            format!("Kuadrant does not know {controller}, the controller of Gateway {}", gateway.full_name());
+        let evidence: Evidence = names.as_ref().map_or_else(
+            || operator.evidence("/spec/template/spec/containers/0/env"),
+            |(_, pointer)| operator.evidence(pointer),
+        );
+        let draft = findings.report(
+            &GATEWAY_CONTROLLER_NOT_KNOWN,
+            gateway,
+            title,
+            class.evidence("/spec/controllerName"),
+            format!("Add {controller} to ISTIO_GATEWAY_CONTROLLER_NAMES of the Kuadrant operator."),
+        );
+        draft.evidence(evidence).object(class.reference()).object(operator.reference());
+        for policy in &concerned {
+            draft.object(policy.object.reference());
+        }
+        let list =
+            names.as_ref().map_or_else(|| controller.to_owned(), |(list, _)| format!("{list},{controller}"));
+        draft.command(format!(
+            "oc -n {} set env deployment/{} ISTIO_GATEWAY_CONTROLLER_NAMES={list}",
+            operator.namespace(),
+            operator.name()
+        ));
+        draft.verify(format!("oc -n {namespace} get authpolicy -o wide"));
+    }
+}

@@ -1,0 +1,204 @@
+//! MG806, MG807: the CEL expressions of policies and AuthConfigs.
+
+use super::{policies, say_what_is_missing};
+use crate::declare_rule;
+use crate::model::cel::{self, Environment, Problem, ProblemKind};
+use crate::model::workloads::Component;
+use crate::model::{Missing, Object};
+use crate::report::Evidence;
+use crate::rules::evidence::{self, resource};
+use crate::rules::{Context, Findings};
+
+declare_rule! {
+    /// A CEL expression does not parse
+    ///
+    /// ## What it means
+    /// A rule with a broken expression cannot be compiled. In `rules` Authorino refuses the AuthConfig: a new
+    /// one answers 404 with `X-Ext-Auth-Reason: Service not found`, an edited one keeps the old rules. In
+    /// `when` the operator drops the action: the path is not protected.
+    ///
+    /// ## How it is decided
+    /// Every `predicate` and `expression` of every policy that concerns the MCP gateway is parsed with the
+    /// parser of Kuadrant's data plane. The place is shown under the expression.
+    ///
+    /// ## Causes
+    /// `and`/`or`/`not` instead of `&&`/`||`/`!`, a single `=`, an unclosed bracket or quote, `\.` in a normal
+    /// string (write `\\.` or a raw string), gjson modifiers such as `.@values`.
+    ///
+    /// ## How to confirm
+    /// `oc get authconfigs -A`: Ready is False with the same message.
+    ///
+    /// ## How to fix
+    /// Correct the expression at the caret.
+    ///
+    /// ## When it may be a false alarm
+    /// Syntax that is newer than this program's parser.
+    pub(super) static CEL_SYNTAX = {
+        code: "MG806", name: "cel-syntax", severity: Error, section: "1.8",
+        needs: ["authpolicies", "ratelimitpolicies"], since: "0.1.0", caused_by: [],
+        check: cel_syntax,
+    }
+}
+
+declare_rule! {
+    /// A CEL expression refers to something that does not exist
+    ///
+    /// ## What it means
+    /// The expression parses, but a name, function or field in it does not exist where it is evaluated: it is
+    /// refused at compile time, or every evaluation fails, and a failing evaluation denies.
+    ///
+    /// ## How it is decided
+    /// Free names, functions and fields of `request` and `auth` are compared with what the environment offers:
+    /// Authorino for `rules`, the operator and its filter for `when` and limits. `auth.metadata.X` and
+    /// `auth.authorization.X` need a rule of that name. A header name with `-` after a dot is a subtraction.
+    /// Also reported: evaluation errors in Authorino's log.
+    ///
+    /// ## Causes
+    /// `identity.…` instead of `auth.identity.…`, a renamed rule, `request.headers.x-name`, capital letters in
+    /// a header name, a function of the other environment.
+    ///
+    /// ## How to confirm
+    /// Authorino's log and the AuthConfig's status.
+    ///
+    /// ## How to fix
+    /// Use the names that exist; the finding lists them.
+    ///
+    /// ## When it may be a false alarm
+    /// A name that a newer Kuadrant offers.
+    pub(super) static CEL_REFERENCE = {
+        code: "MG807", name: "cel-reference", severity: Warning, section: "1.8",
+        needs: ["authpolicies", "ratelimitpolicies", "authorino log"], since: "0.1.0", caused_by: ["MG806"],
+        check: cel_reference,
+    }
+}
+
+/// Every expression with its problems.
+fn problems<'a>(context: &Context<'a>) -> Vec<(&'a Object, String, Environment, Vec<Problem>)> {
+    policies(context)
+        .into_iter()
+        .flat_map(|policy| {
+            let evaluators = policy.evaluators();
+            policy.expressions().into_iter().filter_map(move |expression| {
+                let found = cel::check(expression.text, expression.environment, &evaluators);
+                (!found.is_empty()).then_some((
+                    policy.object,
+                    expression.pointer,
+                    expression.environment,
+                    found,
+                ))
+            })
+        })
+        .collect()
+}
+
+fn shown(object: &Object, pointer: &str, problem: &Problem) -> Evidence {
+    Evidence {
+        note: Some(format!("{}:{}: {}", problem.line, problem.column, problem.message)),
+        value: Some(problem.excerpt.clone()),
+        ..object.evidence(pointer)
+    }
+}
+
+fn edit(object: &Object) -> String {
+    format!("oc -n {} edit {}", object.namespace(), resource(&object.reference()))
+}
+
+fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &CEL_SYNTAX, findings);
+    for (object, pointer, environment, found) in problems(context) {
+        let place = object.field_path(&pointer);
+        if found.iter().any(|p| p.kind == ProblemKind::TooComplex) {
+            findings.cannot_tell(
+                &CEL_SYNTAX,
+                Missing {
+                    what: format!(
+                        "{place} of {} {}: the expression is too long or too deep",
+                        object.kind(),
+                        object.full_name()
+                    ),
+                    how: edit(object),
+                },
+            );
+            continue;
+        }
+        let errors: Vec<&Problem> = found.iter().filter(|p| p.kind == ProblemKind::Syntax).collect();
+        let Some(first) = errors.first() else { continue };
+        let title = format!("{} {}: {place} is no valid CEL", object.kind(), object.full_name());
+        let effect = match environment {
+            Environment::Authorino => "Authorino refuses the whole AuthConfig until then.",
+            Environment::Operator => "The policy does not protect its path until then.",
+        };
+        let remedy = format!("Correct the expression: {}. {effect}", first.message);
+        let draft = findings.report(&CEL_SYNTAX, object, title, shown(object, &pointer, first), remedy);
+        for error in &errors[1..] {
+            draft.evidence(shown(object, &pointer, error));
+        }
+        draft.command(edit(object));
+        draft.verify(format!(
+            "oc -n {} wait --for=condition=Enforced {} --timeout=120s",
+            object.namespace(),
+            resource(&object.reference())
+        ));
+    }
+}
+
+fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &CEL_REFERENCE, findings);
+    for (object, pointer, _, found) in problems(context) {
+        let wrong: Vec<&Problem> = found
+            .iter()
+            .filter(|p| !matches!(p.kind, ProblemKind::Syntax | ProblemKind::TooComplex))
+            .collect();
+        let Some(first) = wrong.first() else { continue };
+        let title = format!(
+            "{} {}: {} cannot be evaluated: {}",
+            object.kind(),
+            object.full_name(),
+            object.field_path(&pointer),
+            evidence::short(&first.message, 80)
+        );
+        let remedy = format!("Correct the expression: {}.", first.message);
+        let draft = findings.report(&CEL_REFERENCE, object, title, shown(object, &pointer, first), remedy);
+        for problem in &wrong[1..] {
+            draft.evidence(shown(object, &pointer, problem));
+        }
+        draft.command(edit(object));
+        draft.verify(format!(
+            "oc -n {} wait --for=condition=Enforced {} --timeout=120s",
+            object.namespace(),
+            resource(&object.reference())
+        ));
+    }
+    for (pod, log) in context.workloads().component_logs(Component::Authorino) {
+        let records: Vec<_> = log
+            .digest
+            .records
+            .iter()
+            .filter(|r| {
+                r.template == "authorino.cel"
+                    || (r.template == "authorino.denied" && r.field("reason").contains("no such key"))
+            })
+            .collect();
+        let Some(first) = records.first() else { continue };
+        let what = [first.field("reason"), first.field("error")]
+            .into_iter()
+            .find(|t| !t.is_empty())
+            .unwrap_or("see the line");
+        let title = format!("Authorino cannot evaluate a CEL expression: {}", evidence::short(what, 90));
+        let draft = findings.report(
+            &CEL_REFERENCE,
+            pod,
+            title,
+            evidence::record(log, first),
+            "Guard optional claims with has(), or correct the field; a failing evaluation denies the request.",
+        );
+        for record in records.iter().skip(1).take(4) {
+            draft.evidence(evidence::record(log, record));
+        }
+        for policy in policies(context).iter().filter(|p| p.object.kind() == "AuthPolicy") {
+            draft.object(policy.object.reference());
+        }
+        draft.command(format!("oc -n {} logs {} | grep -i cel", pod.namespace(), pod.name()));
+        draft.verify(format!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
+    }
+}

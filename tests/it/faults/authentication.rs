@@ -1,0 +1,111 @@
+//! Faults of OAuth discovery, tokens and sessions: MG701-MG705, MG707-MG714.
+
+use serde_json::json;
+
+use super::Fault;
+use super::policies::authentication;
+use crate::fixture::Fixture;
+
+pub const FAULTS: &[Fault] = &[
+    Fault { code: "MG701", name: "no rule for the metadata", root: true, apply: no_wellknown_rule },
+    Fault { code: "MG702", name: "metadata behind the policy", root: true, apply: wellknown_protected },
+    Fault { code: "MG703", name: "metadata answered with 404", root: true, apply: wellknown_404 },
+    Fault { code: "MG704", name: "variables removed by the controller", root: true, apply: no_oauth },
+    Fault { code: "MG705", name: "rollout paused", root: true, apply: paused },
+    Fault { code: "MG707", name: "another realm", root: true, apply: other_realm },
+    Fault { code: "MG708", name: "expired tokens", root: true, apply: expired },
+    Fault { code: "MG709", name: "header forgotten", root: true, apply: no_header },
+    Fault { code: "MG710", name: "header copied from an example", root: true, apply: wrong_header },
+    Fault { code: "MG711", name: "policy on the servers' listener", root: true, apply: misplaced },
+    Fault { code: "MG712", name: "tokens used for too long", root: true, apply: old_tokens },
+    Fault { code: "MG713", name: "signing key made anew", root: true, apply: new_key },
+    Fault { code: "MG714", name: "filtering enforced, header unset", root: true, apply: nobody_sets_header },
+];
+
+fn no_wellknown_rule(fixture: Fixture) -> Fixture {
+    fixture
+        .edit("HTTPRoute", "mcp-system", "mcp-gateway-route", |route| {
+            route["spec"]["rules"].as_array_mut().expect("rules").retain(|r| r["name"] != "well-known");
+        })
+        .refresh_answers()
+}
+
+fn wellknown_protected(fixture: Fixture) -> Fixture {
+    let [kind, namespace, name] = authentication();
+    fixture.set(kind, namespace, name, "/spec/defaults/when", json!(null))
+}
+
+fn wellknown_404(fixture: Fixture) -> Fixture {
+    let probe = json!({"request": "GET http://mcp.example.com:8080/.well-known/oauth-protected-resource", "status": 404});
+    fixture.extra("mcpgw/probes/well-known.json", probe.to_string().as_bytes())
+}
+
+fn no_oauth(fixture: Fixture) -> Fixture {
+    fixture
+        .set("MCPGatewayExtension", "mcp-system", "mcp-gateway", "/spec/oauthProtectedResource", json!(null))
+        .edit("Deployment", "mcp-system", "mcp-gateway", |deployment| {
+            let env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+                .as_array_mut()
+                .expect("variables");
+            env.retain(|v| !v["name"].as_str().is_some_and(|n| n.starts_with("OAUTH_")));
+        })
+}
+
+fn paused(fixture: Fixture) -> Fixture {
+    fixture.edit("Deployment", "mcp-system", "mcp-gateway", |deployment| {
+        deployment["spec"]["paused"] = json!(true);
+        deployment["status"]["updatedReplicas"] = json!(0);
+    })
+}
+
+fn other_realm(fixture: Fixture) -> Fixture {
+    let [kind, namespace, name] = authentication();
+    let pointer = "/spec/defaults/rules/authentication/sso-server/jwt/issuerUrl";
+    fixture.set(kind, namespace, name, pointer, json!("https://sso.example.com/realms/staging"))
+}
+
+fn expired(fixture: Fixture) -> Fixture {
+    let line = "{\"level\":\"info\",\"ts\":\"2026-09-14T10:20:00Z\",\"logger\":\"authorino.service.auth\",\"msg\":\"outgoing authorization response\",\"request id\":\"r-78\",\"authorized\":false,\"response\":\"UNAUTHENTICATED\",\"object\":{\"code\":16,\"message\":\"oidc: token is expired (Token Expiry: 2026-09-14 09:00:00 +0000 UTC)\"}}\n";
+    fixture.append_log("kuadrant-system", "authorino", "authorino", &line.repeat(4))
+}
+
+fn no_header(fixture: Fixture) -> Fixture {
+    let [kind, namespace, name] = authentication();
+    fixture.set(kind, namespace, name, "/spec/defaults/rules/response/unauthenticated/headers", json!(null))
+}
+
+fn wrong_header(fixture: Fixture) -> Fixture {
+    let [kind, namespace, name] = authentication();
+    let pointer = "/spec/defaults/rules/response/unauthenticated/headers/WWW-Authenticate/value";
+    let value = "Bearer resource_metadata=http://mcp.127-0-0-1.sslip.io:8888/.well-known/oauth-protected-resource/mcp";
+    fixture.set(kind, namespace, name, pointer, json!(value))
+}
+
+fn misplaced(fixture: Fixture) -> Fixture {
+    let [kind, namespace, name] = authentication();
+    fixture.set(kind, namespace, name, "/spec/targetRef/sectionName", json!("mcps"))
+}
+
+fn old_tokens(fixture: Fixture) -> Fixture {
+    let line = "2026-09-14T10:24:31.498000Z\tinfo\tauthorization <redacted:jwt len=812 h=1f2e3d4c alg=RS256 iss=https://sso.example.com/realms/mcp aud=mcp exp=1789370000 claims=aud|exp|iss|resource_access|sub>\n";
+    fixture.append_log("gateway-system", "mcp-gateway-istio", "istio-proxy", &line.repeat(3))
+}
+
+fn new_key(fixture: Fixture) -> Fixture {
+    let line = "time=2026-09-14T10:20:00.1Z level=ERROR msg=\"session validation failed\" component=router-202511 error=\"session no longer valid\"\n";
+    fixture
+        .append_log("mcp-system", "mcp-gateway", "mcp-gateway", &line.repeat(12))
+        .append_log(
+            "mcp-system",
+            "mcp-gateway-controller",
+            "mcp-controller",
+            "time=2026-09-14T10:10:00.1Z level=INFO msg=\"regenerating corrupted session signing key\" namespace=mcp-system name=mcp-gateway\n",
+        )
+}
+
+fn nobody_sets_header(fixture: Fixture) -> Fixture {
+    fixture.edit("Deployment", "mcp-system", "mcp-gateway", |deployment| {
+        let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
+        container["command"].as_array_mut().expect("a command").push(json!("--enforce-capability-filtering"));
+    })
+}
