@@ -8,6 +8,7 @@ mod archive;
 #[allow(dead_code)]
 mod bundles;
 mod cli;
+mod demo;
 #[allow(dead_code)]
 mod faults;
 #[allow(dead_code)]
@@ -17,6 +18,7 @@ mod fixture_kinds;
 mod gather;
 mod gather_faults;
 // Faults for whoever tests a client.
+mod packaging;
 #[allow(dead_code)]
 mod proxy;
 mod redact;
