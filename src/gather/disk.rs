@@ -14,20 +14,18 @@ pub fn budget(directory: &Path) -> u64 {
     #[cfg(unix)]
     {
         if let Ok(room) = rustix::fs::statvfs(directory) {
-            return of(
-                room.f_frsize.saturating_mul(room.f_blocks),
-                room.f_frsize.saturating_mul(room.f_bavail),
-            );
+            let bytes = |blocks: u64| room.f_frsize.saturating_mul(blocks);
+            return of(bytes(room.f_blocks.saturating_sub(room.f_bfree)), bytes(room.f_bavail));
         }
     }
     let _ = directory;
     MOST
 }
 
-/// The budget of a file system of this size with so much of it free.
-fn of(size: u64, free: u64) -> u64 {
-    let used = size.saturating_sub(free);
-    (size / 100 * PERCENT).saturating_sub(used).min(MOST)
+/// The budget of a file system with so much used and so much left for us; what is reserved counts as
+/// neither, as for `df`, whose percentage the volume checker reads.
+fn of(used: u64, free: u64) -> u64 {
+    (used.saturating_add(free) / 100 * PERCENT).saturating_sub(used).min(MOST)
 }
 
 #[cfg(test)]
@@ -37,9 +35,9 @@ mod tests {
     #[test]
     fn a_full_disk_has_no_room() {
         const GIB: u64 = 1 << 30;
-        assert_eq!(of(100 * GIB, 90 * GIB), 2 * GIB);
-        assert_eq!(of(100 * GIB, 30 * GIB), 0);
-        assert!(of(2 * GIB, GIB + GIB / 2) < GIB);
+        assert_eq!(of(10 * GIB, 90 * GIB), 2 * GIB);
+        assert_eq!(of(70 * GIB, 30 * GIB), 0);
+        assert!(of(GIB / 2, GIB + GIB / 2) < GIB);
         assert!(budget(Path::new("/")) <= MOST);
     }
 }
