@@ -86,6 +86,12 @@ fn follows_links(variable: impl Fn(&str) -> Option<String>) -> bool {
 /// # Errors
 /// The reader went away, or the disk behind the output is full.
 pub fn print(text: &str) -> std::io::Result<()> {
+    // Without an escape there is nothing to translate or to strip, which is slow for megabytes.
+    if memchr::memchr(0x1b, text.as_bytes()).is_none() {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        return stdout.flush();
+    }
     let mut stdout = anstream::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()

@@ -4,7 +4,7 @@
 //! Commands stand on lines of their own, indented by spaces only and never broken, so that they
 //! can be copied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use super::layout::{COMMAND_LIMIT, TEXT_LIMIT, count, cut, cut_end, one_line, thousands, width, wrap};
@@ -13,8 +13,12 @@ use super::view::{Consequence, Question, Root, View};
 use crate::redact::RedactedReport;
 use crate::report::{Evidence, Finding, Report, Severity};
 
-/// Roots of one code that get a whole card; further ones are listed.
+/// Roots of one code that get a whole card; further ones are listed unless much follows from them.
 const CARDS_PER_CODE: usize = 3;
+/// Roots of one code that get a card because much follows from them.
+const GRAVE_CARDS_PER_CODE: usize = 10;
+/// From so many consequences on it is much.
+const GRAVE: usize = 3;
 /// Roots that are listed so.
 const LISTED: usize = 20;
 /// Consequences that are listed under a root before they are counted by code.
@@ -38,15 +42,15 @@ pub fn text(report: &RedactedReport, options: &TextOptions) -> String {
     printer.verdict(report, &view);
     let folded = folded(&view, options);
     for root in &view.roots {
-        match folded.get(root.finding.code.as_str()) {
-            // Told in the list under the last card of the code.
-            Some(more) if more.iter().any(|other| other.id == root.finding.id) => {}
-            more => {
-                printer.root(root);
-                if let Some(more) = more.filter(|_| last_card(&view, &folded, root)) {
-                    printer.more_roots(more);
-                }
-            }
+        let id = root.finding.id.as_str();
+        // Told in the list under the last card of the code.
+        if folded.listed.contains(id) {
+            continue;
+        }
+        printer.root(root);
+        let code = root.finding.code.as_str();
+        if let Some(more) = folded.more.get(code).filter(|_| folded.last_card.get(code) == Some(&id)) {
+            printer.more_roots(more);
         }
     }
     printer.loose(&view);
@@ -55,34 +59,39 @@ pub fn text(report: &RedactedReport, options: &TextOptions) -> String {
     printer.out
 }
 
-/// The roots that are only listed, by code: those beyond the first cards of their code from which
-/// nothing follows.
-fn folded<'a>(view: &View<'a>, options: &TextOptions) -> BTreeMap<&'a str, Vec<&'a Finding>> {
-    let mut codes: BTreeMap<&str, (usize, Vec<&Finding>)> = BTreeMap::new();
-    if !options.full {
-        for root in &view.roots {
-            let (cards, more) = codes.entry(&root.finding.code).or_default();
-            if *cards >= CARDS_PER_CODE && root.consequences.is_empty() {
-                more.push(root.finding);
-            } else {
-                *cards += 1;
-            }
+/// Which roots get no card of their own.
+#[derive(Default)]
+struct Folded<'a> {
+    /// The roots that are only listed, by code.
+    more: BTreeMap<&'a str, Vec<&'a Root<'a>>>,
+    /// Their ids.
+    listed: HashSet<&'a str>,
+    /// The last root of each code that has a card.
+    last_card: BTreeMap<&'a str, &'a str>,
+}
+
+/// Folds the roots beyond the first cards of their code.
+fn folded<'a>(view: &'a View<'a>, options: &TextOptions) -> Folded<'a> {
+    let mut folded = Folded::default();
+    if options.full {
+        return folded;
+    }
+    let mut cards: BTreeMap<&str, usize> = BTreeMap::new();
+    for root in &view.roots {
+        let (code, id) = (root.finding.code.as_str(), root.finding.id.as_str());
+        let number = cards.entry(code).or_default();
+        let cards = if root.consequences.len() < GRAVE { CARDS_PER_CODE } else { GRAVE_CARDS_PER_CODE };
+        if *number >= cards {
+            folded.more.entry(code).or_default().push(root);
+        } else {
+            *number += 1;
+            folded.last_card.insert(code, id);
         }
     }
     // A list of one is no shorter than its card.
-    codes.into_iter().filter(|(_, (_, more))| more.len() > 1).map(|(code, (_, more))| (code, more)).collect()
-}
-
-/// Whether no further card of this root's code comes after it.
-fn last_card(view: &View<'_>, folded: &BTreeMap<&str, Vec<&Finding>>, root: &Root<'_>) -> bool {
-    let code = root.finding.code.as_str();
-    let more = folded.get(code);
-    let last = view
-        .roots
-        .iter()
-        .filter(|other| other.finding.code == code)
-        .rfind(|other| more.is_none_or(|more| more.iter().all(|listed| listed.id != other.finding.id)));
-    last.is_some_and(|last| last.finding.id == root.finding.id)
+    folded.more.retain(|_, more| more.len() > 1);
+    folded.listed = folded.more.values().flatten().map(|root| root.finding.id.as_str()).collect();
+    folded
 }
 
 /// The roots in one line each, for the end of `gather`: what is wrong, and where to read more.
@@ -95,11 +104,7 @@ pub fn roots(report: &RedactedReport, options: &TextOptions) -> String {
         printer.line("");
     }
     for root in &view.roots {
-        let follows = match root.consequences.len() {
-            0 => String::new(),
-            number => format!(" ({number} {})", if number == 1 { "consequence" } else { "consequences" }),
-        };
-        printer.title(root.finding, 0, &follows);
+        printer.title(root.finding, 0, &follows(root));
     }
     printer.out
 }
@@ -282,18 +287,18 @@ impl Printer<'_> {
     }
 
     /// Further roots of a code, after its cards: the same cause and the same remedy elsewhere.
-    fn more_roots(&mut self, more: &[&Finding]) {
+    fn more_roots(&mut self, more: &[&Root<'_>]) {
         let Some(first) = more.first() else { return };
         self.line("");
         let text = format!(
             "and {} more of {} {} (--verbose shows them whole)",
             thousands(more.len()),
-            first.code,
-            first.name
+            first.finding.code,
+            first.finding.name
         );
         self.wrapped(CARD, DIM, &text);
-        for finding in more.iter().take(LISTED) {
-            self.title(finding, CARD, &hidden(finding));
+        for root in more.iter().take(LISTED) {
+            self.title(root.finding, CARD, &format!("{}{}", hidden(root.finding), follows(root)));
         }
         if more.len() > LISTED {
             self.wrapped(CARD, DIM, &format!("and {} more", thousands(more.len() - LISTED)));
@@ -552,6 +557,14 @@ fn quoted(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", crate::term::sanitize(word).replace('\'', "'\\''"))
+    }
+}
+
+/// How much follows from a root, where that is not listed.
+fn follows(root: &Root<'_>) -> String {
+    match root.consequences.len() {
+        0 => String::new(),
+        number => format!(" ({})", count(number, "consequence", "consequences")),
     }
 }
 
