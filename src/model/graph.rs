@@ -5,7 +5,7 @@
 //! the first, so causes are looked for along the edges. Objects that are only named (a Service that
 //! does not exist) are nodes too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use serde_json::Value;
 
@@ -77,8 +77,7 @@ impl Graph {
     pub fn new(workloads: &Workloads<'_>) -> Self {
         let bundle = workloads.bundle();
         let mut graph = Self::default();
-        let extensions = extensions_by_gateway(bundle);
-        graph.registrations(bundle, &extensions);
+        graph.registrations(bundle);
         graph.routes(bundle);
         graph.gateways(bundle, workloads);
         graph.extensions(bundle);
@@ -153,7 +152,7 @@ impl Graph {
         self.needed_by[to as usize].push(from);
     }
 
-    fn registrations(&mut self, bundle: &Bundle, extensions: &BTreeMap<(String, String), Vec<Key>>) {
+    fn registrations(&mut self, bundle: &Bundle) {
         for registration in bundle.list(&kinds::MCP_SERVER_REGISTRATION) {
             let namespace = registration.namespace();
             let route = registration.str("/spec/targetRef/name");
@@ -168,12 +167,8 @@ impl Graph {
                     self.edge(Key::of(registration), Edge::Requires, Key::new("", "Secret", namespace, name));
                 }
             }
-            let Some(route) = bundle.get(&kinds::HTTP_ROUTE, namespace, route) else { continue };
-            for (namespace, name) in parent_gateways(route) {
-                for extension in extensions.get(&(namespace, name)).into_iter().flatten() {
-                    self.edge(Key::of(registration), Edge::Requires, extension.clone());
-                }
-            }
+            // Not to its extension: the broker reaches servers by itself, and its rules say when an
+            // extension is the reason.
         }
     }
 
@@ -451,18 +446,6 @@ fn parent_gateways(route: &Object) -> Vec<(String, String)> {
         .filter(super::gateway_api::ParentRef::is_gateway)
         .map(|parent| (parent.namespace.to_owned(), parent.name.to_owned()))
         .collect()
-}
-
-fn extensions_by_gateway(bundle: &Bundle) -> BTreeMap<(String, String), Vec<Key>> {
-    let mut map: BTreeMap<(String, String), Vec<Key>> = BTreeMap::new();
-    for extension in bundle.list(&kinds::MCP_GATEWAY_EXTENSION) {
-        let gateway = (
-            extension.str("/spec/targetRef/namespace").to_owned(),
-            extension.str("/spec/targetRef/name").to_owned(),
-        );
-        map.entry(gateway).or_default().push(Key::of(extension));
-    }
-    map
 }
 
 /// The Secrets, ConfigMaps and claims that a pod cannot start without.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Context, Draft, Findings, all};
 use crate::model::graph::{Graph, Key, Node};
+use crate::model::mcp::ExtensionFault;
 use crate::model::{Bundle, Missing};
 use crate::report::{
     BundleInfo, Coverage, Finding, Report, SCHEMA_VERSION, Severity, Summary, Tool, Unknown,
@@ -23,7 +24,8 @@ const COUNTED: usize = 1000;
 pub fn report(context: &Context<'_>, findings: Findings) -> Report {
     let bundle = context.bundle;
     let (drafts, undecided) = findings.into_parts();
-    let drafts = sorted(drafts);
+    let mut drafts = sorted(drafts);
+    readyz_cascade(context, &mut drafts);
     let causes = link(&drafts, context.graph());
     let findings = number(&drafts, &causes);
     let unknown = unknowns(&undecided);
@@ -52,6 +54,52 @@ pub fn report(context: &Context<'_>, findings: Findings) -> Report {
         timeline: super::timeline::timeline(bundle),
         findings,
         unknown,
+    }
+}
+
+/// A broker is not ready while it is configured with servers and reaches none of them (`/readyz`).
+/// Then the servers are the cause of the broker, and not the other way round.
+fn readyz_cascade(context: &Context<'_>, drafts: &mut [Draft]) {
+    const SERVERS: [&str; 5] = ["MG417", "MG405", "MG406", "MG409", "MG410"];
+    const BROKER: [&str; 3] = ["MG105", "MG106", "MG107"];
+    let chain = context.chain();
+    for (at, extension) in chain.extensions.iter().enumerate() {
+        let Some(ExtensionFault::BrokerNotReady(Some(deployment))) =
+            extension.faults.iter().find(|f| matches!(f, ExtensionFault::BrokerNotReady(_)))
+        else {
+            continue;
+        };
+        let broker = Key::from(&deployment.reference());
+        let own = |draft: &Draft| {
+            Key::from(&draft.objects[0]) == broker
+                && !BROKER.contains(&draft.rule.code)
+                && draft.severity == Severity::Error
+        };
+        if !drafts.iter().any(|d| Key::from(&d.objects[0]) == broker) || drafts.iter().any(own) {
+            continue;
+        }
+        let failing: BTreeSet<Key> = drafts
+            .iter()
+            .filter(|d| SERVERS.contains(&d.rule.code) && d.severity == Severity::Error)
+            .flat_map(|d| d.objects.iter().map(Key::from))
+            .collect();
+        let servers: Vec<crate::report::ObjectRef> = chain
+            .registrations
+            .iter()
+            .filter(|r| r.extensions.contains(&at) && !r.is_disabled())
+            .map(|r| r.object.reference())
+            .collect();
+        if servers.is_empty() || !servers.iter().all(|server| failing.contains(&Key::from(server))) {
+            continue;
+        }
+        for draft in drafts.iter_mut() {
+            if Key::from(&draft.objects[0]) == broker && BROKER.contains(&draft.rule.code) {
+                draft.because_of.clear();
+                for server in servers.iter().take(CAUSES) {
+                    draft.because_of(&SERVERS, server.clone());
+                }
+            }
+        }
     }
 }
 

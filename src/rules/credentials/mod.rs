@@ -1,5 +1,7 @@
 //! MG601-MG606: the credentials that registrations use towards their servers.
 
+mod values;
+
 use super::registrations::{hide, ready_command};
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
@@ -8,8 +10,14 @@ use crate::model::mcp::{Registration, RegistrationFault, SECRET_LABEL, SecretFau
 use crate::model::{Object, kinds};
 
 /// The rules of this subject, in the order of the catalogue.
-pub(super) static RULES: &[&Rule] =
-    &[&CREDENTIAL_SECRET_MISSING, &CREDENTIAL_SECRET_LABEL, &CREDENTIAL_SECRET_KEY];
+pub(super) static RULES: &[&Rule] = &[
+    &CREDENTIAL_SECRET_MISSING,
+    &CREDENTIAL_SECRET_LABEL,
+    &CREDENTIAL_SECRET_KEY,
+    &values::CREDENTIAL_FORMAT,
+    &values::CREDENTIAL_REJECTED,
+    &values::CREDENTIAL_SCOPE,
+];
 
 /// The name of the Secret of a registration's credential.
 fn secret_name(registration: &Object) -> &str {

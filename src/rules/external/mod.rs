@@ -1,6 +1,346 @@
 //! MG501-MG511: MCP servers outside the cluster.
 
-use super::Rule;
+mod destination_rules;
+mod reach;
+mod routes;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Context, Findings, Rule, suggest};
+use crate::declare_rule;
+use crate::model::gateway_api::{BackendRef, backend_refs};
+use crate::model::istio::visibility::{host_matches, is_visible};
+use crate::model::{Object, kinds};
+use crate::report::ObjectRef;
 
 /// The rules of this subject, in the order of the catalogue.
-pub(super) static RULES: &[&Rule] = &[];
+pub(super) static RULES: &[&Rule] = &[
+    &SERVICEENTRY_MISSING,
+    &SERVICEENTRY_HOST,
+    &SERVICEENTRY_SPEC,
+    &destination_rules::DESTINATIONRULE_MISSING,
+    &destination_rules::DESTINATIONRULE_HOST,
+    &destination_rules::DESTINATIONRULE_TLS,
+    &routes::EXTERNAL_BACKENDREF,
+    &routes::EXTERNAL_URLREWRITE,
+    &reach::EXTERNAL_DNS,
+    &reach::EXTERNAL_UNREACHABLE,
+    &reach::EGRESS_BLOCKED,
+];
+
+/// A server outside the cluster: the route that leads to it, and the mesh's entry for it.
+struct External<'a> {
+    route: &'a Object,
+    backend: BackendRef<'a>,
+    registrations: Vec<&'a Object>,
+    /// The namespaces of the Gateways that the route is attached to: their proxies need the entry.
+    clients: Vec<&'a str>,
+    /// The ServiceEntry with exactly this host that the first client sees, else any.
+    entry: Option<&'a Object>,
+}
+
+impl External<'_> {
+    /// The client whose view decides; a route without Gateway is judged from its own namespace.
+    fn client(&self) -> &str {
+        self.clients.first().copied().unwrap_or(self.route.namespace())
+    }
+
+    /// Whether the client sees the entry.
+    fn is_visible(&self) -> bool {
+        self.entry.is_some_and(|entry| self.clients.iter().all(|client| is_visible(entry, client)))
+    }
+
+    /// The registrations as objects of a finding.
+    fn users(&self) -> impl Iterator<Item = ObjectRef> {
+        self.registrations.iter().take(3).map(|r| r.reference())
+    }
+}
+
+/// The hosts of a ServiceEntry.
+fn hosts(entry: &Object) -> impl Iterator<Item = &str> {
+    entry.array("/spec/hosts").iter().filter_map(Value::as_str)
+}
+
+/// All servers outside the cluster that registered routes lead to by a backendRef of kind Hostname.
+fn externals<'a>(context: &Context<'a>) -> Vec<External<'a>> {
+    let chain = context.chain();
+    let mut by_host: std::collections::HashMap<&str, Vec<&Object>> = std::collections::HashMap::new();
+    for entry in context.bundle.list(&kinds::SERVICE_ENTRY) {
+        for host in hosts(entry) {
+            by_host.entry(host).or_default().push(entry);
+        }
+    }
+    let mut found = Vec::new();
+    for facts in chain.routes.values() {
+        let registrations: Vec<&Object> = facts
+            .registrations
+            .iter()
+            .map(|&at| &chain.registrations[at])
+            .filter(|r| !r.is_disabled())
+            .map(|r| r.object)
+            .collect();
+        if registrations.is_empty() {
+            continue;
+        }
+        let clients: BTreeSet<&str> =
+            facts.attachments.iter().filter_map(|a| a.gateway.found()).map(Object::namespace).collect();
+        for backend in backend_refs(facts.object).into_iter().filter(BackendRef::is_hostname) {
+            let entries = by_host.get(backend.name).map_or(&[][..], Vec::as_slice);
+            let visible = |entry: &&&Object| clients.iter().all(|client| is_visible(entry, client));
+            let entry = entries.iter().find(visible).or(entries.first()).copied();
+            found.push(External {
+                route: facts.object,
+                backend,
+                registrations: registrations.clone(),
+                clients: clients.iter().copied().collect(),
+                entry,
+            });
+        }
+    }
+    found
+}
+
+/// The entry that probably was meant for a host: one with a wildcard over it, or with a similar host.
+fn meant<'a>(context: &Context<'a>, external: &External<'_>) -> Option<(&'a Object, usize)> {
+    let entries = || {
+        context
+            .bundle
+            .list(&kinds::SERVICE_ENTRY)
+            .take(500)
+            .flat_map(|entry| hosts(entry).enumerate().map(move |(index, host)| (host, (entry, index))))
+    };
+    entries()
+        .find(|(host, _)| host_matches(host, external.backend.name))
+        .map(|(_, found)| found)
+        .or_else(|| suggest::closest(external.backend.name, entries()))
+}
+
+declare_rule! {
+    /// A server outside the cluster has no ServiceEntry
+    ///
+    /// ## What it means
+    /// The route sends to an external host by a backendRef of kind `Hostname`, and the mesh does not
+    /// know that host: Envoy has no cluster for it (`NC cluster_not_found`), requests get 500.
+    ///
+    /// ## How it is decided
+    /// No ServiceEntry has this host, nor one that comes close (then it is MG502).
+    ///
+    /// ## Causes
+    /// It was never applied, or deleted.
+    ///
+    /// ## How to confirm
+    /// `oc get serviceentries -A`.
+    ///
+    /// ## How to fix
+    /// Apply the ServiceEntry that is printed with the finding.
+    ///
+    /// ## When it may be a false alarm
+    /// None known: outbound traffic to unknown hosts does not help here, a backendRef needs a host of
+    /// the registry.
+    static SERVICEENTRY_MISSING = {
+        code: "MG501", name: "serviceentry-missing", severity: Error, section: "1.5",
+        needs: ["httproutes", "serviceentries"], since: "0.1.0",
+        caused_by: ["MG003"], check: serviceentry_missing,
+    }
+}
+
+fn serviceentry_missing(context: &Context<'_>, findings: &mut Findings) {
+    for external in externals(context) {
+        if external.entry.is_some() {
+            continue;
+        }
+        if let Err(missing) = context.bundle.collected(&kinds::SERVICE_ENTRY, None)
+            && let Err(_) = context.bundle.collected(&kinds::SERVICE_ENTRY, Some(external.route.namespace()))
+        {
+            findings.cannot_tell(&SERVICEENTRY_MISSING, missing);
+            continue;
+        }
+        if meant(context, &external).is_some() {
+            continue;
+        }
+        let (host, namespace) = (external.backend.name, external.route.namespace());
+        let port = external.backend.port.unwrap_or(443);
+        let draft = findings.report(
+            &SERVICEENTRY_MISSING,
+            external.route,
+            format!("No ServiceEntry has the host {host} of HTTPRoute {}", external.route.full_name()),
+            external.route.evidence(&external.backend.pointer("/name")),
+            "Apply a ServiceEntry for the host.",
+        );
+        for user in external.users() {
+            draft.object(user);
+        }
+        suggest::api_missing(context, draft, &kinds::SERVICE_ENTRY);
+        draft
+            .command(format!(
+                "oc apply -f - <<'EOF'\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  \
+                 name: {}\n  namespace: {namespace}\nspec:\n  hosts: [{host}]\n  location: MESH_EXTERNAL\n  \
+                 resolution: DNS\n  ports:\n  - {{number: {port}, name: https, protocol: HTTPS}}\nEOF",
+                host.replace('.', "-")
+            ))
+            .verify(format!("oc -n {namespace} get serviceentries"));
+    }
+}
+
+declare_rule! {
+    /// A ServiceEntry's hosts do not contain the external host
+    ///
+    /// ## What it means
+    /// A ServiceEntry seems meant for the host of the backendRef, but names another: the backendRef
+    /// needs the host exactly; a wildcard is not enough.
+    ///
+    /// ## How it is decided
+    /// No ServiceEntry has the host exactly, but one has a wildcard over it, or a host that differs in
+    /// a few letters.
+    ///
+    /// ## Causes
+    /// A typo in the ServiceEntry or in the backendRef.
+    ///
+    /// ## How to confirm
+    /// Compare `spec.hosts` with the backendRef's name.
+    ///
+    /// ## How to fix
+    /// Write the host exactly into `spec.hosts`.
+    ///
+    /// ## When it may be a false alarm
+    /// Two servers with similar names, of which one has no ServiceEntry: then the entry for the other
+    /// is shown.
+    static SERVICEENTRY_HOST = {
+        code: "MG502", name: "serviceentry-host", severity: Error, section: "1.5",
+        needs: ["httproutes", "serviceentries"], since: "0.1.0",
+        caused_by: [], check: serviceentry_host,
+    }
+}
+
+fn serviceentry_host(context: &Context<'_>, findings: &mut Findings) {
+    for external in externals(context) {
+        if external.entry.is_some() {
+            continue;
+        }
+        let Some((entry, index)) = meant(context, &external) else { continue };
+        let host = external.backend.name;
+        let pointer = format!("/spec/hosts/{index}");
+        let draft = findings.report(
+            &SERVICEENTRY_HOST,
+            external.route,
+            format!("ServiceEntry {} does not have the host {host} exactly", entry.full_name()),
+            entry.evidence(&pointer),
+            "Write the host exactly into the ServiceEntry, or correct the backendRef.",
+        );
+        draft.object(entry.reference()).evidence(external.route.evidence(&external.backend.pointer("/name")));
+        for user in external.users() {
+            draft.object(user);
+        }
+        draft
+            .command(format!(
+                "oc -n {} patch serviceentry {} --type=json -p '[{{\"op\":\"add\",\"path\":\"/spec/hosts/-\",\"value\":\"{host}\"}}]'",
+                entry.namespace(),
+                entry.name()
+            ))
+            .verify(format!("oc -n {} get serviceentry {} -o yaml", entry.namespace(), entry.name()));
+    }
+}
+
+declare_rule! {
+    /// A ServiceEntry cannot work as it is
+    ///
+    /// ## What it means
+    /// The ServiceEntry has the right host, but the gateway's proxy cannot use it.
+    ///
+    /// ## How it is decided
+    /// `exportTo` must include the Gateway's namespace (the proxy that sends is the Gateway's);
+    /// `resolution: NONE` gives a gateway no address to send to; `resolution: STATIC` needs endpoints;
+    /// the port's protocol must be one that HTTP can be sent over (HTTP, HTTPS, HTTP2, GRPC, TLS).
+    ///
+    /// ## Causes
+    /// `exportTo: ["."]` in the server's namespace; a ServiceEntry that was written for sidecars.
+    ///
+    /// ## How to confirm
+    /// `oc get serviceentry NAME -o yaml`.
+    ///
+    /// ## How to fix
+    /// Patch the field that is shown.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    static SERVICEENTRY_SPEC = {
+        code: "MG503", name: "serviceentry-spec", severity: Error, section: "1.5",
+        needs: ["serviceentries", "gateways"], since: "0.1.0",
+        caused_by: [], check: serviceentry_spec,
+    }
+}
+
+/// What keeps a ServiceEntry from working: the field, what is wrong, a JSON patch.
+fn spec_fault(external: &External<'_>, entry: &Object) -> Option<(String, String, String)> {
+    if !external.is_visible() {
+        return Some((
+            "/spec/exportTo".to_owned(),
+            format!("is not exported to namespace {} of the Gateway", external.client()),
+            format!("{{\"op\":\"add\",\"path\":\"/spec/exportTo/-\",\"value\":\"{}\"}}", external.client()),
+        ));
+    }
+    let resolution = entry.str("/spec/resolution");
+    if resolution == "NONE" {
+        return Some((
+            "/spec/resolution".to_owned(),
+            "has resolution NONE, which gives the Gateway no address".to_owned(),
+            "{\"op\":\"replace\",\"path\":\"/spec/resolution\",\"value\":\"DNS\"}".to_owned(),
+        ));
+    }
+    if resolution == "STATIC"
+        && entry.array("/spec/endpoints").is_empty()
+        && entry.get("/spec/workloadSelector").is_none()
+    {
+        return Some((
+            "/spec/resolution".to_owned(),
+            "has resolution STATIC and no endpoints".to_owned(),
+            "{\"op\":\"replace\",\"path\":\"/spec/resolution\",\"value\":\"DNS\"}".to_owned(),
+        ));
+    }
+    let ports = entry.array("/spec/ports").iter().enumerate();
+    for (index, port) in ports {
+        let number = port.get("number").and_then(Value::as_i64);
+        let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or_default().to_uppercase();
+        let fits = matches!(
+            protocol.as_str(),
+            "HTTP" | "HTTPS" | "HTTP2" | "GRPC" | "GRPC-WEB" | "TLS" | "HTTP_PROXY" | ""
+        );
+        if number == external.backend.port && !fits {
+            return Some((
+                format!("/spec/ports/{index}/protocol"),
+                format!("declares port {} as {protocol}", number.unwrap_or_default()),
+                format!(
+                    "{{\"op\":\"replace\",\"path\":\"/spec/ports/{index}/protocol\",\"value\":\"HTTPS\"}}"
+                ),
+            ));
+        }
+    }
+    None
+}
+
+fn serviceentry_spec(context: &Context<'_>, findings: &mut Findings) {
+    for external in externals(context) {
+        let Some(entry) = external.entry else { continue };
+        let Some((pointer, what, patch)) = spec_fault(&external, entry) else { continue };
+        let draft = findings.report(
+            &SERVICEENTRY_SPEC,
+            entry,
+            format!("ServiceEntry {} for {} {what}", entry.full_name(), external.backend.name),
+            entry.evidence(&pointer),
+            "Correct the ServiceEntry; for a server reached by TLS over the internet: resolution DNS, a port of protocol HTTPS, exported to the Gateway.",
+        );
+        draft.object(external.route.reference());
+        for user in external.users() {
+            draft.object(user);
+        }
+        draft
+            .command(format!(
+                "oc -n {} patch serviceentry {} --type=json -p '[{patch}]'",
+                entry.namespace(),
+                entry.name()
+            ))
+            .verify(format!("oc -n {} get serviceentry {} -o yaml", entry.namespace(), entry.name()));
+    }
+}

@@ -219,6 +219,8 @@ fn router_bypassed(context: &Context<'_>, findings: &mut Findings) {
                 draft.evidence(evidence);
             }
             draft.object(target.gateway.reference()).object(proxy.pod.reference());
+            // The faults of the EnvoyFilter name its extension.
+            draft.because_of(&["MG221", "MG222"], extension.reference());
             let namespace = target.gateway.namespace();
             match filters.first() {
                 Some(filter) => {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{say_what_is_missing, targets};
 use crate::declare_rule;
-use crate::model::Missing;
 use crate::model::gateway_api::{Verdict, backend_refs, hostnames};
 use crate::model::logs::{ErrorClass, access};
+use crate::model::{Missing, broker_config, kinds};
 use crate::rules::evidence;
 use crate::rules::{Context, Findings};
 
@@ -44,6 +44,9 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &SHARED_LISTENER_PORT, findings);
     for target in targets(context) {
         let extension = target.extension.object;
+        let secret = context.bundle.get(&kinds::SECRET, extension.namespace(), broker_config::NAME);
+        let config = secret.and_then(|secret| broker_config::read(secret.value()));
+        let servers = config.map(|config| config.servers).unwrap_or_default();
         for facts in context.chain().routes.values().filter(|f| f.registrations.is_empty()) {
             let route = facts.object;
             if route.label("app.kubernetes.io/managed-by") == Some("mcp-gateway-controller")
@@ -56,7 +59,10 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
                     && b.name == "mcp-gateway"
                     && context.workloads().broker_deployment(b.namespace).is_some()
             });
-            if to_broker {
+            // A host that the broker is configured with is one the router knows, whatever became of
+            // the registration.
+            let known = servers.iter().any(|s| hostnames(route).contains(&s.hostname.as_str()));
+            if to_broker || known {
                 continue;
             }
             let shared = facts.attachments.iter().find_map(|attachment| {

@@ -5,6 +5,8 @@ mod broker;
 mod ports;
 mod shape;
 
+pub(super) use broker::{Failure, failures};
+
 use super::gateways::{condition_evidence, condition_pointer};
 use super::{Context, Draft, Findings, Rule, suggest};
 use crate::declare_rule;

@@ -466,6 +466,13 @@ fn route_not_allowed(context: &Context<'_>, findings: &mut Findings) {
                     format!("Admit the route: {why}."),
                 );
                 draft.object(gateway.reference());
+                // The managed route of an extension is refused because its extension is.
+                for &at in context.chain().extensions_of((gateway.namespace(), gateway.name())) {
+                    let extension = context.chain().extensions[at].object;
+                    if extension.namespace() == namespace {
+                        draft.because_of(&["MG308"], extension.reference());
+                    }
+                }
                 if let Some(object) = context.bundle.get(&kinds::NAMESPACE, "", namespace) {
                     draft.evidence(object.evidence("/metadata/labels"));
                 }

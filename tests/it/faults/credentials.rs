@@ -8,6 +8,9 @@ use crate::fixture::Fixture;
 
 /// The faults of this subject.
 pub const FAULTS: &[Fault] = &[
+    Fault { code: "MG604", name: "the token ends with a line break", root: true, apply: line_break },
+    Fault { code: "MG605", name: "the server refuses the token", root: true, apply: rejected },
+    Fault { code: "MG606", name: "calls are refused, discovery is not", root: true, apply: calls_refused },
     Fault { code: "MG601", name: "the Secret is gone", root: true, apply: missing },
     Fault { code: "MG602", name: "the Secret lacks the label", root: true, apply: label },
     Fault { code: "MG603", name: "the key has another name", root: true, apply: key },
@@ -36,4 +39,28 @@ fn key(fixture: Fixture) -> Fixture {
         secret["data"] = json!({"api-key": value});
     });
     refused(fixture, "credential secret orders-credentials missing key token")
+}
+
+/// `Bearer not-a-real-token` and a line break, in base64.
+fn line_break(fixture: Fixture) -> Fixture {
+    fixture.set(SECRET.0, SECRET.1, SECRET.2, "/data/token", json!("QmVhcmVyIG5vdC1hLXJlYWwtdG9rZW4K"))
+}
+
+fn rejected(fixture: Fixture) -> Fixture {
+    super::registrations::broker_fails(
+        fixture,
+        "team-commerce/orders",
+        "upstream returned HTTP 401: unauthorized",
+    )
+}
+
+fn calls_refused(fixture: Fixture) -> Fixture {
+    fixture.append_log(
+        "mcp-system",
+        "mcp-gateway",
+        "mcp-gateway",
+        "time=2026-09-14T10:26:18.204Z level=INFO msg=\"tool call\" component=router audit=true \
+         user=00000000-0000-4000-8000-00000000d300 tool=get_order server=team-commerce/orders status=401 \
+         request_id=8d6f2f54-0009-4c1e-8f0f-1a2b3c4d0009 session=sha256:0a1b2c3d4e5f\n",
+    )
 }

@@ -8,6 +8,13 @@ use crate::fixture::Fixture;
 
 /// The faults of this subject.
 pub const FAULTS: &[Fault] = &[
+    Fault { code: "MG302", name: "the target is a Service", root: true, apply: target_kind },
+    Fault { code: "MG307", name: "the public host is a URL", root: true, apply: public_host },
+    Fault { code: "MG308", name: "the listener excludes the namespace", root: true, apply: not_allowed },
+    Fault { code: "MG309", name: "the session store's Secret is gone", root: true, apply: session_store },
+    Fault { code: "MG313", name: "the private host is of another class", root: true, apply: private_host },
+    Fault { code: "MG314", name: "two replicas without a store", root: true, apply: replicas },
+    Fault { code: "MG315", name: "an annotation of before 0.6", root: true, apply: deprecated },
     Fault { code: "MG301", name: "the target's name has a typo", root: true, apply: target_typo },
     Fault { code: "MG301", name: "the target's namespace is empty", root: true, apply: target_namespace },
     Fault { code: "MG303", name: "the grant is gone", root: true, apply: no_grant },
@@ -116,7 +123,9 @@ fn namespace_conflict(fixture: Fixture) -> Fixture {
     });
     let message = "conflict: namespace mcp-system already has MCPGatewayExtension mcp-gateway (only one per namespace allowed)";
     let fixture = second(fixture, "mcp-system", message);
-    fixture.set("MCPGatewayExtension", "mcp-system", "second", "/spec/targetRef/sectionName", json!("other"))
+    fixture
+        .set("MCPGatewayExtension", "mcp-system", "second", "/spec/targetRef/sectionName", json!("other"))
+        .refresh_answers()
 }
 
 fn listener_typo(fixture: Fixture) -> Fixture {
@@ -172,4 +181,73 @@ fn broker_down(fixture: Fixture) -> Fixture {
     let fixture =
         fixture.pod_waits("mcp-system", "mcp-gateway", "ImagePullBackOff", "Back-off pulling image");
     invalid(fixture, "DeploymentNotReady", "broker-router deployment is not ready")
+}
+
+fn target_kind(fixture: Fixture) -> Fixture {
+    let fixture = set(fixture, "/spec/targetRef/kind", json!("Service"));
+    let fixture = set(fixture, "/spec/targetRef/group", json!(""));
+    extension_not_ready(fixture, INVALID, "invalid: targetRef must be a Gateway")
+}
+
+fn public_host(fixture: Fixture) -> Fixture {
+    let fixture = set(fixture, "/spec/publicHost", json!("https://mcp.example.com/mcp"));
+    invalid(
+        fixture,
+        INVALID,
+        "invalid public host \"https://mcp.example.com/mcp\": must be a hostname, not a URL",
+    )
+}
+
+fn not_allowed(fixture: Fixture) -> Fixture {
+    let fixture = fixture
+        .set(
+            "Gateway",
+            "gateway-system",
+            "mcp-gateway",
+            "/spec/listeners/0/allowedRoutes",
+            json!({"namespaces": {"from": "Same"}}),
+        )
+        .route_status(
+            "mcp-system",
+            "mcp-gateway-route",
+            [
+                "Accepted",
+                "False",
+                "NotAllowedByListeners",
+                "hostnames matched parent hostname \"mcp.example.com\", but namespace \"mcp-system\" is not allowed by \
+                 the parent",
+            ],
+        );
+    let message = "listener \"mcp\" on gateway gateway-system/mcp-gateway does not allow routes from namespace \"mcp-system\"";
+    invalid(fixture, INVALID, message)
+}
+
+fn session_store(fixture: Fixture) -> Fixture {
+    let fixture = set(fixture, "/spec/sessionStore", json!({"secretName": "redis"}));
+    invalid(fixture, "SecretNotFound", "session store secret redis not found in namespace mcp-system")
+}
+
+fn private_host(fixture: Fixture) -> Fixture {
+    set(
+        fixture,
+        "/spec/privateHost",
+        json!("mcp-gateway-openshift-default.gateway-system.svc.cluster.local:8080"),
+    )
+}
+
+fn replicas(fixture: Fixture) -> Fixture {
+    fixture.set("Deployment", "mcp-system", "mcp-gateway", "/spec/replicas", json!(2)).edit(
+        "Deployment",
+        "mcp-system",
+        "mcp-gateway",
+        |deployment| {
+            for field in ["replicas", "readyReplicas", "availableReplicas", "updatedReplicas"] {
+                deployment["status"][field] = json!(2);
+            }
+        },
+    )
+}
+
+fn deprecated(fixture: Fixture) -> Fixture {
+    set(fixture, "/metadata/annotations", json!({"kuadrant.io/alpha-gateway-public-host": "mcp.example.com"}))
 }

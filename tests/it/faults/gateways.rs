@@ -12,6 +12,21 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG203", name: "no resources for the Gateway", root: true, apply: not_programmed },
     Fault { code: "MG204", name: "the load balancer gives no address", root: true, apply: no_address },
     Fault {
+        code: "MG205",
+        name: "a listener of an unsupported protocol",
+        root: true,
+        apply: listener_unsupported,
+    },
+    Fault {
+        code: "MG205",
+        name: "a listener whose certificate is gone",
+        root: false,
+        apply: certificate_gone,
+    },
+    Fault { code: "MG206", name: "the certificate is gone", root: true, apply: certificate_gone },
+    Fault { code: "MG207", name: "HTTP and HTTPS on one port", root: true, apply: port_conflict },
+    Fault { code: "MG218", name: "the record points elsewhere", root: true, apply: dns_elsewhere },
+    Fault {
         code: "MG208",
         name: "the proxy's Service selects nothing",
         root: true,
@@ -177,4 +192,83 @@ fn class_not_accepted(fixture: Fixture) -> Fixture {
 
 fn istiod_down(fixture: Fixture) -> Fixture {
     fixture.pod_waits("istio-system", "istiod", "ImagePullBackOff", "Back-off pulling image")
+}
+
+/// Sets a condition of a listener's status.
+fn listener_status(
+    fixture: Fixture,
+    index: usize,
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+) -> Fixture {
+    fixture.edit(GATEWAY.0, GATEWAY.1, GATEWAY.2, |gateway| {
+        let conditions = &mut gateway["status"]["listeners"][index]["conditions"];
+        for condition in conditions.as_array_mut().into_iter().flatten() {
+            if condition["type"] == kind {
+                condition["status"] = json!(status);
+                condition["reason"] = json!(reason);
+                condition["message"] = json!(message);
+            }
+        }
+    })
+}
+
+/// Adds a listener (with a healthy status) to the Gateway.
+fn add_listener(fixture: Fixture, listener: Value) -> Fixture {
+    fixture.edit(GATEWAY.0, GATEWAY.1, GATEWAY.2, |gateway| {
+        let mut status = gateway["status"]["listeners"][1].clone();
+        status["name"] = listener["name"].clone();
+        status["attachedRoutes"] = json!(0);
+        gateway["status"]["listeners"].as_array_mut().expect("statuses").push(status);
+        gateway["spec"]["listeners"].as_array_mut().expect("listeners").push(listener);
+    })
+}
+
+fn listener_unsupported(fixture: Fixture) -> Fixture {
+    let listener =
+        json!({"name": "quic", "port": 9443, "protocol": "example.com/QUIC", "hostname": "quic.example.com"});
+    let message = "protocol \"example.com/QUIC\" is unsupported";
+    listener_status(add_listener(fixture, listener), 2, "Accepted", "False", "UnsupportedProtocol", message)
+}
+
+fn certificate_gone(fixture: Fixture) -> Fixture {
+    let listener = json!({"name": "https", "port": 8443, "protocol": "HTTPS", "hostname": "mcp.example.com",
+        "tls": {"certificateRefs": [{"name": "mcp-example-com-tls"}]}});
+    let message = "invalid certificate reference /Secret/mcp-example-com-tls. secret gateway-system/mcp-example-com-tls not found";
+    let fixture = add_listener(fixture, listener);
+    let fixture = listener_status(fixture, 2, "ResolvedRefs", "False", "InvalidCertificateRef", message);
+    listener_status(fixture, 2, "Programmed", "False", "Invalid", "Bad TLS configuration")
+}
+
+fn port_conflict(fixture: Fixture) -> Fixture {
+    let listener = json!({"name": "raw", "port": 8080, "protocol": "TCP"});
+    let fixture = add_listener(fixture, listener);
+    let fixture = listener_status(
+        fixture,
+        2,
+        "Conflicted",
+        "True",
+        "ProtocolConflict",
+        "Listener with conflicting protocol",
+    );
+    listener_status(fixture, 2, "Accepted", "False", "ProtocolConflict", "Listener with conflicting protocol")
+}
+
+fn dns_elsewhere(fixture: Fixture) -> Fixture {
+    fixture.add(
+        r"
+apiVersion: kuadrant.io/v1alpha1
+kind: DNSRecord
+metadata: {name: mcp-gateway-mcp, namespace: gateway-system}
+spec:
+  rootHost: mcp.example.com
+  endpoints:
+  - {dnsName: mcp.example.com, recordType: A, recordTTL: 60, targets: [198.51.100.99]}
+status:
+  conditions:
+  - {type: Ready, status: 'True', reason: ProviderSuccess, message: Provider ensured the dns record}
+",
+    )
 }

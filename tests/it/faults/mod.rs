@@ -16,6 +16,8 @@ mod registrations;
 mod routes;
 mod workloads;
 
+pub use registrations::broker_fails;
+
 use crate::fixture::Fixture;
 
 /// One way to break the healthy installation.

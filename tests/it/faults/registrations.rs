@@ -9,6 +9,29 @@ use crate::fixture::Fixture;
 
 /// The faults of this subject.
 pub const FAULTS: &[Fault] = &[
+    Fault {
+        code: "MG402",
+        name: "the target is in another namespace by field",
+        root: true,
+        apply: target_namespace,
+    },
+    Fault { code: "MG404", name: "the backend's grant is missing", root: false, apply: backend_grant },
+    Fault { code: "MG407", name: "the Service is headless", root: true, apply: headless },
+    Fault { code: "MG408", name: "the target port's name has a typo", root: true, apply: target_port },
+    Fault { code: "MG411", name: "the server speaks an old protocol", root: true, apply: old_protocol },
+    Fault { code: "MG412", name: "the prefix has a hyphen", root: true, apply: prefix_hyphen },
+    Fault { code: "MG413", name: "two servers with one prefix", root: true, apply: same_prefix },
+    Fault { code: "MG414", name: "the old field of the prefix", root: true, apply: old_prefix },
+    Fault { code: "MG415", name: "the controller has no line about it", root: true, apply: not_seen },
+    Fault { code: "MG416", name: "the broker does not know a server", root: true, apply: not_loaded },
+    Fault { code: "MG417", name: "the server offers nothing", root: true, apply: no_tools },
+    Fault { code: "MG417", name: "the server's Service lost its pods", root: false, apply: unreachable },
+    Fault { code: "MG418", name: "switched off", root: true, apply: disabled },
+    Fault { code: "MG419", name: "a route with two rules", root: true, apply: two_rules },
+    Fault { code: "MG420", name: "a TLS port without saying so", root: true, apply: tls_port },
+    Fault { code: "MG421", name: "a tool without its prefix", root: true, apply: unprefixed_tool },
+    Fault { code: "MG422", name: "an entry that nobody registered", root: true, apply: stale_entry },
+    Fault { code: "MG423", name: "two labels under the wildcard", root: true, apply: two_labels },
     Fault { code: "MG401", name: "the target's name has a typo", root: true, apply: target_typo },
     Fault { code: "MG401", name: "the target is in another namespace", root: true, apply: target_elsewhere },
     Fault { code: "MG403", name: "the config Secret cannot be written", root: true, apply: not_ready },
@@ -70,4 +93,215 @@ fn selector(mut fixture: Fixture) -> Fixture {
         }
     }
     fixture.set("Service", "team-weather", "weather", "/spec/selector", json!({"app": "wether"}))
+}
+
+fn target_namespace(fixture: Fixture) -> Fixture {
+    let fixture = set(fixture, "/spec/targetRef/namespace", json!("team-commerce"));
+    let fixture = set(fixture, "/spec/targetRef/name", json!("inventory"));
+    registration_not_ready(
+        fixture,
+        "team-weather",
+        "weather",
+        "failed to get targeted httproute HTTPRoute.gateway.networking.k8s.io \"inventory\" not found",
+    )
+}
+
+fn backend_grant(fixture: Fixture) -> Fixture {
+    let route = |fixture: Fixture, field: &str, value: serde_json::Value| {
+        fixture.set(
+            "HTTPRoute",
+            "team-weather",
+            "weather",
+            &format!("/spec/rules/0/backendRefs/0/{field}"),
+            value,
+        )
+    };
+    let fixture = route(fixture, "namespace", json!("team-commerce"));
+    let fixture = route(fixture, "name", json!("orders"));
+    let fixture = route(fixture, "port", json!(9090));
+    fixture.route_status(
+        "team-weather",
+        "weather",
+        ["ResolvedRefs", "False", "RefNotPermitted", "backendRef orders/team-commerce not accessible"],
+    )
+}
+
+fn headless(fixture: Fixture) -> Fixture {
+    fixture.set("Service", "team-weather", "weather", "/spec/clusterIP", json!("None"))
+}
+
+fn target_port(fixture: Fixture) -> Fixture {
+    fixture.set("Service", "team-weather", "weather", "/spec/ports/0/targetPort", json!("mpc"))
+}
+
+/// Changes what the broker says about one server.
+fn broker_says(fixture: Fixture, server: &str, change: impl Fn(&mut serde_json::Value)) -> Fixture {
+    let pod = fixture.pod_of("mcp-system", "mcp-gateway");
+    let path = format!("mcpgw/broker/mcp-system/{pod}/status.json");
+    let content = fixture.installation.extras.iter().find(|(p, _)| *p == path).expect("a status").1.clone();
+    let mut status: serde_json::Value = serde_json::from_slice(&content).expect("JSON");
+    let servers = status["servers"].as_array_mut().expect("servers");
+    change(servers.iter_mut().find(|s| s["name"] == server).expect("the server"));
+    fixture.extra(&path, status.to_string().as_bytes())
+}
+
+/// The broker cannot use a server, with this error.
+pub fn broker_fails(fixture: Fixture, server: &str, message: &str) -> Fixture {
+    broker_says(fixture, server, |server| {
+        server["ready"] = json!(false);
+        server["totalTools"] = json!(0);
+        server["message"] = json!(message);
+    })
+}
+
+fn old_protocol(fixture: Fixture) -> Fixture {
+    broker_says(fixture, "team-weather/weather", |server| {
+        server["protocolValidation"] =
+            json!({"isValid": false, "supportedVersion": "2024-11-05", "expectedVersion": "2025-11-25"});
+    })
+}
+
+fn prefix_hyphen(fixture: Fixture) -> Fixture {
+    set(fixture, "/spec/prefix", json!("weather-v2"))
+}
+
+fn same_prefix(fixture: Fixture) -> Fixture {
+    let fixture =
+        fixture.set("MCPServerRegistration", "team-commerce", "inventory", "/spec/prefix", json!("weather_"));
+    let fixture = fixture.set(
+        "MCPVirtualServer",
+        "mcp-system",
+        "shop-assistant",
+        "/spec/tools",
+        json!(["orders_get_order"]),
+    );
+    fixture.status(
+        "MCPServerRegistration",
+        "team-commerce",
+        "inventory",
+        [
+            "Ready",
+            "False",
+            "PrefixConflict",
+            "conflict: prefix \"weather_\" is already used by MCPServerRegistration team-weather/weather in the same \
+             MCPGatewayExtension",
+        ],
+    )
+}
+
+fn old_prefix(fixture: Fixture) -> Fixture {
+    let fixture = set(fixture, "/spec/prefix", serde_json::Value::Null);
+    set(fixture, "/spec/toolPrefix", json!("weather_"))
+}
+
+fn not_seen(mut fixture: Fixture) -> Fixture {
+    let pod = fixture.pod_of("mcp-system", "mcp-gateway-controller");
+    let log = fixture
+        .installation
+        .logs
+        .iter()
+        .find(|log| log.pod == pod && !log.previous)
+        .map(|log| log.text.clone())
+        .expect("a log");
+    let kept: Vec<&str> = log.lines().filter(|line| !line.contains("name=weather")).collect();
+    fixture = fixture.log(
+        "mcp-system",
+        "mcp-gateway-controller",
+        "mcp-controller",
+        false,
+        &(kept.join("\n") + "\n"),
+    );
+    fixture
+}
+
+fn not_loaded(fixture: Fixture) -> Fixture {
+    let pod = fixture.pod_of("mcp-system", "mcp-gateway");
+    let path = format!("mcpgw/broker/mcp-system/{pod}/status.json");
+    let content = fixture.installation.extras.iter().find(|(p, _)| *p == path).expect("a status").1.clone();
+    let mut status: serde_json::Value = serde_json::from_slice(&content).expect("JSON");
+    status["servers"].as_array_mut().expect("servers").retain(|s| s["name"] != "team-weather/weather");
+    fixture.extra(&path, status.to_string().as_bytes())
+}
+
+fn no_tools(fixture: Fixture) -> Fixture {
+    broker_says(fixture, "team-weather/weather", |server| server["totalTools"] = json!(0))
+}
+
+fn unreachable(fixture: Fixture) -> Fixture {
+    broker_fails(
+        selector(fixture),
+        "team-weather/weather",
+        "dial tcp 10.96.31.11:8080: connect: connection refused",
+    )
+}
+
+fn disabled(fixture: Fixture) -> Fixture {
+    let fixture = set(fixture, "/spec/state", json!("Disabled"));
+    fixture.status(
+        REGISTRATION.0,
+        REGISTRATION.1,
+        REGISTRATION.2,
+        ["Ready", "False", "Disabled", "server is disabled"],
+    )
+}
+
+fn two_rules(fixture: Fixture) -> Fixture {
+    let fixture = fixture.edit("HTTPRoute", "team-weather", "weather", |route| {
+        let mut rule = route["spec"]["rules"][0].clone();
+        rule["matches"][0]["path"]["value"] = json!("/sse");
+        route["spec"]["rules"].as_array_mut().expect("rules").push(rule);
+    });
+    registration_not_ready(
+        fixture.refresh_answers(),
+        "team-weather",
+        "weather",
+        "HTTPRoute team-weather/weather has > 1 rule, which is unsupported",
+    )
+}
+
+fn tls_port(fixture: Fixture) -> Fixture {
+    let fixture = fixture.set("Service", "team-weather", "weather", "/spec/ports/0/port", json!(443)).set(
+        "Service",
+        "team-weather",
+        "weather",
+        "/spec/ports/0/appProtocol",
+        serde_json::Value::Null,
+    );
+    fixture
+        .set("HTTPRoute", "team-weather", "weather", "/spec/rules/0/backendRefs/0/port", json!(443))
+        .refresh_answers()
+}
+
+fn unprefixed_tool(fixture: Fixture) -> Fixture {
+    fixture.set("MCPVirtualServer", "mcp-system", "shop-assistant", "/spec/tools/2", json!("stock"))
+}
+
+/// The registration was deleted by force, and its entry stays.
+fn stale_entry(fixture: Fixture) -> Fixture {
+    fixture.remove(REGISTRATION.0, REGISTRATION.1, REGISTRATION.2)
+}
+
+fn two_labels(fixture: Fixture) -> Fixture {
+    let fixture = fixture
+        .set("HTTPRoute", "team-weather", "weather", "/spec/hostnames", json!(["v2.weather.mcp.local"]))
+        .set(
+            "HTTPRoute",
+            "team-weather",
+            "weather",
+            "/spec/parentRefs/0/sectionName",
+            serde_json::Value::Null,
+        )
+        .set(
+            "HTTPRoute",
+            "team-weather",
+            "weather",
+            "/status/parents/0/parentRef/sectionName",
+            serde_json::Value::Null,
+        );
+    registration_not_ready(
+        fixture.refresh_answers(),
+        "team-weather",
+        "weather",
+        "no matching mcpgatewayextensions for attached listener",
+    )
 }

@@ -1,0 +1,286 @@
+//! MG604-MG606: what the credentials are worth.
+
+use serde_json::Value;
+
+use super::secret_name;
+use crate::declare_rule;
+use crate::model::logs::ErrorClass;
+use crate::model::mcp::chain::credential_key;
+use crate::model::secret_shape::{self, Shape};
+use crate::model::{Object, kinds};
+use crate::report::Evidence;
+use crate::rules::registrations::{failures, ready_command};
+use crate::rules::{Context, Findings};
+
+/// The Secret of a registration's credential and the shape of its value.
+fn credential<'a>(context: &Context<'a>, registration: &Object) -> Option<(&'a Object, Shape)> {
+    let name = secret_name(registration);
+    let secret = context.bundle.get(&kinds::SECRET, registration.namespace(), name)?;
+    let shape = secret_shape::shapes(secret.value()).remove(credential_key(registration))?;
+    Some((secret, shape))
+}
+
+/// Evidence of a shape; never the value.
+fn shape_evidence(secret: &Object, key: &str, what: String) -> Evidence {
+    let mut evidence = secret.evidence(&format!("/data/{}", key.replace('~', "~0").replace('/', "~1")));
+    evidence.value = Some(what);
+    evidence.note = None;
+    evidence
+}
+
+declare_rule! {
+    /// A credential has a bad form
+    ///
+    /// ## What it means
+    /// The value goes into the `Authorization` header as it is. An empty value, white space or a line
+    /// break around it, or a token that has expired, is refused by the server.
+    ///
+    /// ## How it is decided
+    /// The shape of the value (redaction keeps it): its length, white space around it, the scheme word
+    /// in front, whether it is base64 of text once more, and the expiry of a JSON web token at the time
+    /// of the collection. A value without scheme word is only reported when the server refuses it.
+    ///
+    /// ## Causes
+    /// `echo` without `-n`; a value that was encoded twice; a token that was not renewed.
+    ///
+    /// ## How to confirm
+    /// `oc get secret NAME -o jsonpath='{.data.KEY}' | base64 -d | xxd | tail -1`.
+    ///
+    /// ## How to fix
+    /// Write the value again without line break, with its scheme: `Bearer TOKEN`.
+    ///
+    /// ## When it may be a false alarm
+    /// A server that ignores white space.
+    pub(super) static CREDENTIAL_FORMAT = {
+        code: "MG604", name: "credential-format", severity: Warning, section: "1.6",
+        needs: ["secrets (shape of values)", "broker /status"], since: "0.1.0",
+        caused_by: [], check: credential_format,
+    }
+}
+
+/// The registrations whose server refuses the broker's credential.
+fn refused<'a>(context: &Context<'a>) -> Vec<&'a Object> {
+    failures(context)
+        .iter()
+        .filter(|f| matches!(f.class, ErrorClass::Unauthorized | ErrorClass::Forbidden))
+        .map(|f| f.registration.object)
+        .collect()
+}
+
+fn credential_format(context: &Context<'_>, findings: &mut Findings) {
+    let failing = refused(context);
+    for registration in &context.chain().registrations {
+        let object = registration.object;
+        if secret_name(object).is_empty() || registration.is_disabled() {
+            continue;
+        }
+        let Some((secret, shape)) = credential(context, object) else { continue };
+        let expiry = shape.claims().and_then(|claims| claims.exp);
+        let what = if shape.is_empty() {
+            "is empty".to_owned()
+        } else if shape.trailing_newline {
+            "ends with a line break".to_owned()
+        } else if shape.white_space {
+            "has white space around it".to_owned()
+        } else if let (Some(expiry), Some(now)) = (expiry, context.now)
+            && expiry < now.timestamp()
+        {
+            format!(
+                "is a token that expired {} minutes before the collection",
+                (now.timestamp() - expiry) / 60
+            )
+        } else if shape.scheme.is_none() && failing.iter().any(|f| std::ptr::eq(*f, object)) {
+            "has no scheme word (Bearer, Basic, token), and the server refuses it".to_owned()
+        } else {
+            continue;
+        };
+        let key = credential_key(object);
+        findings
+            .report(
+                &CREDENTIAL_FORMAT,
+                object,
+                format!(
+                    "The credential {key} in Secret {} of MCPServerRegistration {} {what}",
+                    secret.full_name(),
+                    object.full_name()
+                ),
+                shape_evidence(secret, key, format!("{} bytes; {what}", shape.len)),
+                "Write the value again, with its scheme word and without white space around it.",
+            )
+            .object(secret.reference())
+            .command(format!(
+                "printf 'Bearer %s' \"$TOKEN\" | oc -n {} create secret generic {} --from-file={key}=/dev/stdin \
+                 --dry-run=client -o yaml | oc label -f - --local --dry-run=client -o yaml mcp.kuadrant.io/secret=true | oc apply -f -",
+                secret.namespace(),
+                secret.name()
+            ))
+            .verify(ready_command(object));
+    }
+}
+
+declare_rule! {
+    /// A server refuses the credential
+    ///
+    /// ## What it means
+    /// The broker sends the registration's credential, and the server answers 401 or 403.
+    ///
+    /// ## How it is decided
+    /// The class of the error that the broker shows for a server with `credentialRef`, in `/status` or
+    /// in its log.
+    ///
+    /// ## Causes
+    /// A wrong, revoked or expired token (MG604), a token without the permissions needed, a missing
+    /// scheme word.
+    ///
+    /// ## How to confirm
+    /// Ask the server with the same token: `curl -i -H "Authorization: Bearer $TOKEN" URL`.
+    ///
+    /// ## How to fix
+    /// Write a valid token into the Secret; the controller notices labelled Secrets by itself.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static CREDENTIAL_REJECTED = {
+        code: "MG605", name: "credential-rejected", severity: Error, section: "1.6",
+        needs: ["broker /status", "broker log"], since: "0.1.0",
+        caused_by: ["MG601", "MG602", "MG603", "MG604"], check: credential_rejected,
+    }
+}
+
+fn credential_rejected(context: &Context<'_>, findings: &mut Findings) {
+    for failure in failures(context) {
+        let object = failure.registration.object;
+        if !matches!(failure.class, ErrorClass::Unauthorized | ErrorClass::Forbidden)
+            || secret_name(object).is_empty()
+        {
+            continue;
+        }
+        let code = if failure.class == ErrorClass::Unauthorized { 401 } else { 403 };
+        findings
+            .report(
+                &CREDENTIAL_REJECTED,
+                object,
+                format!(
+                    "The server of MCPServerRegistration {} refuses the credential of Secret {} ({code})",
+                    object.full_name(),
+                    secret_name(object)
+                ),
+                failure.evidence,
+                "Write a valid token with the permissions needed into the Secret.",
+            )
+            .evidence(object.evidence("/spec/credentialRef"))
+            .object(failure.pod.reference())
+            .command(format!("oc -n {} describe secret {}", object.namespace(), secret_name(object)))
+            .verify(format!(
+                "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{}",
+                failure.pod.namespace(),
+                object.full_name()
+            ));
+    }
+}
+
+declare_rule! {
+    /// Nothing authenticates tool calls to a server that needs a credential
+    ///
+    /// ## What it means
+    /// `credentialRef` is used by the broker only, to list tools. The user's `tools/call` goes through
+    /// the Gateway without it: when the server demands a credential there too, calls get 401 although
+    /// everything is ready.
+    ///
+    /// ## How it is decided
+    /// Only when refused calls are seen: the router's log has calls to this server that ended with 401
+    /// or 403, the registration has `credentialRef`, and neither an AuthPolicy for the route, its
+    /// Gateway or listener, nor a header that the route sets, nor URL elicitation could add one.
+    ///
+    /// ## Causes
+    /// The belief that `credentialRef` serves calls too.
+    ///
+    /// ## How to confirm
+    /// The broker's log: `tool call … status=401`.
+    ///
+    /// ## How to fix
+    /// Inject the credential with an AuthPolicy (`response.success.headers`), from Vault or by token
+    /// exchange, or use URL elicitation.
+    ///
+    /// ## When it may be a false alarm
+    /// When clients send a credential for the server themselves, and it was wrong.
+    pub(super) static CREDENTIAL_SCOPE = {
+        code: "MG606", name: "credential-scope", severity: Warning, section: "1.6",
+        needs: ["broker log", "authpolicies", "httproutes"], since: "0.1.0",
+        caused_by: ["MG605"], check: credential_scope,
+    }
+}
+
+/// Whether the route sets the Authorization header itself.
+fn sets_header(route: &Object) -> bool {
+    let filters =
+        route.array("/spec/rules").iter().filter_map(|rule| rule.get("filters")).filter_map(Value::as_array);
+    filters.flatten().any(|filter| {
+        ["set", "add"].iter().any(|how| {
+            let list = filter.pointer(&format!("/requestHeaderModifier/{how}")).and_then(Value::as_array);
+            list.into_iter().flatten().any(|header| {
+                header
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .is_some_and(|name| name.eq_ignore_ascii_case("authorization"))
+            })
+        })
+    })
+}
+
+/// Whether an AuthPolicy that affects the route adds headers to what it lets pass.
+fn policy_adds(context: &Context<'_>, route: &Object) -> bool {
+    let parents = crate::model::gateway_api::parent_refs(route);
+    context.bundle.list(&kinds::AUTH_POLICY).any(|policy| {
+        let (kind, name) = (policy.str("/spec/targetRef/kind"), policy.str("/spec/targetRef/name"));
+        let targets = match kind {
+            "HTTPRoute" => policy.namespace() == route.namespace() && name == route.name(),
+            "Gateway" => parents.iter().any(|p| p.namespace == policy.namespace() && p.name == name),
+            _ => false,
+        };
+        targets
+            && ["/spec", "/spec/defaults", "/spec/overrides"].iter().any(|base| {
+                let headers = policy.get(&format!("{base}/rules/response/success/headers"));
+                headers.and_then(Value::as_object).is_some_and(|h| !h.is_empty())
+            })
+    })
+}
+
+fn credential_scope(context: &Context<'_>, findings: &mut Findings) {
+    let failing = refused(context);
+    for registration in &context.chain().registrations {
+        let object = registration.object;
+        let Some(route) = registration.route else { continue };
+        if secret_name(object).is_empty() || registration.is_disabled() {
+            continue;
+        }
+        let elicits = object.get("/spec/tokenURLElicitation").is_some();
+        if elicits
+            || sets_header(route)
+            || policy_adds(context, route)
+            || failing.iter().any(|f| std::ptr::eq(*f, object))
+        {
+            continue;
+        }
+        let name = object.full_name();
+        for (_, log) in context.workloads().component_logs(crate::model::workloads::Component::Broker) {
+            let calls = log.digest.of("router.tool-call");
+            let mut bad =
+                calls.filter(|r| r.field("server") == name && matches!(r.field("status"), "401" | "403"));
+            let Some(record) = bad.next() else { continue };
+            findings
+                .report(
+                    &CREDENTIAL_SCOPE,
+                    object,
+                    format!("Calls to MCPServerRegistration {name} are refused: its credential serves discovery only"),
+                    crate::rules::envoy_filter::record_evidence(&log.file, record),
+                    "Inject a credential for calls: an AuthPolicy with response.success.headers, or URL elicitation.",
+                )
+                .object(route.reference())
+                .evidence(object.evidence("/spec/credentialRef"))
+                .command("oc explain authpolicy.spec.rules.response.success.headers".to_owned())
+                .verify(format!("oc -n {} logs {} --since=5m | grep 'tool call'", log.namespace, log.pod));
+            break;
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! MG504-MG506: the DestinationRules that make TLS towards a server outside the cluster.
+
+use serde_json::Value;
+
+use super::{External, externals};
+use crate::declare_rule;
+use crate::model::istio::visibility::{destination_rule, host_matches};
+use crate::model::{Object, kinds};
+use crate::rules::{Context, Findings, suggest};
+
+/// Istio's root namespace where nothing else is known.
+const ROOT: &str = "istio-system";
+
+/// Whether the Gateway has to begin TLS for this port: by number or by the entry's protocol.
+fn wants_tls(external: &External<'_>) -> bool {
+    let port = external.backend.port.unwrap_or(443);
+    let protocol = external.entry.and_then(|entry| {
+        let ports = entry.array("/spec/ports").iter();
+        let mut ports = ports.filter(|p| p.get("number").and_then(Value::as_i64) == Some(port));
+        let port = ports.next()?;
+        let redirected = port.get("targetPort").and_then(Value::as_i64);
+        let protocol = port.get("protocol").and_then(Value::as_str)?.to_uppercase();
+        Some((protocol, redirected))
+    });
+    match protocol {
+        Some((protocol, redirected)) => {
+            port == 443 || redirected == Some(443) || protocol == "HTTPS" || protocol == "TLS"
+        }
+        None => port == 443,
+    }
+}
+
+fn rule_of<'a>(context: &Context<'a>, external: &External<'a>) -> Option<&'a Object> {
+    let service = external.entry.map_or(external.route.namespace(), Object::namespace);
+    destination_rule(context.bundle, external.backend.name, external.client(), service, ROOT)
+}
+
+/// Whether a BackendTLSPolicy does the TLS instead.
+fn has_policy(context: &Context<'_>, external: &External<'_>) -> bool {
+    context.bundle.list(&kinds::BACKEND_TLS_POLICY).any(|policy| {
+        policy.array("/spec/targetRefs").iter().any(|target| {
+            let name = target.get("name").and_then(Value::as_str).unwrap_or_default();
+            name == external.backend.name || external.entry.is_some_and(|entry| entry.name() == name)
+        })
+    })
+}
+
+/// The rule that probably was meant for this host: in the namespaces that count, with a name like
+/// the entry's or a host like this one.
+fn meant<'a>(context: &Context<'a>, external: &External<'a>) -> Option<&'a Object> {
+    let service = external.entry.map_or(external.route.namespace(), Object::namespace);
+    let entry = external.entry.map(Object::name).unwrap_or_default();
+    let rules = || {
+        let all = [external.client().to_owned(), service.to_owned()];
+        let all: std::collections::BTreeSet<String> = all.into_iter().collect();
+        all.into_iter().flat_map(|namespace| {
+            context.bundle.list_in(&kinds::DESTINATION_RULE, &namespace).take(200).collect::<Vec<_>>()
+        })
+    };
+    let unused = |rule: &&Object| {
+        // A rule that serves another entry exactly is not meant for this host.
+        let host = rule.str("/spec/host");
+        !context.bundle.list(&kinds::SERVICE_ENTRY).any(|e| super::hosts(e).any(|h| h == host))
+            && !host.contains(".svc")
+            && host.contains('.')
+    };
+    rules().filter(unused).find(|rule| rule.name() == entry).or_else(|| {
+        suggest::closest(external.backend.name, rules().filter(unused).map(|r| (r.str("/spec/host"), r)))
+    })
+}
+
+declare_rule! {
+    /// Nothing begins TLS towards a server outside the cluster
+    ///
+    /// ## What it means
+    /// The server is reached on a TLS port, but no DestinationRule tells the Gateway to begin TLS: it
+    /// sends plain HTTP, and the server answers 400 or closes the connection.
+    ///
+    /// ## How it is decided
+    /// The port is 443, or the ServiceEntry's protocol is HTTPS or TLS, and no DestinationRule for the
+    /// host is found where the Gateway's proxy looks: the Gateway's namespace, the ServiceEntry's, the
+    /// root namespace, each only if exported to the Gateway; nor a BackendTLSPolicy.
+    ///
+    /// ## Causes
+    /// It was never applied; it is in the server's namespace with `exportTo: ["."]`.
+    ///
+    /// ## How to confirm
+    /// `oc get destinationrules -A`.
+    ///
+    /// ## How to fix
+    /// Apply the DestinationRule that is printed with the finding.
+    ///
+    /// ## When it may be a false alarm
+    /// A server that speaks plain HTTP on such a port.
+    pub(super) static DESTINATIONRULE_MISSING = {
+        code: "MG504", name: "destinationrule-missing", severity: Warning, section: "1.5",
+        needs: ["httproutes", "serviceentries", "destinationrules"], since: "0.1.0",
+        caused_by: ["MG003", "MG501", "MG502"], check: destinationrule_missing,
+    }
+}
+
+fn destinationrule_missing(context: &Context<'_>, findings: &mut Findings) {
+    for external in externals(context) {
+        if external.entry.is_none() || !wants_tls(&external) || has_policy(context, &external) {
+            continue;
+        }
+        if rule_of(context, &external).is_some() || meant(context, &external).is_some() {
+            continue;
+        }
+        let client = external.client();
+        if let Err(missing) = context.bundle.collected(&kinds::DESTINATION_RULE, Some(client)) {
+            findings.cannot_tell(&DESTINATIONRULE_MISSING, missing);
+            continue;
+        }
+        let host = external.backend.name;
+        let namespace = external.entry.map_or(client, Object::namespace);
+        let subject = external.entry.unwrap_or(external.route);
+        let hidden = context
+            .bundle
+            .list(&kinds::DESTINATION_RULE)
+            .find(|rule| host_matches(rule.str("/spec/host"), host));
+        let draft = findings.report(
+            &DESTINATIONRULE_MISSING,
+            subject,
+            format!("No DestinationRule begins TLS towards {host} for Gateways in {client}"),
+            subject.evidence("/spec/hosts"),
+            "Apply a DestinationRule with TLS for the host.",
+        );
+        draft.object(external.route.reference());
+        draft.evidence(external.route.evidence(&external.backend.pointer("/port")));
+        if let Some(hidden) = hidden {
+            draft.evidence(hidden.evidence("/spec/exportTo"));
+            draft.remedy.text = format!(
+                "DestinationRule {} has the host, but the Gateway's proxies do not look there; export it, or \
+                 create one in {client}.",
+                hidden.full_name()
+            );
+        }
+        for user in external.users() {
+            draft.object(user);
+        }
+        draft
+            .command(format!(
+                "oc apply -f - <<'EOF'\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  \
+                 name: {}\n  namespace: {namespace}\nspec:\n  host: {host}\n  trafficPolicy:\n    tls: {{mode: SIMPLE, \
+                 sni: {host}}}\nEOF",
+                host.replace('.', "-")
+            ))
+            .verify(format!("oc -n {namespace} get destinationrules"));
+    }
+}
+
+declare_rule! {
+    /// A DestinationRule is for another host than the ServiceEntry
+    ///
+    /// ## What it means
+    /// A DestinationRule seems meant for the external host, but names another, so that it does
+    /// nothing: the Gateway begins no TLS.
+    ///
+    /// ## How it is decided
+    /// No DestinationRule applies to the host, but one of the same name as the ServiceEntry, or with a
+    /// host that differs in a few letters, has a host that no ServiceEntry has.
+    ///
+    /// ## Causes
+    /// A typo; the host was changed in one of the two objects.
+    ///
+    /// ## How to confirm
+    /// Compare `spec.host` of the DestinationRule with `spec.hosts` of the ServiceEntry.
+    ///
+    /// ## How to fix
+    /// Set `spec.host` to the ServiceEntry's host.
+    ///
+    /// ## When it may be a false alarm
+    /// A rule that was prepared for another server.
+    pub(super) static DESTINATIONRULE_HOST = {
+        code: "MG505", name: "destinationrule-host", severity: Error, section: "1.5",
+        needs: ["serviceentries", "destinationrules"], since: "0.1.0",
+        caused_by: ["MG501", "MG502"], check: destinationrule_host,
+    }
+}
+
+fn destinationrule_host(context: &Context<'_>, findings: &mut Findings) {
+    for external in externals(context) {
+        let (Some(entry), true) = (external.entry, wants_tls(&external)) else { continue };
+        if has_policy(context, &external) || rule_of(context, &external).is_some() {
+            continue;
+        }
+        let Some(rule) = meant(context, &external) else { continue };
+        let host = external.backend.name;
+        let draft = findings.report(
+            &DESTINATIONRULE_HOST,
+            rule,
+            format!("DestinationRule {} is for {}, not for {host}", rule.full_name(), rule.str("/spec/host")),
+            rule.evidence("/spec/host"),
+            "Set spec.host to the host of the ServiceEntry.",
+        );
+        draft
+            .object(entry.reference())
+            .object(external.route.reference())
+            .evidence(entry.evidence("/spec/hosts"));
+        for user in external.users() {
+            draft.object(user);
+        }
+        draft
+            .command(format!(
+                "oc -n {} patch destinationrule {} --type=merge -p '{{\"spec\":{{\"host\":\"{host}\"}}}}'",
+                rule.namespace(),
+                rule.name()
+            ))
+            .verify(format!("oc -n {} get destinationrule {} -o yaml", rule.namespace(), rule.name()));
+    }
+}
+
+declare_rule! {
+    /// A DestinationRule's TLS settings do not fit the server
+    ///
+    /// ## What it means
+    /// The rule for the host begins no TLS, the mesh's own mTLS, or TLS with another server name: the
+    /// handshake fails, or plain HTTP meets a TLS port.
+    ///
+    /// ## How it is decided
+    /// The TLS settings for the port (`portLevelSettings` before the rule's own): the mode must be
+    /// `SIMPLE` or `MUTUAL`, and `sni`, if set, the host itself.
+    ///
+    /// ## Causes
+    /// `mode: DISABLE` or none; `ISTIO_MUTUAL` copied from a rule inside the mesh; a typo in `sni`.
+    ///
+    /// ## How to confirm
+    /// `oc get destinationrule NAME -o yaml`.
+    ///
+    /// ## How to fix
+    /// Set `tls: {mode: SIMPLE, sni: HOST}`.
+    ///
+    /// ## When it may be a false alarm
+    /// A server that wants another server name on purpose.
+    pub(super) static DESTINATIONRULE_TLS = {
+        code: "MG506", name: "destinationrule-tls", severity: Error, section: "1.5",
+        needs: ["serviceentries", "destinationrules"], since: "0.1.0",
+        caused_by: [], check: destinationrule_tls,
+    }
+}
+
+fn destinationrule_tls(context: &Context<'_>, findings: &mut Findings) {
+    for external in externals(context) {
+        if !wants_tls(&external) {
+            continue;
+        }
+        let Some(rule) = rule_of(context, &external) else { continue };
+        let port = external.backend.port.unwrap_or(443);
+        let levels = rule.array("/spec/trafficPolicy/portLevelSettings").iter();
+        let level =
+            levels.clone().position(|l| l.pointer("/port/number").and_then(Value::as_i64) == Some(port));
+        let base = match level {
+            Some(index) => format!("/spec/trafficPolicy/portLevelSettings/{index}/tls"),
+            None => "/spec/trafficPolicy/tls".to_owned(),
+        };
+        let (mode, sni) = (rule.str(&format!("{base}/mode")), rule.str(&format!("{base}/sni")));
+        let host = external.backend.name;
+        let (pointer, what) = match mode {
+            "SIMPLE" | "MUTUAL" if !sni.is_empty() && sni != host => {
+                (format!("{base}/sni"), format!("asks for the server name {sni} instead of {host}"))
+            }
+            "SIMPLE" | "MUTUAL" => continue,
+            "ISTIO_MUTUAL" => (
+                format!("{base}/mode"),
+                "uses the mesh's own mTLS, which the server does not speak".to_owned(),
+            ),
+            _ => (format!("{base}/mode"), format!("begins no TLS towards port {port}")),
+        };
+        let draft = findings.report(
+            &DESTINATIONRULE_TLS,
+            rule,
+            format!("DestinationRule {} for {host} {what}", rule.full_name()),
+            rule.evidence(&pointer),
+            "Begin TLS with the server's own name.",
+        );
+        draft.object(external.route.reference());
+        if let Some(entry) = external.entry {
+            draft.object(entry.reference());
+        }
+        for user in external.users() {
+            draft.object(user);
+        }
+        draft
+            .command(format!(
+                "oc -n {} patch destinationrule {} --type=merge -p \
+                 '{{\"spec\":{{\"trafficPolicy\":{{\"tls\":{{\"mode\":\"SIMPLE\",\"sni\":\"{host}\"}}}}}}}}'",
+                rule.namespace(),
+                rule.name()
+            ))
+            .verify(format!("oc -n {} get destinationrule {} -o yaml", rule.namespace(), rule.name()));
+    }
+}

@@ -1,0 +1,346 @@
+//! MG509-MG511: whether servers outside the cluster can be reached.
+
+use serde_json::Value;
+
+use super::{External, externals};
+use crate::declare_rule;
+use crate::model::logs::ErrorClass;
+use crate::model::{Object, kinds};
+use crate::rules::registrations::{Failure, failures};
+use crate::rules::{Context, Findings};
+
+/// The failures of servers outside the cluster, with what leads to them.
+fn failing<'c, 'a>(
+    context: &'c Context<'a>,
+    wanted: fn(ErrorClass) -> bool,
+) -> Vec<(External<'a>, Failure<'c, 'a>)> {
+    let mut all = externals(context);
+    failures(context)
+        .into_iter()
+        .filter(|failure| wanted(failure.class))
+        .filter_map(|failure| {
+            let at = all.iter().position(|external| {
+                external.registrations.iter().any(|r| std::ptr::eq(*r, failure.registration.object))
+            })?;
+            Some((all.swap_remove(at), failure))
+        })
+        .collect()
+}
+
+declare_rule! {
+    /// The name of a server outside the cluster does not resolve
+    ///
+    /// ## What it means
+    /// The broker asked the cluster's DNS for the external host and got no address.
+    ///
+    /// ## How it is decided
+    /// The error that the broker shows for the server (in `/status` or its log) is of the class DNS:
+    /// `no such host`, `server misbehaving`, ….
+    ///
+    /// ## Causes
+    /// A typo in the host; a cluster without access to public DNS; an egress policy that blocks port
+    /// 53 for the broker's namespace.
+    ///
+    /// ## How to confirm
+    /// `oc debug` a pod in the broker's namespace: `getent hosts HOST`.
+    ///
+    /// ## How to fix
+    /// Correct the host, or the cluster's DNS forwarding.
+    ///
+    /// ## When it may be a false alarm
+    /// A short outage of DNS.
+    pub(super) static EXTERNAL_DNS = {
+        code: "MG509", name: "external-dns", severity: Error, section: "1.5",
+        needs: ["broker /status", "broker log", "httproutes"], since: "0.1.0",
+        caused_by: ["MG511"], check: external_dns,
+    }
+}
+
+fn external_dns(context: &Context<'_>, findings: &mut Findings) {
+    for (external, failure) in failing(context, |class| class == ErrorClass::Dns) {
+        let host = external.backend.name;
+        let object = failure.registration.object;
+        findings
+            .report(
+                &EXTERNAL_DNS,
+                object,
+                format!("The host {host} of MCPServerRegistration {} does not resolve", object.full_name()),
+                failure.evidence,
+                "Correct the host name, or let the cluster's DNS resolve it.",
+            )
+            .object(external.route.reference())
+            .evidence(external.route.evidence(&external.backend.pointer("/name")))
+            .command(format!(
+                "oc -n {} exec {} -- nslookup {host}",
+                failure.pod.namespace(),
+                failure.pod.name()
+            ))
+            .verify(format!(
+                "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{}",
+                failure.pod.namespace(),
+                object.full_name()
+            ));
+    }
+}
+
+declare_rule! {
+    /// A server outside the cluster cannot be reached
+    ///
+    /// ## What it means
+    /// The broker has an address for the external host, but no connection: refused, no answer in time,
+    /// no route, or the TLS handshake fails.
+    ///
+    /// ## How it is decided
+    /// The class of the error that the broker shows for the server in `/status` or its log.
+    ///
+    /// ## Causes
+    /// A firewall or egress policy (MG511), a proxy that must be used, a private CA that the broker
+    /// does not trust, a server that is down.
+    ///
+    /// ## How to confirm
+    /// From a pod in the broker's namespace: `curl -v https://HOST`.
+    ///
+    /// ## How to fix
+    /// Open the way, set the proxy's environment variables, or name the CA in `caCertSecretRef`.
+    ///
+    /// ## When it may be a false alarm
+    /// An outage of the server itself.
+    pub(super) static EXTERNAL_UNREACHABLE = {
+        code: "MG510", name: "external-unreachable", severity: Error, section: "1.5",
+        needs: ["broker /status", "broker log", "httproutes"], since: "0.1.0",
+        caused_by: ["MG511"], check: external_unreachable,
+    }
+}
+
+fn external_unreachable(context: &Context<'_>, findings: &mut Findings) {
+    let unreachable = |class: ErrorClass| {
+        matches!(
+            class,
+            ErrorClass::Refused
+                | ErrorClass::Timeout
+                | ErrorClass::Unreachable
+                | ErrorClass::Certificate
+                | ErrorClass::Tls
+                | ErrorClass::Reset
+                | ErrorClass::HttpOnHttps
+                | ErrorClass::HttpsOnHttp
+        )
+    };
+    for (external, failure) in failing(context, unreachable) {
+        let host = external.backend.name;
+        let object = failure.registration.object;
+        let remedy = match failure.class {
+            ErrorClass::Certificate | ErrorClass::Tls => {
+                "Name the CA that signed the server's certificate in caCertSecretRef, or correct the host."
+            }
+            _ => "Open the way from the broker to the host: firewall, egress policy, proxy.",
+        };
+        findings
+            .report(
+                &EXTERNAL_UNREACHABLE,
+                object,
+                format!(
+                    "The host {host} of MCPServerRegistration {} cannot be reached: {}",
+                    object.full_name(),
+                    failure.class.describe()
+                ),
+                failure.evidence,
+                remedy,
+            )
+            .object(external.route.reference())
+            .evidence(external.route.evidence(&external.backend.pointer("/name")))
+            .command(format!(
+                "oc -n {} exec {} -- wget -qO- -T 5 https://{host}",
+                failure.pod.namespace(),
+                failure.pod.name()
+            ))
+            .verify(format!(
+                "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{}",
+                failure.pod.namespace(),
+                object.full_name()
+            ));
+    }
+}
+
+declare_rule! {
+    /// A policy forbids the way out of the cluster
+    ///
+    /// ## What it means
+    /// The broker and the gateway's proxies connect to external servers themselves; a policy of their
+    /// namespaces does not allow that.
+    ///
+    /// ## How it is decided
+    /// NetworkPolicies that select the broker's or the proxies' pods for egress, of which none allows
+    /// the port to addresses outside (a rule without `to`, or with an `ipBlock`); an EgressFirewall of
+    /// these namespaces that denies everything without allowing the host before.
+    ///
+    /// ## Causes
+    /// A default-deny policy.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get networkpolicies,egressfirewalls -o yaml`.
+    ///
+    /// ## How to fix
+    /// Allow egress to the host's port.
+    ///
+    /// ## When it may be a false alarm
+    /// An `ipBlock` is taken as allowed whatever its range; other kinds of policies are not read.
+    pub(super) static EGRESS_BLOCKED = {
+        code: "MG511", name: "egress-blocked", severity: Warning, section: "1.5",
+        needs: ["networkpolicies", "egressfirewalls", "pods"], since: "0.1.0",
+        caused_by: [], check: egress_blocked,
+    }
+}
+
+/// Whether a NetworkPolicy has a say about what this pod sends.
+fn restricts(policy: &Object, pod: &Object) -> bool {
+    let egress = policy.array("/spec/policyTypes").iter().any(|t| t == "Egress")
+        || (policy.array("/spec/policyTypes").is_empty() && policy.get("/spec/egress").is_some());
+    let selector = policy.get("/spec/podSelector").unwrap_or(&Value::Null);
+    egress && crate::model::labels::matches(selector, &|key| pod.label(key).map(str::to_owned))
+}
+
+/// Whether one of a policy's egress rules may allow a TCP port outside the cluster.
+fn allows(policy: &Object, port: i64) -> bool {
+    policy.array("/spec/egress").iter().any(|rule| {
+        let to = rule.get("to").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let ports = rule.get("ports").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let outside = to.is_empty() || to.iter().any(|peer| peer.get("ipBlock").is_some());
+        let open = ports.is_empty()
+            || ports.iter().any(|entry| {
+                let tcp = entry.get("protocol").and_then(Value::as_str).unwrap_or("TCP") == "TCP";
+                let first = entry.get("port").and_then(Value::as_i64);
+                let last = entry.get("endPort").and_then(Value::as_i64).or(first);
+                tcp && first.is_none_or(|first| first <= port && last.is_some_and(|last| port <= last))
+            });
+        outside && open
+    })
+}
+
+/// The entry of an EgressFirewall that denies a host: the first that applies decides.
+fn denied_by(firewall: &Object, host: &str) -> Option<usize> {
+    for (index, rule) in firewall.array("/spec/egress").iter().enumerate() {
+        let to = |key: &str| rule.pointer(&format!("/to/{key}")).and_then(Value::as_str);
+        let applies = match (to("dnsName"), to("cidrSelector")) {
+            (Some(name), _) => crate::model::istio::visibility::host_matches(name, host),
+            // The address of the host is not known: only a range of everything is decided.
+            (None, Some(range)) => range.ends_with("/0"),
+            (None, None) => false,
+        };
+        if applies {
+            return (rule.get("type").and_then(Value::as_str) == Some("Deny")).then_some(index);
+        }
+    }
+    None
+}
+
+fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
+    for external in externals(context) {
+        let port = external.backend.port.unwrap_or(443);
+        let mut pods: Vec<&Object> = Vec::new();
+        let facts = context.chain().routes.get(&(external.route.namespace(), external.route.name()));
+        for gateway in facts.into_iter().flat_map(|f| &f.attachments).filter_map(|a| a.gateway.found()) {
+            pods.extend(context.workloads().gateway_pods(gateway).into_iter().take(1));
+        }
+        for registration in context
+            .chain()
+            .registrations
+            .iter()
+            .filter(|r| external.registrations.iter().any(|object| std::ptr::eq(*object, r.object)))
+        {
+            for &at in &registration.extensions {
+                let namespace = context.chain().extensions[at].object.namespace();
+                pods.extend(context.workloads().broker_pods(namespace).into_iter().take(1));
+            }
+        }
+        for pod in pods {
+            let namespace = pod.namespace();
+            if let Err(missing) = context.bundle.collected(&kinds::NETWORK_POLICY, Some(namespace)) {
+                findings.cannot_tell(&EGRESS_BLOCKED, missing);
+            }
+            let policies: Vec<&Object> = context
+                .bundle
+                .list_in(&kinds::NETWORK_POLICY, namespace)
+                .filter(|policy| restricts(policy, pod))
+                .collect();
+            let host = external.backend.name;
+            let mut blocked: Option<(&Object, String, String)> = None;
+            if let (Some(first), false) = (policies.first(), policies.iter().any(|p| allows(p, port))) {
+                let command = format!("oc -n {namespace} get networkpolicy {} -o yaml", first.name());
+                blocked = Some((first, "/spec/egress".to_owned(), command));
+            }
+            for firewall in context.bundle.list_in(&kinds::EGRESS_FIREWALL, namespace) {
+                if let Some(index) = denied_by(firewall, host) {
+                    let command = format!("oc -n {namespace} get egressfirewall {} -o yaml", firewall.name());
+                    blocked = blocked.or(Some((firewall, format!("/spec/egress/{index}"), command)));
+                }
+            }
+            let Some((policy, pointer, command)) = blocked else { continue };
+            let draft = findings.report(
+                &EGRESS_BLOCKED,
+                policy,
+                format!(
+                    "{} {} does not let {} reach {host}:{port}",
+                    policy.kind(),
+                    policy.full_name(),
+                    pod.name()
+                ),
+                policy.evidence(&pointer),
+                "Allow egress to the host's port for these pods.",
+            );
+            draft.object(pod.reference()).object(external.route.reference());
+            for user in external.users() {
+                draft.object(user);
+            }
+            draft.command(command).verify(format!("oc -n {namespace} get networkpolicies,egressfirewalls"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(kind: &str, egress: Value) -> Object {
+        let value = json!({"apiVersion": "v1", "kind": kind, "metadata": {"namespace": "n", "name": "p"},
+            "spec": {"egress": egress, "policyTypes": ["Egress"]}});
+        Object::new(value, "f".into(), None).expect("an object")
+    }
+
+    #[test]
+    fn network_policies() {
+        let table = [
+            (json!([]), false),
+            (json!([{}]), true),
+            (json!([{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]), true),
+            (json!([{"to": [{"namespaceSelector": {}}]}]), false),
+            (json!([{"ports": [{"port": 53, "protocol": "UDP"}]}]), false),
+            (json!([{"ports": [{"port": 443}]}]), true),
+            (json!([{"ports": [{"port": 400, "endPort": 500}]}]), true),
+            (json!([{"ports": [{"port": 80}]}]), false),
+        ];
+        for (egress, expected) in table {
+            assert_eq!(allows(&object("NetworkPolicy", egress.clone()), 443), expected, "{egress}");
+        }
+    }
+
+    #[test]
+    fn egress_firewalls() {
+        let deny = json!({"type": "Deny", "to": {"cidrSelector": "0.0.0.0/0"}});
+        let allow = |host: &str| json!({"type": "Allow", "to": {"dnsName": host}});
+        let table = [
+            (json!([deny]), Some(0)),
+            (json!([allow("api.example.com"), deny]), None),
+            (json!([allow("other.example.com"), deny]), Some(1)),
+            (json!([{"type": "Deny", "to": {"cidrSelector": "10.0.0.0/8"}}]), None),
+        ];
+        for (egress, expected) in table {
+            assert_eq!(
+                denied_by(&object("EgressFirewall", egress.clone()), "api.example.com"),
+                expected,
+                "{egress}"
+            );
+        }
+    }
+}

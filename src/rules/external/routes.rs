@@ -1,0 +1,205 @@
+//! MG507, MG508: what routes to servers outside the cluster must look like.
+
+use serde_json::Value;
+
+use super::{External, externals};
+use crate::declare_rule;
+use crate::model::Object;
+use crate::model::gateway_api::{BackendRef, backend_refs};
+use crate::rules::{Context, Findings};
+
+/// The URLRewrite hostname of the backendRef's rule, with its JSON pointer.
+fn rewrite<'a>(route: &'a Object, backend: &BackendRef<'_>) -> Option<(String, &'a str)> {
+    let base = format!("/spec/rules/{}", backend.rule);
+    for list in [format!("{base}/filters"), format!("{base}/backendRefs/{}/filters", backend.index)] {
+        for (index, filter) in route.array(&list).iter().enumerate() {
+            if let Some(host) = filter.pointer("/urlRewrite/hostname").and_then(Value::as_str) {
+                return Some((format!("{list}/{index}/urlRewrite/hostname"), host));
+            }
+        }
+    }
+    None
+}
+
+fn patch(route: &Object, operations: &str) -> String {
+    format!("oc -n {} patch httproute {} --type=json -p '[{operations}]'", route.namespace(), route.name())
+}
+
+declare_rule! {
+    /// The backendRef to a server outside the cluster is wrong
+    ///
+    /// ## What it means
+    /// The route does not lead to the external host: the backendRef has another kind or group, or a
+    /// port that the ServiceEntry does not have.
+    ///
+    /// ## How it is decided
+    /// A backendRef of kind `Hostname` must have the group `networking.istio.io` and a port of the
+    /// ServiceEntry. A backendRef of kind `Service` whose name has dots is a host name in the wrong
+    /// kind.
+    ///
+    /// ## Causes
+    /// A manifest written from memory.
+    ///
+    /// ## How to confirm
+    /// `oc get httproute NAME -o yaml`.
+    ///
+    /// ## How to fix
+    /// Use `{group: networking.istio.io, kind: Hostname, name: HOST, port: 443}`.
+    ///
+    /// ## When it may be a false alarm
+    /// None known.
+    pub(super) static EXTERNAL_BACKENDREF = {
+        code: "MG507", name: "external-backendref", severity: Error, section: "1.5",
+        needs: ["httproutes", "serviceentries"], since: "0.1.0",
+        caused_by: [], check: external_backendref,
+    }
+}
+
+fn external_backendref(context: &Context<'_>, findings: &mut Findings) {
+    for external in externals(context) {
+        let (route, backend) = (external.route, &external.backend);
+        let ports: Vec<i64> = external
+            .entry
+            .map(|entry| entry.array("/spec/ports").iter())
+            .into_iter()
+            .flatten()
+            .filter_map(|p| p.get("number").and_then(Value::as_i64))
+            .collect();
+        let (field, what, value) = if backend.group != "networking.istio.io" {
+            (
+                "/group",
+                format!("has the group {:?}, Hostname is of networking.istio.io", backend.group),
+                "\"networking.istio.io\"".to_owned(),
+            )
+        } else if backend.port.is_none() {
+            ("/port", "names no port".to_owned(), ports.first().unwrap_or(&443).to_string())
+        } else if external.entry.is_some() && !backend.port.is_some_and(|port| ports.contains(&port)) {
+            (
+                "/port",
+                format!(
+                    "names port {}, which the ServiceEntry does not have",
+                    backend.port.unwrap_or_default()
+                ),
+                ports.first().unwrap_or(&443).to_string(),
+            )
+        } else {
+            continue;
+        };
+        let pointer = backend.pointer(field);
+        let draft = findings.report(
+            &EXTERNAL_BACKENDREF,
+            route,
+            format!("The backendRef of HTTPRoute {} to {} {what}", route.full_name(), backend.name),
+            route.evidence(&pointer),
+            "Name the external host as {group: networking.istio.io, kind: Hostname} with a port of its ServiceEntry.",
+        );
+        if let Some(entry) = external.entry {
+            draft.object(entry.reference()).evidence(entry.evidence("/spec/ports"));
+        }
+        for user in external.users() {
+            draft.object(user);
+        }
+        draft
+            .command(patch(route, &format!("{{\"op\":\"add\",\"path\":\"{pointer}\",\"value\":{value}}}")))
+            .verify(format!("oc -n {} get httproute {} -o yaml", route.namespace(), route.name()));
+    }
+    for facts in context.chain().routes.values().filter(|f| !f.registrations.is_empty()) {
+        let route = facts.object;
+        for backend in backend_refs(route).iter().filter(|b| b.is_service() && b.name.contains('.')) {
+            let pointer = format!("/spec/rules/{}/backendRefs/{}", backend.rule, backend.index);
+            findings
+                .report(
+                    &EXTERNAL_BACKENDREF,
+                    route,
+                    format!("HTTPRoute {} names the host {} as a Service", route.full_name(), backend.name),
+                    route.evidence(&backend.pointer("/name")),
+                    "Name the external host as {group: networking.istio.io, kind: Hostname}.",
+                )
+                .evidence(route.evidence(&backend.pointer("/kind")))
+                .command(patch(
+                    route,
+                    &format!(
+                        "{{\"op\":\"add\",\"path\":\"{pointer}/group\",\"value\":\"networking.istio.io\"}},\
+                         {{\"op\":\"add\",\"path\":\"{pointer}/kind\",\"value\":\"Hostname\"}}"
+                    ),
+                ))
+                .verify(format!("oc -n {} get httproute {} -o yaml", route.namespace(), route.name()));
+        }
+    }
+}
+
+declare_rule! {
+    /// The route does not rewrite the host to the external one
+    ///
+    /// ## What it means
+    /// The server gets the gateway's internal host name in `Host` (and possibly in TLS), and answers
+    /// 404, 421 or with another site.
+    ///
+    /// ## How it is decided
+    /// The rule with a backendRef of kind `Hostname` needs a filter `URLRewrite` whose `hostname` is
+    /// the same host.
+    ///
+    /// ## Causes
+    /// The filter was left out, or names another host.
+    ///
+    /// ## How to confirm
+    /// `oc get httproute NAME -o yaml`.
+    ///
+    /// ## How to fix
+    /// Add the filter with the command that is printed.
+    ///
+    /// ## When it may be a false alarm
+    /// A server that answers for any host, or expects another one.
+    pub(super) static EXTERNAL_URLREWRITE = {
+        code: "MG508", name: "external-urlrewrite", severity: Error, section: "1.5",
+        needs: ["httproutes"], since: "0.1.0",
+        caused_by: [], check: external_urlrewrite,
+    }
+}
+
+fn external_urlrewrite(context: &Context<'_>, findings: &mut Findings) {
+    for external in externals(context) {
+        let External { route, backend, .. } = &external;
+        let host = backend.name;
+        let found = rewrite(route, backend);
+        let (pointer, what) = match &found {
+            Some((_, hostname)) if *hostname == host => continue,
+            Some((pointer, hostname)) => {
+                (pointer.clone(), format!("rewrites the host to {hostname}, not to {host}"))
+            }
+            None => (
+                format!("/spec/rules/{}/filters", backend.rule),
+                format!("does not rewrite the host to {host}"),
+            ),
+        };
+        let operations = match &found {
+            Some(_) => format!("{{\"op\":\"replace\",\"path\":\"{pointer}\",\"value\":\"{host}\"}}"),
+            None => {
+                let filter =
+                    format!("{{\"type\":\"URLRewrite\",\"urlRewrite\":{{\"hostname\":\"{host}\"}}}}");
+                let (path, value) = if route.array(&pointer).is_empty() {
+                    (pointer.clone(), format!("[{filter}]"))
+                } else {
+                    (format!("{pointer}/-"), filter)
+                };
+                format!("{{\"op\":\"add\",\"path\":\"{path}\",\"value\":{value}}}")
+            }
+        };
+        let draft = findings.report(
+            &EXTERNAL_URLREWRITE,
+            route,
+            format!("HTTPRoute {} {what}", route.full_name()),
+            route.evidence(&pointer),
+            "Rewrite the host to the external one with a URLRewrite filter.",
+        );
+        draft.evidence(route.evidence(&backend.pointer("/name")));
+        for user in external.users() {
+            draft.object(user);
+        }
+        draft.command(patch(route, &operations)).verify(format!(
+            "oc -n {} get httproute {} -o yaml",
+            route.namespace(),
+            route.name()
+        ));
+    }
+}
