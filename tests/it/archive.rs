@@ -629,3 +629,37 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn all_images_of_a_must_gather_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let put = |path: &str, text: &str| {
+        let path = folder.path().join("must-gather.local.1").join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    };
+    let pod = |name: &str| {
+        format!("apiVersion: v1\nkind: PodList\nitems:\n- metadata: {{name: {name}, namespace: a}}\n")
+    };
+    put("must-gather.logs", "ClientVersion: 4.20\n");
+    put("timestamp", "2026-04-22 10:00:00 +0000 UTC m=+0.1\n");
+    put("quay-io-one/namespaces/a/core/pods.yaml", &pod("p"));
+    put("quay-io-two/namespaces/a/core/pods.yaml", &pod("q"));
+    put("quay-io-two/namespaces/a/pods/q/c/c/logs/current.log", "one\n");
+    let source = read::open(folder.path()).expect("a bundle");
+    let bundle = load(&*source).expect("a bundle");
+    assert_eq!(bundle.meta.origin.as_str(), "must-gather");
+    let pods: Vec<_> = bundle.objects().map(|pod| (pod.name().to_owned(), pod.file().to_owned())).collect();
+    assert_eq!(
+        pods,
+        [
+            ("p".to_owned(), "namespaces/a/core/pods.yaml".to_owned()),
+            ("q".to_owned(), "must-gather.local.1/quay-io-two/namespaces/a/core/pods.yaml".to_owned()),
+        ]
+    );
+    assert_eq!(bundle.logs_of("a", "q").count(), 1);
+    assert!(bundle.meta.collected_at.is_some());
+    for (_, file) in pods {
+        assert!(source.read(&file, 10).expect("readable").is_some(), "{file}");
+    }
+}
