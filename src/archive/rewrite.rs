@@ -6,15 +6,17 @@
 //! What can be neither read as objects nor as text (images, core dumps, databases) is left out and said.
 //! Nothing is written to disk on the way.
 
+use std::collections::BTreeMap;
 use std::io::{BufReader, Cursor, Read};
 
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
-use super::manifest::Manifest;
+use super::manifest::{FileEntry, Manifest};
 use super::read::{self, Entry, ReadError, Source, Visit};
 use super::write::{WriteError, Writer};
 use super::{load, path};
+use crate::redact::report::RedactionReport;
 use crate::redact::{RedactedPath, Redactor};
 
 /// The largest file that is read as objects; larger ones are left out, because a Secret in them cannot
@@ -22,6 +24,8 @@ use crate::redact::{RedactedPath, Redactor};
 const OBJECTS: u64 = 512 << 20;
 /// The largest archive within an archive.
 const NESTED: u64 = 512 << 20;
+/// What made the files that are not in the input.
+const SELF: &str = "oc-mcpgw redact";
 /// How deep archives may be nested.
 const DEPTH: usize = 3;
 
@@ -105,16 +109,30 @@ fn mentions_secret(bytes: &[u8]) -> bool {
 /// # Errors
 /// The input as a whole cannot be read, or the output cannot be written.
 pub fn rewrite(source: &dyn Source, redactor: &Redactor, writer: &Writer) -> Result<Rewritten, RewriteError> {
-    let mut work = Work { redactor, writer, done: Rewritten::default(), manifest: None, failed: None };
+    let mut work =
+        Work { redactor, writer, done: Rewritten::default(), manifest: None, report: None, failed: None };
     work.source(source, "", 0)?;
     if let Some(error) = work.failed {
         return Err(error.into());
     }
+    let report = redactor.report_counts().and_before(work.report.take());
+    let place = redactor.path(path::REDACTION_REPORT);
+    let text = redactor.json(&place, &report);
+    writer.add(place, SELF.to_owned(), &text)?;
+    work.done.files += 1;
     if let Some(mut manifest) = work.manifest.take() {
+        let before: BTreeMap<String, FileEntry> =
+            manifest.files.drain(..).map(|f| (redactor.path(&f.path).as_str().to_owned(), f)).collect();
         manifest.files = writer.entries();
+        for file in &mut manifest.files {
+            if let Some(before) = before.get(&file.path) {
+                file.source.clone_from(&before.source);
+                file.truncated |= before.truncated;
+            }
+        }
         let place = redactor.path(path::MANIFEST);
         let text = redactor.json(&place, &manifest);
-        writer.add(place, "oc-mcpgw redact".to_owned(), &text)?;
+        writer.add(place, SELF.to_owned(), &text)?;
         work.done.files += 1;
     }
     Ok(work.done)
@@ -160,6 +178,8 @@ struct Work<'a> {
     writer: &'a Writer,
     done: Rewritten,
     manifest: Option<Manifest>,
+    /// The redaction report of an earlier time.
+    report: Option<RedactionReport>,
     failed: Option<WriteError>,
 }
 
@@ -226,6 +246,12 @@ impl Work<'_> {
             && let Ok(manifest) = serde_json::from_slice(&bytes)
         {
             self.manifest = Some(manifest);
+            return Ok(());
+        }
+        if entry.path == path::REDACTION_REPORT
+            && let Ok(report) = serde_json::from_slice(&bytes)
+        {
+            self.report = Some(report);
             return Ok(());
         }
         let (documents, whole) = load::documents(&bytes);

@@ -182,10 +182,9 @@ impl Learned {
                 }
             }
         } else if !is_certificate && !is_public && !is_file {
-            pieces(trimmed, &mut new);
-            if let Some(skip) = super::text::scheme_word(trimmed) {
-                pieces(trimmed[skip..].trim_ascii(), &mut new);
-            }
+            // Without the scheme word, which is no secret and stays readable elsewhere, too.
+            let skip = super::text::scheme_word(trimmed).unwrap_or(0);
+            pieces(trimmed[skip..].trim_ascii(), &mut new);
             // A value that is base64 once more is a fault that people make; the inner one is the secret.
             if let Some(inner) = super::base64::decode_text(trimmed) {
                 pieces(inner.trim_ascii(), &mut new);

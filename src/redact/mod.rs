@@ -178,6 +178,12 @@ impl Inner {
     }
 }
 
+/// The expressions of the table, for the benchmark that applies them one after the other.
+#[doc(hidden)]
+pub fn expressions() -> impl Iterator<Item = &'static str> {
+    patterns::PATTERNS.iter().map(|pattern| pattern.expression)
+}
+
 /// Whether a string is one placeholder and nothing else.
 fn is_placeholder(text: &str) -> bool {
     placeholder::recognise(text.as_bytes()).is_some_and(|len| {

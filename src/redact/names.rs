@@ -242,6 +242,13 @@ pub(crate) fn classify(name: &[u8], place: Place) -> Option<Class> {
     let last = words.rsplit('-').next().unwrap_or_default();
     let before = words.strip_suffix(last).unwrap_or_default().trim_end_matches('-');
     let previous = before.rsplit('-').next().unwrap_or_default();
+    if words.ends_with("key-data") {
+        return Some(Class::Secret(Kind::Key));
+    }
+    // `password.txt` is a file that holds one.
+    if matches!(last, "txt" | "value" | "val") && !before.is_empty() {
+        return classify(before.as_bytes(), place);
+    }
     if HARMLESS_ENDS.contains(&last) {
         return None;
     }

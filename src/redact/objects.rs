@@ -43,6 +43,11 @@ impl Walk<'_> {
             metadata.remove("managedFields");
         }
         self.inner.rules.fields(value, &mut |field| self.custom(field));
+        if value.get("kind").and_then(Value::as_str) == Some("Route")
+            && let Some(Value::String(key)) = value.pointer_mut("/spec/tls/key")
+        {
+            self.secret_string(key, Kind::PrivateKey, "route-key");
+        }
         if secret::is_secret(value) {
             secret::redact(self, value, depth);
             return;
@@ -117,6 +122,7 @@ impl Walk<'_> {
             return;
         }
         self.pair(map);
+        self.key_material(map);
         for (key, value) in map.iter_mut() {
             self.field(key, value, depth);
         }
@@ -125,6 +131,14 @@ impl Walk<'_> {
 
     /// `{name: X, value: Y}` and its relatives: environment variables, headers, parameters.
     fn pair(&self, map: &mut Map<String, Value>) {
+        // A variable whose name says nothing can hold a key all the same.
+        if map.contains_key("name")
+            && map.len() <= 2
+            && let Some(Value::String(text)) = map.get_mut("value")
+            && looks_like_a_key(text)
+        {
+            self.secret_string(text, Kind::Env, "random-value");
+        }
         let name = ["name", "key", "header", "headerName", "header_name", "Name", "Key"]
             .iter()
             .find_map(|key| map.get(*key).and_then(Value::as_str));
@@ -146,7 +160,61 @@ impl Walk<'_> {
         }
     }
 
+    /// The secret members of a JSON web key (`d`, `k` and the primes); the public ones stay.
+    fn key_material(&self, map: &mut Map<String, Value>) {
+        if !map.contains_key("kty") {
+            return;
+        }
+        for key in ["d", "k", "p", "q", "dp", "dq", "qi", "oth"] {
+            if let Some(Value::String(text)) = map.get_mut(key) {
+                self.secret_string(text, Kind::PrivateKey, "web-key");
+            }
+        }
+    }
+
+    /// Where a field that announces a secret holds an object, the strings in it that are the value: Envoy's
+    /// data sources, Authorino's `plain`.
+    fn sources(&self, value: &mut Value, kind: Kind) {
+        let Value::Object(map) = value else { return };
+        for (key, value) in map.iter_mut() {
+            match (key.as_str(), value) {
+                (
+                    "inline_string" | "inlineString" | "inline_bytes" | "inlineBytes" | "value" | "plain"
+                    | "literal",
+                    Value::String(text),
+                ) => {
+                    self.secret_string(text, kind, "field");
+                }
+                ("value" | "plain", inner) => self.sources(inner, kind),
+                _ => {}
+            }
+        }
+    }
+
     fn field(&self, key: &str, value: &mut Value, depth: usize) {
+        if let Value::String(text) = value {
+            let rule = match key {
+                // Program text: what secrets are in it cannot be told.
+                "rego" | "allValues" => Some(Kind::Code),
+                "inline_code" | "inlineCode" => Some(Kind::Code),
+                "client-key-data" | "clientKeyData" | "private_key_id" => Some(Kind::Key),
+                "auth" if base64_login(text) => Some(Kind::Authorization),
+                _ => None,
+            };
+            if let Some(kind) = rule {
+                self.secret_string(text, kind, "field");
+                return;
+            }
+        }
+        // `metadata.annotations` name Secrets (`…/auth-secret: name`) more often than they hold them.
+        if let Value::String(text) = value
+            && key.contains('/')
+            && (key.ends_with("secret") || key.ends_with("secret-name"))
+            && is_object_name(text)
+        {
+            return;
+        }
+
         if COPIES.contains(&key)
             && let Value::String(text) = value
         {
@@ -183,19 +251,9 @@ impl Walk<'_> {
                 *value = Value::String(text);
                 return;
             }
-            (Some(Class::Header(kind)), Value::Object(inner)) => {
+            (Some(Class::Secret(kind) | Class::Header(kind)), inner @ Value::Object(_)) => {
                 // Kuadrant: `headers: {authorization: {plain: {value: …}}}`, `{value: …}`.
-                for pointer in ["value", "plain"] {
-                    match inner.get_mut(pointer) {
-                        Some(Value::String(text)) => self.secret_string(text, kind, "field"),
-                        Some(Value::Object(plain)) => {
-                            if let Some(Value::String(text)) = plain.get_mut("value") {
-                                self.secret_string(text, kind, "field");
-                            }
-                        }
-                        _ => {}
-                    }
-                }
+                self.sources(inner, kind);
             }
             _ => {}
         }
@@ -274,4 +332,32 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// Whether a value is one that a machine made up: mixed cases and digits without any word in them.
+fn looks_like_a_key(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let allowed =
+        bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'_' | b'-'));
+    let digits = bytes.iter().filter(|b| b.is_ascii_digit()).count();
+    let upper = bytes.iter().filter(|b| b.is_ascii_uppercase()).count();
+    let lower = bytes.iter().filter(|b| b.is_ascii_lowercase()).count();
+    let word = bytes.split(|b| !b.is_ascii_lowercase()).map(<[u8]>::len).max().unwrap_or(0);
+    (20..=512).contains(&bytes.len()) && allowed && digits >= 3 && upper >= 3 && lower >= 3 && word < 7
+}
+
+/// Whether this is base64 of `user:password`, as registry logins are written.
+fn base64_login(text: &str) -> bool {
+    super::base64::decode(text.as_bytes())
+        .is_some_and(|login| login.contains(&b':') && login.iter().all(|b| (32..127).contains(b)))
+}
+
+/// Whether this can be the name of an object.
+fn is_object_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 253
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'/'))
+        && text.bytes().filter(u8::is_ascii_digit).count() * 3 <= text.len()
 }

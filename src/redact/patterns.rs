@@ -25,6 +25,8 @@ pub(super) enum Action {
     Scheme,
     /// Base64 of something secret, at one of the three alignments: the whole run goes.
     Base64,
+    /// A registry login, base64 of `user:password`.
+    Login,
     /// The query of a request line in an access log.
     RequestQuery,
     /// A log message that is followed by a whole dump: what these keys hold goes.
@@ -65,8 +67,8 @@ const fn row(
 }
 
 use Action::{
-    After, Audit, Base64, Dump, Email, Jwt, Name, Pem, Placeholder, RequestQuery, Scheme, UpstreamBody, Url,
-    Whole,
+    After, Audit, Base64, Dump, Email, Jwt, Login, Name, Pem, Placeholder, RequestQuery, Scheme,
+    UpstreamBody, Url, Whole,
 };
 
 /// All patterns. Where two match at the same place, the first wins.
@@ -163,6 +165,13 @@ pub(super) static PATTERNS: &[Pattern] = &[
         "QmVhcmVy",
     ),
     row(
+        "registry-login",
+        r#"\bauth\\{0,7}"\s?:\s?\\{0,7}"[A-Za-z0-9+/]{8}"#,
+        Login,
+        "{\"auths\":{\"quay.io\":{\"auth\":\"«cm9ib3Q6aHVudGVyMmh1bnRlcjI=»\"}}}",
+        "\"auth\":\"kubernetes\"",
+    ),
+    row(
         "url",
         r"://",
         Url,
@@ -221,7 +230,7 @@ pub(super) static PATTERNS: &[Pattern] = &[
     ),
     row(
         "name",
-        r"(?i)passw|passp|passc|pwd|_pass|secret|token|creden|creds|authoriz|cookie|api[_.-]?key|(?:access|account|router|signing|private|encryption|shared|master|session|storage|auth|ssh|hmac|webhook|client|subscription)[_.-]?key|sess?ion[_-]?id|connection[_-]?string|_dsn|\bsid\b|verified-sub|forwarded-(?:user|email|preferred)|request-(?:user|email)|preferred_?username|\bsub\\{0,8}[\x22']?\s?[:=]|\bupn\b|\barguments\\{0,8}\x22|dockerc(?:fg|onfigjson)|_key\b|jwt|psk\b|otlp[_.-]headers",
+        r"(?i)passw|passp|passc|pwd|_pass|secret|token|creden|creds|authoriz|cookie|api[_.-]?key|(?:access|account|router|signing|private|encryption|shared|master|session|storage|auth|ssh|hmac|webhook|client|subscription)[_.-]?key|sess?ion[_-]?id|connection[_-]?string|_dsn|\bsid\b|verified-sub|forwarded-(?:user|email|preferred)|request-(?:user|email)|preferred_?username|\bsub\\{0,8}[\x22']?\s?[:=]|\bupn\b|\barguments\\{0,8}\x22|dockerc(?:fg|onfigjson)|_key\b|jwt|psk\b|otlp[_.-]headers|key-data",
         Name,
         "password=«hunter2»",
         "secretName: mcp-gateway-config",

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Inner;
 
@@ -15,19 +15,19 @@ pub const SCHEMA_VERSION: &str = "mcpgw.redaction/v1";
 pub(super) type Counts = BTreeMap<String, BTreeMap<&'static str, u64>>;
 
 /// The redaction report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RedactionReport {
     /// [`SCHEMA_VERSION`].
-    pub schema_version: &'static str,
+    pub schema_version: String,
     /// All redactions, by rule.
-    pub totals: BTreeMap<&'static str, u64>,
+    pub totals: BTreeMap<String, u64>,
     /// How many values of Secrets were known and searched for.
     pub learned_values: usize,
     /// Redactions by file and rule.
-    pub files: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    pub files: BTreeMap<String, BTreeMap<String, u64>>,
     /// What stays readable on purpose, and why.
-    pub kept: Vec<&'static str>,
+    pub kept: Vec<String>,
 }
 
 impl RedactionReport {
@@ -35,6 +35,23 @@ impl RedactionReport {
     #[must_use]
     pub fn total(&self) -> u64 {
         self.totals.values().sum()
+    }
+
+    /// This report and one of an earlier redaction of the same bundle.
+    #[must_use]
+    pub fn and_before(mut self, before: Option<Self>) -> Self {
+        let Some(before) = before else { return self };
+        for (rule, count) in before.totals {
+            *self.totals.entry(rule).or_default() += count;
+        }
+        for (file, counts) in before.files {
+            let of_file = self.files.entry(file).or_default();
+            for (rule, count) in counts {
+                *of_file.entry(rule).or_default() += count;
+            }
+        }
+        self.learned_values = self.learned_values.max(before.learned_values);
+        self
     }
 }
 
@@ -69,19 +86,21 @@ impl Inner {
     }
 
     pub(super) fn report(&self) -> RedactionReport {
-        let files = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut totals: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for counts in files.values() {
-            for (rule, count) in counts {
-                *totals.entry(rule).or_default() += count;
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut totals: BTreeMap<String, u64> = BTreeMap::new();
+        let mut files: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+        for (file, counts) in counts {
+            for (rule, count) in &counts {
+                *totals.entry((*rule).to_owned()).or_default() += count;
             }
+            files.insert(file, counts.into_iter().map(|(rule, count)| (rule.to_owned(), count)).collect());
         }
         RedactionReport {
-            schema_version: SCHEMA_VERSION,
+            schema_version: SCHEMA_VERSION.to_owned(),
             totals,
             learned_values: self.learned.len(),
             files,
-            kept: KEPT.to_vec(),
+            kept: KEPT.iter().map(|&kept| kept.to_owned()).collect(),
         }
     }
 }

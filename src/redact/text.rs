@@ -137,6 +137,7 @@ impl Matcher<'_> {
             Action::Pem => self.pem(),
             Action::Scheme => self.scheme(),
             Action::Base64 => self.base64(),
+            Action::Login => self.login(),
             Action::RequestQuery => self.query(),
             Action::Dump(keys) => self.dump(keys),
             Action::Audit => self.audit(),
@@ -552,6 +553,17 @@ impl Matcher<'_> {
         self.start = left;
         self.push(left, right, Kind::Base64, Style::Plain);
         right
+    }
+
+    fn login(&mut self) -> usize {
+        let is_base64 = |b: &u8| super::base64::is_character(*b) || *b == b'=';
+        let start = self.end - 8;
+        let len = self.text[start..].iter().take(4096).take_while(|b| is_base64(b)).count();
+        let login = super::base64::decode(&self.text[start..start + len]);
+        if login.is_some_and(|login| login.contains(&b':') && login.iter().all(|b| (32..127).contains(b))) {
+            self.push(start, start + len, Kind::Authorization, Style::Plain);
+        }
+        start + len
     }
 
     fn query(&mut self) -> usize {
