@@ -11,5 +11,6 @@ pub mod manifest;
 pub mod path;
 pub mod read;
 pub mod rewrite;
+pub mod second_look;
 pub mod write;
 pub mod yaml;

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 
 use crate::archive::write::{Format, Target};
 use crate::cli::Global;
+use crate::commands::redact::RulesArgs;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::gather::connect::Connection;
 use crate::gather::logs::Since;
@@ -39,6 +40,9 @@ pub struct GatherArgs {
     /// $MUST_GATHER_SINCE and $MUST_GATHER_SINCE_TIME, end before `oc adm must-gather` gives up
     #[arg(long, conflicts_with = "format")]
     must_gather: bool,
+    /// Rules of redaction.
+    #[command(flatten)]
+    rules: RulesArgs,
     /// What is read, and how.
     #[command(flatten)]
     collect: CollectArgs,
@@ -163,6 +167,7 @@ fn must_gather(args: GatherArgs) -> Result<Options, CommandError> {
 
 /// Runs the command.
 pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
+    let redact = args.rules.options()?;
     let options = if args.must_gather {
         must_gather(args)?
     } else {
@@ -174,6 +179,7 @@ pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
         let options = args.collect.options(output);
         Options { format: args.format, max_size: args.max_size, analyze: !args.no_analyze, ..options }
     };
+    let options = Options { redact, ..options };
     let to_stdout = options.output == Output::Target(Target::Stdout);
     let progress = Progress::stderr();
     let Some(gathered) = run_until_signalled(options, &progress)? else {

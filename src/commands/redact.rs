@@ -4,14 +4,13 @@ use std::io::{BufReader, Cursor, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::archive::path;
 use crate::archive::read::{self, ReadError, Source};
 use crate::archive::rewrite::{self, RewriteError, Rewritten};
 use crate::archive::write::{self, Format, Target, WriteError, Writer};
+use crate::archive::{path, second_look};
 use crate::cli::Global;
 use crate::commands::analyze;
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::redact::verify::{self, Certainty};
 use crate::redact::{Options, Redactor, UserRules};
 use crate::term;
 
@@ -89,41 +88,21 @@ pub(crate) fn run(args: RedactArgs, global: &Global) -> CommandResult {
     let source = input.open(global)?;
     let options = write::Options { target, format, root: root(&output, &input.path), time: input.time() };
     let writer = Writer::create(options).map_err(unwritable)?;
-    let (rewritten, leaks) = match rewritten(&*source, &redactor, &writer) {
-        Ok(done) => done,
+    let outcome = rewrite::rewrite(&*source, &redactor, &writer).map_err(|error| match error {
+        RewriteError::Read(error) => analyze::refused(error, global),
+        RewriteError::Write(error) => unwritable(error),
+    });
+    let outcome = outcome.and_then(|done| second_look::look(&*writer.source(), &redactor).map(|()| done));
+    let rewritten = match outcome {
+        Ok(rewritten) => rewritten,
         Err(error) => {
             writer.abandon();
-            return Err(match error {
-                RewriteError::Read(error) => analyze::refused(error, global),
-                RewriteError::Write(error) => unwritable(error),
-            });
+            return Err(error);
         }
     };
-    if let Some((file, leak)) = leaks.first() {
-        writer.abandon();
-        let place = if leak.line == 0 { String::new() } else { format!(" line {}", leak.line) };
-        let file = redactor.path(file);
-        let more = if leaks.len() > 1 { format!(", and {} more", leaks.len() - 1) } else { String::new() };
-        return Err(CommandError::unpublished(format!(
-            "nothing was written: {}{place} still holds what looks like a {}{more}",
-            file.as_str(),
-            leak.kind
-        ))
-        .hint("drop the file or name the value in a --redact-rules file, and report this as a bug"));
-    }
     let finished = writer.finish().map_err(unwritable)?;
     summary(&redactor, &rewritten, finished.path.as_deref())?;
     Ok(if rewritten.left_out.is_empty() && rewritten.problems.is_empty() { Exit::Ok } else { Exit::Partial })
-}
-
-fn rewritten(
-    source: &dyn Source,
-    redactor: &Redactor,
-    writer: &Writer,
-) -> Result<(Rewritten, Vec<(String, verify::Leak)>), RewriteError> {
-    let rewritten = rewrite::rewrite(source, redactor, writer)?;
-    let leaks = verify::scan(&*writer.source(), Certainty::Certain)?;
-    Ok((rewritten, leaks))
 }
 
 /// Shows what redaction does to a sample: the redacted text, and counts on standard error.

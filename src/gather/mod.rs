@@ -63,6 +63,8 @@ pub struct Options {
     pub live: bool,
     /// Whether to analyze what was collected.
     pub analyze: bool,
+    /// How to redact, beyond what is always done.
+    pub redact: crate::redact::Options,
 }
 
 /// Where the archive goes.
@@ -98,6 +100,7 @@ impl Default for Options {
             qps: None,
             live: true,
             analyze: true,
+            redact: crate::redact::Options::default(),
         }
     }
 }

@@ -23,9 +23,9 @@ use super::pods::{Pod, Pods};
 use super::progress::Progress;
 use super::stop::Stop;
 use super::{Options, Output, close, live, secrets};
-use crate::archive::path;
 use crate::archive::read::Source;
 use crate::archive::write::{self, Finished, Format, Target, WriteError, Writer};
+use crate::archive::{path, second_look};
 use crate::error::CommandError;
 use crate::model::workloads::components;
 use crate::model::{Bundle, Object, kinds};
@@ -100,7 +100,7 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
     let cluster = cluster_name(&api, &served, &connected).await;
     let root = path::root(&cluster, started);
     let writer = create(&options, &root, started)?;
-    let redactor = Redactor::new(crate::redact::Options::default());
+    let redactor = Redactor::new(options.redact.clone());
     let journal = Journal::new(progress.clone());
     journal.line(format!("oc-mcpgw {} gathers from {}", env!("CARGO_PKG_VERSION"), connected.server));
     let out = Out { writer: writer.clone(), redactor, progress: progress.clone() };
@@ -128,6 +128,14 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
             return Err(write_error(error));
         }
     };
+    if cx.options.output != Output::Target(Target::Memory) {
+        progress.phase("looking for what redaction may have missed");
+        let looked = super::work::off_reactor(|| second_look::look(&*writer.source(), &cx.out.redactor));
+        if let Err(error) = looked {
+            writer.abandon();
+            return Err(error);
+        }
+    }
     let kept = (cx.options.output == Output::Target(Target::Memory)).then(|| Kept(writer.source()));
     let archive = super::work::off_reactor(|| writer.finish()).map_err(write_error)?;
     let stats = cx.api.stats();

@@ -169,6 +169,28 @@ pub(crate) fn project(config: &[u8], token: &dyn Fn(&[u8]) -> String) -> Value {
     Value::Object(out)
 }
 
+/// The credentials in a configuration, for the redactor to search for.
+pub(crate) fn credentials(config: &[u8]) -> Vec<String> {
+    let Ok(config) = serde_yaml::from_slice::<Value>(config) else { return Vec::new() };
+    let mut found = Vec::new();
+    for server in config.get("servers").and_then(Value::as_array).into_iter().flatten() {
+        for pointer in ["/credential", "/auth/token", "/auth/password"] {
+            found.extend(server.pointer(pointer).and_then(Value::as_str).map(str::to_owned));
+        }
+        // Credentials in the address.
+        let url = text(server, "url");
+        let authority = url
+            .split_once("://")
+            .map_or("", |(_, rest)| rest)
+            .split(['/', '?', '#'])
+            .next()
+            .unwrap_or_default();
+        let user = authority.rsplit_once('@').map(|(user, _)| user);
+        found.extend(user.map(|user| user.split_once(':').map_or(user, |(_, password)| password).to_owned()));
+    }
+    found
+}
+
 fn project_server(server: &Value, shape: &dyn Fn(&Value) -> Value) -> Value {
     let mut out = Map::new();
     let Value::Object(server) = server else { return Value::Object(out) };

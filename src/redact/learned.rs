@@ -232,7 +232,7 @@ impl Learned {
 
     /// What to search for now. Rebuilt when something was learned since it was last asked for, so that
     /// learning many values in a row costs one build.
-    fn needles(&self) -> Arc<Needles> {
+    pub(super) fn needles(&self) -> Arc<Needles> {
         {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             if !state.dirty {
@@ -276,6 +276,56 @@ impl Learned {
     }
 }
 
+/// Searches for known values in what is written already: the second look.
+#[derive(Debug)]
+pub struct LearnedScanner {
+    needles: Arc<Needles>,
+    buffer: Vec<u8>,
+    lines: u64,
+    hit: Option<u64>,
+}
+
+impl LearnedScanner {
+    /// Needles are shorter than this.
+    const OVERLAP: usize = 8 * 1024;
+    const BLOCK: usize = 256 * 1024;
+
+    pub(super) fn new(needles: Arc<Needles>) -> Self {
+        Self { needles, buffer: Vec::new(), lines: 0, hit: None }
+    }
+
+    /// Takes the next piece.
+    pub fn push(&mut self, piece: &[u8]) {
+        if self.needles.is_empty() || self.hit.is_some() {
+            return;
+        }
+        self.buffer.extend_from_slice(piece);
+        if self.buffer.len() >= Self::BLOCK {
+            self.look();
+            let keep = self.buffer.len() - Self::OVERLAP;
+            self.lines += memchr::memchr_iter(b'\n', &self.buffer[..keep]).count() as u64;
+            self.buffer.drain(..keep);
+        }
+    }
+
+    fn look(&mut self) {
+        let mut first = None;
+        self.needles.search(&self.buffer, &mut |hit| first = Some(first.unwrap_or(hit.start).min(hit.start)));
+        if let (Some(at), None) = (first, self.hit) {
+            self.hit = Some(self.lines + memchr::memchr_iter(b'\n', &self.buffer[..at]).count() as u64 + 1);
+        }
+    }
+
+    /// Ends the text; the first line with a known value.
+    #[must_use]
+    pub fn finish(mut self) -> Option<u64> {
+        if self.hit.is_none() {
+            self.look();
+        }
+        self.hit
+    }
+}
+
 /// Takes the characters in which a value ends that is part of a longer base64 text: a few bits of it
 /// are in the characters on both sides.
 fn widen(text: &[u8], start: usize, end: usize) -> (usize, usize) {
@@ -288,6 +338,14 @@ fn widen(text: &[u8], start: usize, end: usize) -> (usize, usize) {
     let low = start - (1..=4).take_while(|n| start >= *n && is_part(start - n)).count();
     let high = end + (0..4).take_while(|n| is_part(end + n)).count();
     (low, high)
+}
+
+/// Whether this is an address without credentials, as connection strings without a password are.
+fn is_bare_url(value: &[u8]) -> bool {
+    memchr::memmem::find(value, b"://").is_some_and(|n| n < 20)
+        && !value.iter().any(|b| matches!(b, b'@' | b'?' | b'#') || b.is_ascii_whitespace())
+        && value.len() < 128
+        && value.split(|b| matches!(b, b'/' | b'.' | b':')).all(|part| part.len() < 24)
 }
 
 /// Whether a value is what its harmless key promises: a name, an address, a number, a certificate.
@@ -313,7 +371,7 @@ fn pieces(value: &[u8], out: &mut BTreeSet<Vec<u8>>) {
     if value.len() < MIN_LEN || common(value) || super::text::harmless(value, Kind::Password) {
         return;
     }
-    if value.starts_with(b"<redacted:") || value.ends_with(b" bytes long") {
+    if value.starts_with(b"<redacted:") || value.ends_with(b" bytes long") || is_bare_url(value) {
         return;
     }
     // One character over and over, or digits that a port or a time may have.

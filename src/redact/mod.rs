@@ -32,8 +32,11 @@ use std::sync::{Arc, Mutex};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::model::broker_config;
+
 pub use findings::RedactedReport;
 use learned::Learned;
+pub use learned::LearnedScanner;
 use objects::Walk;
 use placeholder::{Key, Kind, Style};
 pub use stream::TextStream;
@@ -214,7 +217,15 @@ impl Redactor {
         if secret.get("type").and_then(Value::as_str) == Some("helm.sh/release.v1") {
             return;
         }
+        let is_config = broker_config::is_config_secret(secret);
         for (key, value) in crate::model::secret_shape::values(secret) {
+            if is_config && key == broker_config::KEY {
+                // A file of settings: only the credentials in it are secrets.
+                broker_config::credentials(&value)
+                    .iter()
+                    .for_each(|credential| self.learn(credential.as_bytes()));
+                continue;
+            }
             self.inner.learned.learn_entry(self.inner.engine, &key, &value);
         }
     }
@@ -256,7 +267,7 @@ impl Redactor {
     pub fn config_secret(&self, file: &RedactedPath, secret: &Value) -> Option<Redacted> {
         let redacted = self.object(file, secret.clone());
         let annotations = redacted.value().pointer("/metadata/annotations")?;
-        let text = annotations.get(crate::model::broker_config::ANNOTATION)?.as_str()?;
+        let text = annotations.get(broker_config::ANNOTATION)?.as_str()?;
         let projection: Value = serde_json::from_str(text).ok()?;
         Some(RedactedObject(projection).to_yaml())
     }
@@ -271,6 +282,12 @@ impl Redactor {
     #[must_use]
     pub fn text(&self, file: &RedactedPath, text: &[u8]) -> Redacted {
         Redacted(self.inner.text(file.as_str(), text).unwrap_or_else(|| text.to_vec()))
+    }
+
+    /// Searches a text that arrives in pieces for the values that are known by now.
+    #[must_use]
+    pub fn learned_scanner(&self) -> LearnedScanner {
+        LearnedScanner::new(self.inner.learned.needles())
     }
 
     /// Redacts a text that arrives in pieces, in bounded memory.

@@ -249,6 +249,9 @@ pub(crate) fn classify(name: &[u8], place: Place) -> Option<Class> {
     if matches!(last, "txt" | "value" | "val") && !before.is_empty() {
         return classify(before.as_bytes(), place);
     }
+    if words.ends_with("otlp-headers") {
+        return Some(Class::Secret(Kind::Env));
+    }
     if HARMLESS_ENDS.contains(&last) {
         return None;
     }
@@ -317,11 +320,7 @@ pub(crate) fn classify(name: &[u8], place: Place) -> Option<Class> {
     if words == "arguments" {
         return Some(Class::Secret(Kind::Body));
     }
-    if words == "dockerconfigjson"
-        || words == "dockercfg"
-        || words == "otel-exporter-otlp-headers"
-        || words.ends_with("otlp-headers")
-    {
+    if words == "dockerconfigjson" || words == "dockercfg" {
         return Some(Class::Secret(Kind::Env));
     }
     None

@@ -29,7 +29,7 @@ impl Walk<'_> {
         if let Some(Value::Array(items)) = value.get_mut("items") {
             for item in items {
                 // Items of a typed list may lack their kind; a Secret is one nevertheless.
-                self.object(item, depth + 1);
+                self.object(item, depth);
             }
         }
         let list_of_secrets = value.get("kind").and_then(Value::as_str) == Some("SecretList");
@@ -108,7 +108,7 @@ impl Walk<'_> {
             {
                 sensitive = Some(kind);
             }
-            self.value(item, depth + 1);
+            self.value(item, depth);
         }
     }
 
@@ -257,7 +257,7 @@ impl Walk<'_> {
             }
             _ => {}
         }
-        self.value(value, depth + 1);
+        self.value(value, depth);
     }
 
     /// A copy of an object as JSON text: treated as what it is.

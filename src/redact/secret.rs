@@ -96,7 +96,7 @@ pub(super) fn redact(walk: &Walk<'_>, secret: &mut Value, depth: usize) {
         let payload: Vec<(String, Value)> =
             ["data", "stringData"].into_iter().filter_map(|f| Some((f.to_owned(), map.remove(f)?))).collect();
         let mut rest = Value::Object(std::mem::take(map));
-        walk.value(&mut rest, depth + 1);
+        walk.value(&mut rest, depth);
         if let Value::Object(rest) = rest {
             *map = rest;
         }

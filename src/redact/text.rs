@@ -304,13 +304,7 @@ impl Matcher<'_> {
         if end == at && self.text[at - 1] != b'>' {
             return at;
         }
-        let clinging = self.text[end..]
-            .iter()
-            .take(REACH)
-            .take_while(|b| {
-                b.is_ascii_alphanumeric() || matches!(b, b'+' | b'=' | b'_' | b'~' | b'!' | b'%' | b'$')
-            })
-            .count();
+        let clinging = clinging(&self.text[end..]);
         if clinging > 3 {
             self.push(end, end + clinging, Kind::Token, Style::Plain);
             // What the placeholder itself says is scanned on.
@@ -887,6 +881,11 @@ pub(super) fn replace(
         if start >= end {
             continue;
         }
+        // What clings to a placeholder is taken for a part of the secret when it is met again; so it is now.
+        let clinging = clinging(&text[end..]);
+        if clinging > 3 && found.get(next).is_none_or(|next| next.start >= end + clinging) {
+            end += clinging;
+        }
         out.extend_from_slice(&text[at..start]);
         let value = &text[start..end];
         let shown = placeholder_of(key, best.kind, best.style, value);
@@ -895,6 +894,14 @@ pub(super) fn replace(
         at = end;
     }
     out.extend_from_slice(&text[at..]);
+}
+
+/// How much of what directly follows a placeholder belongs to it.
+fn clinging(text: &[u8]) -> usize {
+    text.iter()
+        .take(REACH)
+        .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'_' | b'~' | b'!' | b'$'))
+        .count()
 }
 
 /// The placeholder of a value as it stands in a text.

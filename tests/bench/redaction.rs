@@ -131,7 +131,7 @@ static DUMPS: LazyLock<Vec<u8>> = LazyLock::new(|| {
             n.next(),
             n.next() % 1000
         );
-        if n.next() % 20 == 0 {
+        if n.next().is_multiple_of(20) {
             let _ = write!(
                 text,
                 "  {{\n   \"route\": {{\n    \"request_headers_to_add\": [\n     {{\n      \"header\": {{\n       \"key\": \"authorization\",\n       \"value\": \"Bearer {}\"\n      }}\n     }}\n    ]\n   }}\n  }},\n",
@@ -152,9 +152,9 @@ static OBJECTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     );
     while text.len() < SIZE {
         let name = format!("server-{}-{}-{}", n.next() % 400, n.hex(9), n.hex(5));
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "{{\"metadata\":{{\"name\":\"{name}\",\"generateName\":\"server-\",\"namespace\":\"team-{}\",\"uid\":\"{}\",\"resourceVersion\":\"{}\",\"creationTimestamp\":\"2026-11-22T10:11:12Z\",\"labels\":{{\"app.kubernetes.io/name\":\"server\",\"pod-template-hash\":\"{}\"}},\"annotations\":{{\"k8s.ovn.org/pod-networks\":\"{{\\\"default\\\":{{\\\"ip_addresses\\\":[\\\"10.128.2.{}/23\\\"],\\\"mac_address\\\":\\\"0a:58:0a:80:02:5d\\\"}}}}\"}}}},\"spec\":{{\"volumes\":[{{\"name\":\"kube-api-access-{}\",\"projected\":{{\"sources\":[{{\"serviceAccountToken\":{{\"expirationSeconds\":3607,\"path\":\"token\"}}}},{{\"configMap\":{{\"name\":\"kube-root-ca.crt\",\"items\":[{{\"key\":\"ca.crt\",\"path\":\"ca.crt\"}}]}}}}],\"defaultMode\":420}}}}],\"containers\":[{{\"name\":\"server\",\"image\":\"quay.io/example/server@sha256:{}\",\"args\":[\"--port=8080\",\"--log-level=info\"],\"env\":[{{\"name\":\"LOG_LEVEL\",\"value\":\"info\"}},{{\"name\":\"API_TOKEN\",\"valueFrom\":{{\"secretKeyRef\":{{\"name\":\"server-credential\",\"key\":\"token\"}}}}}}],\"resources\":{{\"limits\":{{\"memory\":\"256Mi\"}}}},\"terminationMessagePath\":\"/dev/termination-log\",\"imagePullPolicy\":\"IfNotPresent\"}}],\"nodeName\":\"ip-10-0-{}-{}.eu-west-1.compute.internal\"}},\"status\":{{\"phase\":\"Running\",\"conditions\":[{{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"2026-11-22T10:12:12Z\"}}],\"podIP\":\"10.128.2.{}\",\"containerStatuses\":[{{\"name\":\"server\",\"ready\":true,\"restartCount\":0,\"containerID\":\"cri-o://{}\"}}]}}}},\n",
+            "{{\"metadata\":{{\"name\":\"{name}\",\"generateName\":\"server-\",\"namespace\":\"team-{}\",\"uid\":\"{}\",\"resourceVersion\":\"{}\",\"creationTimestamp\":\"2026-11-22T10:11:12Z\",\"labels\":{{\"app.kubernetes.io/name\":\"server\",\"pod-template-hash\":\"{}\"}},\"annotations\":{{\"k8s.ovn.org/pod-networks\":\"{{\\\"default\\\":{{\\\"ip_addresses\\\":[\\\"10.128.2.{}/23\\\"],\\\"mac_address\\\":\\\"0a:58:0a:80:02:5d\\\"}}}}\"}}}},\"spec\":{{\"volumes\":[{{\"name\":\"kube-api-access-{}\",\"projected\":{{\"sources\":[{{\"serviceAccountToken\":{{\"expirationSeconds\":3607,\"path\":\"token\"}}}},{{\"configMap\":{{\"name\":\"kube-root-ca.crt\",\"items\":[{{\"key\":\"ca.crt\",\"path\":\"ca.crt\"}}]}}}}],\"defaultMode\":420}}}}],\"containers\":[{{\"name\":\"server\",\"image\":\"quay.io/example/server@sha256:{}\",\"args\":[\"--port=8080\",\"--log-level=info\"],\"env\":[{{\"name\":\"LOG_LEVEL\",\"value\":\"info\"}},{{\"name\":\"API_TOKEN\",\"valueFrom\":{{\"secretKeyRef\":{{\"name\":\"server-credential\",\"key\":\"token\"}}}}}}],\"resources\":{{\"limits\":{{\"memory\":\"256Mi\"}}}},\"terminationMessagePath\":\"/dev/termination-log\",\"imagePullPolicy\":\"IfNotPresent\"}}],\"nodeName\":\"ip-10-0-{}-{}.eu-west-1.compute.internal\"}},\"status\":{{\"phase\":\"Running\",\"conditions\":[{{\"type\":\"Ready\",\"status\":\"True\",\"lastTransitionTime\":\"2026-11-22T10:12:12Z\"}}],\"podIP\":\"10.128.2.{}\",\"containerStatuses\":[{{\"name\":\"server\",\"ready\":true,\"restartCount\":0,\"containerID\":\"cri-o://{}\"}}]}}}},",
             n.next() % 40,
             n.uuid(),
             n.next(),

@@ -22,6 +22,7 @@ mod packaging;
 #[allow(dead_code)]
 mod proxy;
 mod redact;
+mod redact_canaries;
 mod render;
 mod render_hostile;
 mod roots;

@@ -1,0 +1,62 @@
+//! The second look at an archive before it is published: with the engine that shares nothing with the
+//! redactor's patterns, and for every value that was read from a Secret, also in what was written before
+//! the value was known. What is found keeps the archive from getting its final name.
+
+use super::read::{Source, Visit};
+use crate::error::CommandError;
+use crate::redact::Redactor;
+use crate::redact::verify::{Certainty, Scanner};
+
+/// How much is read at once.
+const PIECE: usize = 64 * 1024;
+
+/// Looks through everything that is about to be published.
+///
+/// # Errors
+/// Something secret is still in it (exit code 4, naming file, line and rule, never the value), or it
+/// cannot be read back.
+pub fn look(source: &dyn Source, redactor: &Redactor) -> Result<(), CommandError> {
+    let mut hits: Vec<(String, u64, &'static str)> = Vec::new();
+    let mut broken = None;
+    let walked = source.walk(&mut |entry, content| {
+        let mut scanner = Scanner::new(Certainty::Certain);
+        let mut learned = redactor.learned_scanner();
+        scanner.push(entry.path.as_bytes());
+        let in_path = !scanner.finish().is_empty();
+        if in_path {
+            hits.push((entry.path.clone(), 0, "path"));
+        }
+        let mut scanner = Scanner::new(Certainty::Certain);
+        let mut piece = vec![0u8; PIECE];
+        loop {
+            match content.read(&mut piece) {
+                Ok(0) => break,
+                Ok(read) => {
+                    scanner.push(&piece[..read]);
+                    learned.push(&piece[..read]);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    broken = Some(error);
+                    return Visit::Stop;
+                }
+            }
+        }
+        hits.extend(scanner.finish().into_iter().map(|leak| (entry.path.clone(), leak.line, leak.kind)));
+        hits.extend(learned.finish().map(|line| (entry.path.clone(), line, "value of a Secret")));
+        Visit::Next
+    });
+    walked.map_err(CommandError::unusable)?;
+    if let Some(error) = broken {
+        return Err(CommandError::unusable(error));
+    }
+    let Some((file, line, kind)) = hits.first() else { return Ok(()) };
+    let more = if hits.len() > 1 { format!(", and {} more", hits.len() - 1) } else { String::new() };
+    let place = if *line == 0 { String::new() } else { format!(" line {line}") };
+    let file = redactor.path(file);
+    Err(CommandError::unpublished(format!(
+        "the archive was not published: {}{place} still holds what looks like a {kind}{more}",
+        file.as_str()
+    ))
+    .hint("name the value or the file in a --redact-rules file, and report this as a bug"))
+}
