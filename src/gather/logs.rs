@@ -22,9 +22,9 @@ use crate::redact::{Redacted, RedactedPath, TextStream};
 /// How much of a log is worked on at once.
 const BATCH: usize = 256 << 10;
 /// The most that the tail of one log holds in memory.
-const TAIL_MOST: u64 = 8 << 20;
+const TAIL_MOST: u64 = 4 << 20;
 /// The most that the tails of all logs hold in memory, in KiB.
-const TAILS_KIB: usize = 16 << 10;
+const TAILS_KIB: usize = 8 << 10;
 /// How much of one log is read at most, whatever is kept of it: a stream without end must end.
 const READ_LEAST: u64 = 1 << 30;
 /// With less room than this a log is not worth beginning.
@@ -279,7 +279,7 @@ impl Keep {
             self.head_left -= len;
             return self.write(&ready);
         }
-        let rest = if self.head_left > 0 {
+        let mut rest = if self.head_left > 0 {
             // The head ends with the last whole line that fits.
             let room = usize::try_from(self.head_left).unwrap_or(usize::MAX);
             let at = memchr::memrchr(b'\n', &ready.as_bytes()[..room]).map_or(room, |at| at + 1);
@@ -290,6 +290,7 @@ impl Keep {
         } else {
             ready
         };
+        rest.shrink();
         self.tail_bytes += rest.len() as u64;
         self.tail.push_back(rest);
         while self.tail_bytes > self.tail_most {

@@ -67,6 +67,11 @@ impl Redacted {
         (self, Self(rest))
     }
 
+    /// Gives back memory that the bytes do not need; for what is kept for a while.
+    pub fn shrink(&mut self) {
+        self.0.shrink_to_fit();
+    }
+
     /// How many bytes there are.
     #[must_use]
     pub fn len(&self) -> usize {
