@@ -162,7 +162,7 @@ fn pages_that_expire_once_are_read_again() {
 #[test]
 fn a_log_that_never_ends_is_cut() {
     let log = Rule::on("GET *team-weather/pods/weather-*log?", Fault::Endless);
-    let run = Run::through(&Fixture::healthy(), vec![log], &["--max-log-bytes", "64KiB", "--timeout", "5s"]);
+    let run = Run::through(&Fixture::healthy(), vec![log], &["--max-log-bytes", "64KiB", "--timeout", "10s"]);
     assert_eq!(run.code(), 4);
     let pod = Fixture::healthy().pod_of("team-weather", "weather");
     let path = oc_mcpgw::archive::path::log("team-weather", &pod, "server", false);
