@@ -44,6 +44,8 @@ impl Run {
             let errors = text(&output.stderr).lines().filter(|line| line.starts_with("error: ")).count();
             assert_eq!(errors, 1, "{}", said());
             assert_eq!(names(directory.path()), ["kubeconfig"], "nothing is left behind");
+            // Shown where a test expects an archive.
+            eprintln!("{}", said());
             return Self { proxy, output, files: BTreeMap::new(), failures: Vec::new() };
         }
         let archive = archive(&output, directory.path());
