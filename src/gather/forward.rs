@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::FusedFuture as _;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
@@ -84,11 +86,13 @@ pub(crate) async fn forward(api: &Api, port: Port<'_>, path: &str, host: &str) -
             sender.send_request(request).await.map_err(|e| classify(&e))
         };
         tokio::pin!(conversation);
-        let mut error = std::pin::pin!(error);
+        // Fused: the channel may have closed without a word before the conversation fails.
+        let mut error = std::pin::pin!(error.fuse());
         let response = tokio::select! {
             biased;
             response = &mut conversation => match response {
                 Ok(response) => response,
+                Err(refusal) if error.is_terminated() => return Err(refusal),
                 // The kubelet says on a channel of its own why a port cannot be reached.
                 Err(refusal) => match tokio::time::timeout(Duration::from_secs(1), &mut error).await {
                     Ok(Some(message)) => return Err(unreachable(&message)),

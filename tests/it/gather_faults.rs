@@ -44,8 +44,6 @@ impl Run {
             let errors = text(&output.stderr).lines().filter(|line| line.starts_with("error: ")).count();
             assert_eq!(errors, 1, "{}", said());
             assert_eq!(names(directory.path()), ["kubeconfig"], "nothing is left behind");
-            // Shown where a test expects an archive.
-            eprintln!("{}", said());
             return Self { proxy, output, files: BTreeMap::new(), failures: Vec::new() };
         }
         let archive = archive(&output, directory.path());
@@ -122,7 +120,7 @@ fn a_fault_costs_only_what_it_hits() {
             vec![Rule::on(services, fault)],
             &["--request-timeout", "1s", "--no-analyze"],
         );
-        assert_eq!(run.code(), 4, "{name}");
+        assert_eq!(run.code(), 4, "{name}: {}", text(&run.output.stderr));
         let failure = run.failure("services");
         assert!(failure.to_string().contains(reason), "{name}: {failure}");
         assert!(!run.files.contains_key(WEATHER_SERVICES), "{name}: half a list is no list");
@@ -137,7 +135,7 @@ fn what_passes_by_itself_costs_nothing() {
     let services = "GET *namespaces/team-weather/services?";
     for fault in [Fault::RetryAfter(429, 0), Fault::Status(503), Fault::Reset(100), Fault::Truncate(100)] {
         let run = Run::through(&Fixture::healthy(), vec![Rule::on(services, fault.clone()).times(1)], &[]);
-        assert_eq!(run.code(), 0, "{fault:?}: {:#?}", run.failures);
+        assert_eq!(run.code(), 0, "{fault:?}: {:#?}{}", run.failures, text(&run.output.stderr));
         assert!(run.files.contains_key(WEATHER_SERVICES), "{fault:?}");
         assert_eq!(run.proxy.count(services), 2, "{fault:?}");
     }
@@ -155,7 +153,7 @@ fn pages_that_expire_once_are_read_again() {
         .collect();
     let expired = Rule::on("GET *team-weather/events?*continue=", Fault::Status(410)).times(1);
     let run = Run::through(&Fixture::healthy().add(&events), vec![expired], &[]);
-    assert_eq!(run.code(), 0, "{:#?}", run.failures);
+    assert_eq!(run.code(), 0, "{:#?}{}", run.failures, text(&run.output.stderr));
     let list = text(&run.files["namespaces/team-weather/core/events.yaml"]);
     assert!((0..1200).all(|n| list.contains(&format!("name: e{n:05}\n"))), "all of them are there, once");
     assert_eq!(list.matches("name: e00000\n").count(), 1);
