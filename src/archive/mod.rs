@@ -1,6 +1,6 @@
 //! The archive: its paths, how it is written and how any bundle is read.
 //!
-//! [`path`] is the only place that knows where things stand in an archive; [`write`] takes only
+//! [`path`] is the only place that knows where things stand in an archive; [`mod@write`] takes only
 //! what the redactor made; [`read`] opens our archives, must-gathers, inspect output and loose
 //! files; [`load`] turns what was read into a [`crate::model::Bundle`]; [`manifest`] is
 //! `mcpgw/manifest.json`; [`yaml`] the emitter and [`locate`] the way back from a field to a line.

@@ -2,7 +2,7 @@
 //!
 //! A log is read line by line by a [`Reader`], which keeps a bounded [`Digest`] and the last lines.
 //! One automaton over the literals of all templates ([`templates`]) decides whether a line can
-//! matter; only then is its format read ([`format`]: slog text and JSON, zap, klog, Istio, plain)
+//! matter; only then is its format read ([`mod@format`]: slog text and JSON, zap, klog, Istio, plain)
 //! and its message compared with the template. Access logs of Envoy ([`access`]) are counted by
 //! host, cluster, status and flags. A format that nobody knows gives nothing, not noise.
 
