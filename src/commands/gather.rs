@@ -159,8 +159,8 @@ fn must_gather(args: GatherArgs) -> Result<Options, CommandError> {
         return Err(CommandError::unusable_message(format!("{} is no directory", directory.display()))
             .hint("name an existing one with --output"));
     }
-    let room = crate::gather::disk::budget(&directory);
-    let max_size = args.max_size.unwrap_or(u64::MAX).min(room);
+    // Who names a size knows the disk better than the guess.
+    let max_size = args.max_size.unwrap_or_else(|| crate::gather::disk::budget(&directory));
     let options = collect.options(Output::Target(Target::Into(directory)));
     Ok(Options { format: Format::Dir, max_size: Some(max_size), analyze: !args.no_analyze, ..options })
 }
@@ -324,9 +324,9 @@ pub(crate) fn summary(gathered: &Gathered, global: &Global) -> String {
     let (objects, logs) = gathered.counts;
     let _ = writeln!(
         text,
-        "  {size}, {files} files: {objects} objects, {logs} logs of cluster {}; {} values redacted",
+        "  {size}, {files} files: {objects} objects, {logs} logs of cluster {}; {} redacted",
         term::sanitize(&gathered.cluster),
-        gathered.redactions
+        units::count(gathered.redactions, "value")
     );
     if let Some(why) = &gathered.cut_short {
         let _ = writeln!(text, "  cut short by {why}: the archive holds what was read until then");
@@ -334,8 +334,8 @@ pub(crate) fn summary(gathered: &Gathered, global: &Global) -> String {
     if gathered.failures > 0 {
         let _ = writeln!(
             text,
-            "  {} requests were refused or failed; mcpgw/failures.json says what that means:",
-            gathered.failures
+            "  {} refused or failed; mcpgw/failures.json says what that means:",
+            units::count(gathered.failures, "request")
         );
         let groups = grouped(&gathered.refused);
         for line in groups.iter().take(FAILURES_SHOWN) {

@@ -86,6 +86,13 @@ pub fn human_duration(duration: Duration) -> String {
     }
 }
 
+/// A number with its noun, in the plural where it takes one: `1 value`, `3 values`.
+#[must_use]
+pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

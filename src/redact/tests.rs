@@ -24,6 +24,15 @@ fn every_row_of_the_table_hits_and_misses() {
     }
 }
 
+/// A word that announces a secret must not hide another one that begins with it.
+#[test]
+fn a_name_without_a_value_hides_nothing() {
+    for word in ["jWt6ozzns4", "token7x", "secret.box", "cookie"] {
+        let redacted = redact(&format!("user {word}@example.com logged in"));
+        assert!(redacted.starts_with("user <redacted:email "), "{word}: {redacted}");
+    }
+}
+
 /// Secrets in running text, in every spelling that we know of; `hunter2x` must not survive.
 const SPELLINGS: &[&str] = &[
     "Authorization: Bearer hunter2x9",

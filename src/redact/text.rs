@@ -69,11 +69,18 @@ impl Engine {
 
     fn scan_to_depth(&self, text: &[u8], depth: u8, found: &mut Vec<Found>) {
         let mut at = 0;
+        // What was found, or recognised as a placeholder, ends here. A word that announced nothing
+        // may still be the beginning of something else: the `jwt` in `jwt7@example.com`.
+        let mut floor = 0;
         while at < text.len() {
             let Some(hit) = self.regex.search(&Input::new(text).range(at..)) else { break };
             let pattern = &PATTERNS[hit.pattern().as_usize()];
-            let mut here = Matcher { text, floor: at, start: hit.start(), end: hit.end(), pattern, found };
+            let known = found.len();
+            let mut here = Matcher { text, floor, start: hit.start(), end: hit.end(), pattern, found };
             at = here.run().max(hit.start() + 1);
+            if found.len() > known || matches!(pattern.action, Action::Placeholder) {
+                floor = at;
+            }
         }
         if depth < MAX_DEPTH {
             self.scan_base64(text, depth, found);

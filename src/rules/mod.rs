@@ -357,17 +357,21 @@ impl Findings {
     }
 }
 
-/// Evidence that a rule names among its needs, but whose collection was refused or failed: what the
-/// rule did not find in the rest is then no proof, whether or not it came across the gap.
-fn refused(bundle: &Bundle, rule: &Rule) -> Option<Missing> {
+/// Evidence that a rule names among its needs, but that was refused, failed or never asked for: what
+/// the rule did not find in the rest is then no proof, whether or not it came across the gap.
+fn not_collected(bundle: &Bundle, rule: &Rule) -> Option<Missing> {
     let words = rule.needs.iter().filter_map(|need| need.split_whitespace().next());
     words.filter_map(|word| crate::model::kinds::ALL.iter().find(|kind| kind.plural == word)).find_map(
         |kind| {
-            let failed = bundle.collections().iter().find(|c| {
-                c.group == kind.group
-                    && c.kind == kind.kind
-                    && c.outcome == crate::model::bundle::Outcome::Failed
-            })?;
+            let mut of_kind = bundle
+                .collections()
+                .iter()
+                .filter(|c| c.group == kind.group && c.kind == kind.kind)
+                .peekable();
+            if of_kind.peek().is_none() {
+                return bundle.collected(kind, None).err();
+            }
+            let failed = of_kind.find(|c| c.outcome == crate::model::bundle::Outcome::Failed)?;
             bundle.collected(kind, failed.namespace.as_deref()).err()
         },
     )
@@ -381,7 +385,7 @@ pub fn analyze(bundle: &Bundle) -> Report {
     for rule in all() {
         (rule.check)(&context, &mut findings);
         if !findings.is_undecided(rule)
-            && let Some(missing) = refused(bundle, rule)
+            && let Some(missing) = not_collected(bundle, rule)
         {
             findings.cannot_tell(rule, missing);
         }

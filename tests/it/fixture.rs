@@ -188,6 +188,11 @@ impl Fixture {
         self
     }
 
+    /// What was refused so far.
+    pub(crate) fn refusals(&self) -> &Refused {
+        &self.refused
+    }
+
     /// Lets the collection of a kind be refused, in one namespace or everywhere.
     #[must_use]
     pub fn uncollected(mut self, kind: &'static Kind, namespace: Option<&str>) -> Self {

@@ -101,7 +101,7 @@ declare_rule! {
     /// The metadata is served by another host that the WWW-Authenticate header names.
     pub(super) static WELLKNOWN_ROUTE_MISSING = {
         code: "MG701", name: "wellknown-route-missing", severity: Error, section: "1.7",
-        needs: ["httproutes", "mcpgatewayextensions", "authpolicies"], since: "0.1.0", caused_by: ["MG210", "MG213", "MG212", "MG214"],
+        needs: ["httproutes", "mcpgatewayextensions", "authpolicies", "gateways"], since: "0.1.0", caused_by: ["MG210", "MG213", "MG212", "MG214"],
         check: wellknown_route_missing,
     }
 }
@@ -163,7 +163,7 @@ declare_rule! {
     /// The policy's rules let anonymous requests for this path pass in another way.
     pub(super) static WELLKNOWN_PROTECTED = {
         code: "MG702", name: "wellknown-protected", severity: Error, section: "1.7",
-        needs: ["authpolicies", "httproutes", "probes"], since: "0.1.0", caused_by: [],
+        needs: ["authpolicies", "httproutes", "probes", "gateways", "mcpgatewayextensions"], since: "0.1.0", caused_by: [],
         check: wellknown_protected,
     }
 }
@@ -245,7 +245,7 @@ declare_rule! {
     /// The probe used another host than clients do.
     pub(super) static WELLKNOWN_NOT_FOUND = {
         code: "MG703", name: "wellknown-not-found", severity: Error, section: "1.7",
-        needs: ["httproutes", "services", "probes"], since: "0.1.0", caused_by: ["MG701", "MG215", "MG228"],
+        needs: ["httproutes", "services", "probes", "gateways", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG701", "MG215", "MG228"],
         check: wellknown_not_found,
     }
 }
@@ -320,7 +320,7 @@ declare_rule! {
     /// Clients that bring a token without discovery (API keys, service accounts).
     pub(super) static OAUTH_ENV_MISSING = {
         code: "MG704", name: "oauth-env-missing", severity: Error, section: "1.7",
-        needs: ["deployments", "mcpgatewayextensions", "authpolicies"], since: "0.1.0", caused_by: [],
+        needs: ["deployments", "mcpgatewayextensions", "authpolicies", "gateways", "httproutes"], since: "0.1.0", caused_by: [],
         check: oauth_env_missing,
     }
 }
@@ -408,7 +408,7 @@ declare_rule! {
     /// Clients that are configured with the authorization server.
     pub(super) static WWW_AUTHENTICATE_MISSING = {
         code: "MG709", name: "www-authenticate-missing", severity: Warning, section: "1.7",
-        needs: ["authpolicies"], since: "0.1.0", caused_by: [],
+        needs: ["authpolicies", "gateways", "httproutes", "mcpgatewayextensions"], since: "0.1.0", caused_by: [],
         check: www_authenticate_missing,
     }
 }
@@ -494,7 +494,7 @@ declare_rule! {
     /// A proxy in front gives the gateway another public name.
     pub(super) static WWW_AUTHENTICATE_VALUE = {
         code: "MG710", name: "www-authenticate-value", severity: Error, section: "1.7",
-        needs: ["authpolicies", "mcpgatewayextensions"], since: "0.1.0", caused_by: [],
+        needs: ["authpolicies", "mcpgatewayextensions", "gateways", "httproutes"], since: "0.1.0", caused_by: [],
         check: www_authenticate_value,
     }
 }
@@ -574,7 +574,7 @@ declare_rule! {
     /// Authentication is done in front of the gateway, or on purpose not at all.
     pub(super) static AUTHPOLICY_MISPLACED = {
         code: "MG711", name: "authpolicy-misplaced", severity: Error, section: "1.7",
-        needs: ["authpolicies", "gateways", "httproutes"], since: "0.1.0", caused_by: ["MG802", "MG803", "MG706"],
+        needs: ["authpolicies", "gateways", "httproutes", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG802", "MG803", "MG706"],
         check: authpolicy_misplaced,
     }
 }

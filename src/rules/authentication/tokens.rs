@@ -130,7 +130,7 @@ declare_rule! {
     /// Several issuers with token exchange between them.
     pub(super) static ISSUER_MISMATCH = {
         code: "MG707", name: "issuer-mismatch", severity: Error, section: "1.7",
-        needs: ["authpolicies", "mcpgatewayextensions", "authorino log"], since: "0.1.0", caused_by: [],
+        needs: ["authpolicies", "mcpgatewayextensions", "authorino log", "gateways"], since: "0.1.0", caused_by: [],
         check: issuer_mismatch,
     }
 }
@@ -242,7 +242,7 @@ declare_rule! {
     /// Somebody tries.
     pub(super) static TOKEN_REJECTED = {
         code: "MG708", name: "token-rejected", severity: Warning, section: "1.7",
-        needs: ["authorino log"], since: "0.1.0", caused_by: ["MG707", "MG810"],
+        needs: ["authorino log", "pods"], since: "0.1.0", caused_by: ["MG707", "MG810"],
         check: token_rejected,
     }
 }
@@ -320,7 +320,7 @@ declare_rule! {
     /// A test with an old token.
     pub(super) static TOKEN_TIME = {
         code: "MG712", name: "token-time", severity: Warning, section: "1.7",
-        needs: ["logs with tokens (claim digests)"], since: "0.1.0", caused_by: ["MG005"],
+        needs: ["logs with tokens (claim digests)", "gateways", "pods"], since: "0.1.0", caused_by: ["MG005"],
         check: token_time,
     }
 }
@@ -384,7 +384,7 @@ declare_rule! {
     /// Clients that keep sessions for longer than a day.
     pub(super) static SESSION_CHURN = {
         code: "MG713", name: "session-churn", severity: Warning, section: "1.7",
-        needs: ["broker log", "controller log", "pods"], since: "0.1.0", caused_by: ["MG105", "MG102", "MG314"],
+        needs: ["broker log", "controller log", "pods", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG105", "MG102", "MG314"],
         check: session_churn,
     }
 }
@@ -479,7 +479,7 @@ declare_rule! {
     /// The header is set by something in front of the gateway.
     pub(super) static TRUSTED_HEADERS = {
         code: "MG714", name: "trusted-headers", severity: Warning, section: "1.7",
-        needs: ["deployments", "authpolicies", "broker log"], since: "0.1.0", caused_by: ["MG309"],
+        needs: ["deployments", "authpolicies", "broker log", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG309"],
         check: trusted_headers,
     }
 }

@@ -53,7 +53,7 @@ declare_rule! {
     /// A server that ignores white space.
     pub(super) static CREDENTIAL_FORMAT = {
         code: "MG604", name: "credential-format", severity: Warning, section: "1.6",
-        needs: ["secrets (shape of values)", "broker /status"], since: "0.1.0",
+        needs: ["secrets (shape of values)", "broker /status", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: credential_format,
     }
 }
@@ -109,7 +109,7 @@ fn credential_format(context: &Context<'_>, findings: &mut Findings) {
             )
             .object(secret.reference())
             .command(format!(
-                "printf 'Bearer %s' \"$TOKEN\" | oc -n {} create secret generic {} --from-file={key}=/dev/stdin \
+                "printf 'Bearer %s' \"$TOKEN\" > \"${{TOKEN_FILE}}\" && oc -n {} create secret generic {} --from-file={key}=\"${{TOKEN_FILE}}\" \
                  --dry-run=client -o yaml | oc label -f - --local --dry-run=client -o yaml mcp.kuadrant.io/secret=true | oc apply -f -",
                 secret.namespace(),
                 secret.name()
@@ -142,7 +142,7 @@ declare_rule! {
     /// None known.
     pub(super) static CREDENTIAL_REJECTED = {
         code: "MG605", name: "credential-rejected", severity: Error, section: "1.6",
-        needs: ["broker /status", "broker log"], since: "0.1.0",
+        needs: ["broker /status", "broker log", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
         caused_by: ["MG601", "MG602", "MG603", "MG604"], check: credential_rejected,
     }
 }
@@ -206,7 +206,7 @@ declare_rule! {
     /// When clients send a credential for the server themselves, and it was wrong.
     pub(super) static CREDENTIAL_SCOPE = {
         code: "MG606", name: "credential-scope", severity: Warning, section: "1.6",
-        needs: ["broker log", "authpolicies", "httproutes"], since: "0.1.0",
+        needs: ["broker log", "authpolicies", "httproutes", "mcpserverregistrations", "pods"], since: "0.1.0",
         caused_by: ["MG605"], check: credential_scope,
     }
 }

@@ -54,7 +54,7 @@ declare_rule! {
     /// the errors have ended.
     pub(super) static ENVOYFILTER_CREATE_FAILED = {
         code: "MG219", name: "envoyfilter-create-failed", severity: Error, section: "1.2.3",
-        needs: ["controller log", "envoyfilters"], since: "0.1.0",
+        needs: ["controller log", "envoyfilters", "mcpgatewayextensions", "pods"], since: "0.1.0",
         caused_by: ["MG003"], check: envoyfilter_create_failed,
     }
 }
@@ -149,7 +149,7 @@ declare_rule! {
     /// A later version of the controller may write other values.
     pub(super) static ENVOYFILTER_DRIFT = {
         code: "MG227", name: "envoyfilter-drift", severity: Warning, section: "1.2.3",
-        needs: ["envoyfilters", "controller log"], since: "0.1.0",
+        needs: ["envoyfilters", "controller log", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: ["MG221", "MG222", "MG310"], check: envoyfilter_drift,
     }
 }

@@ -325,7 +325,7 @@ declare_rule! {
     /// A Service made by hand in front of the same proxies.
     pub(super) static PRIVATE_HOST = {
         code: "MG313", name: "private-host", severity: Error, section: "1.3",
-        needs: ["mcpgatewayextensions", "services", "deployments"], since: "0.1.0",
+        needs: ["mcpgatewayextensions", "services", "deployments", "gateways"], since: "0.1.0",
         caused_by: ["MG310"], check: private_host_rule,
     }
 }

@@ -94,7 +94,7 @@ declare_rule! {
     /// A server that speaks plain HTTP on such a port.
     pub(super) static DESTINATIONRULE_MISSING = {
         code: "MG504", name: "destinationrule-missing", severity: Warning, section: "1.5",
-        needs: ["httproutes", "serviceentries", "destinationrules"], since: "0.1.0",
+        needs: ["httproutes", "serviceentries", "destinationrules", "mcpserverregistrations"], since: "0.1.0",
         caused_by: ["MG003", "MG501", "MG502"], check: destinationrule_missing,
     }
 }
@@ -174,7 +174,7 @@ declare_rule! {
     /// A rule that was prepared for another server.
     pub(super) static DESTINATIONRULE_HOST = {
         code: "MG505", name: "destinationrule-host", severity: Error, section: "1.5",
-        needs: ["serviceentries", "destinationrules"], since: "0.1.0",
+        needs: ["serviceentries", "destinationrules", "httproutes", "mcpserverregistrations"], since: "0.1.0",
         caused_by: ["MG501", "MG502"], check: destinationrule_host,
     }
 }
@@ -235,7 +235,7 @@ declare_rule! {
     /// A server that wants another server name on purpose.
     pub(super) static DESTINATIONRULE_TLS = {
         code: "MG506", name: "destinationrule-tls", severity: Error, section: "1.5",
-        needs: ["serviceentries", "destinationrules"], since: "0.1.0",
+        needs: ["serviceentries", "destinationrules", "httproutes", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: destinationrule_tls,
     }
 }

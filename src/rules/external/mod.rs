@@ -141,7 +141,7 @@ declare_rule! {
     /// the registry.
     static SERVICEENTRY_MISSING = {
         code: "MG501", name: "serviceentry-missing", severity: Error, section: "1.5",
-        needs: ["httproutes", "serviceentries"], since: "0.1.0",
+        needs: ["httproutes", "serviceentries", "mcpserverregistrations"], since: "0.1.0",
         caused_by: ["MG003"], check: serviceentry_missing,
     }
 }
@@ -209,7 +209,7 @@ declare_rule! {
     /// is shown.
     static SERVICEENTRY_HOST = {
         code: "MG502", name: "serviceentry-host", severity: Error, section: "1.5",
-        needs: ["httproutes", "serviceentries"], since: "0.1.0",
+        needs: ["httproutes", "serviceentries", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: serviceentry_host,
     }
 }
@@ -267,7 +267,7 @@ declare_rule! {
     /// None known.
     static SERVICEENTRY_SPEC = {
         code: "MG503", name: "serviceentry-spec", severity: Error, section: "1.5",
-        needs: ["serviceentries", "gateways"], since: "0.1.0",
+        needs: ["serviceentries", "gateways", "httproutes", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: serviceentry_spec,
     }
 }

@@ -51,7 +51,7 @@ declare_rule! {
     /// A short outage of DNS.
     pub(super) static EXTERNAL_DNS = {
         code: "MG509", name: "external-dns", severity: Error, section: "1.5",
-        needs: ["broker /status", "broker log", "httproutes"], since: "0.1.0",
+        needs: ["broker /status", "broker log", "httproutes", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
         caused_by: ["MG511"], check: external_dns,
     }
 }
@@ -107,7 +107,7 @@ declare_rule! {
     /// An outage of the server itself.
     pub(super) static EXTERNAL_UNREACHABLE = {
         code: "MG510", name: "external-unreachable", severity: Error, section: "1.5",
-        needs: ["broker /status", "broker log", "httproutes"], since: "0.1.0",
+        needs: ["broker /status", "broker log", "httproutes", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
         caused_by: ["MG511"], check: external_unreachable,
     }
 }
@@ -187,7 +187,7 @@ declare_rule! {
     /// An `ipBlock` is taken as allowed whatever its range; other kinds of policies are not read.
     pub(super) static EGRESS_BLOCKED = {
         code: "MG511", name: "egress-blocked", severity: Warning, section: "1.5",
-        needs: ["networkpolicies", "egressfirewalls", "pods"], since: "0.1.0",
+        needs: ["networkpolicies", "egressfirewalls", "pods", "gateways", "httproutes", "mcpgatewayextensions", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: egress_blocked,
     }
 }

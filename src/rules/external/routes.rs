@@ -50,7 +50,7 @@ declare_rule! {
     /// None known.
     pub(super) static EXTERNAL_BACKENDREF = {
         code: "MG507", name: "external-backendref", severity: Error, section: "1.5",
-        needs: ["httproutes", "serviceentries"], since: "0.1.0",
+        needs: ["httproutes", "serviceentries", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: external_backendref,
     }
 }
@@ -152,7 +152,7 @@ declare_rule! {
     /// A server that answers for any host, or expects another one.
     pub(super) static EXTERNAL_URLREWRITE = {
         code: "MG508", name: "external-urlrewrite", severity: Error, section: "1.5",
-        needs: ["httproutes"], since: "0.1.0",
+        needs: ["httproutes", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: external_urlrewrite,
     }
 }

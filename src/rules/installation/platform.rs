@@ -190,7 +190,7 @@ declare_rule! {
     /// The collection took long: its time is that of its end, or of its start, depending on the tool.
     pub(super) static CLOCK_SKEW = {
         code: "MG005", name: "clock-skew", severity: Warning, section: "1.1",
-        needs: ["logs", "nodes"], since: "0.1.0", caused_by: [],
+        needs: ["logs", "nodes", "httproutes", "mcpserverregistrations", "pods", "services"], since: "0.1.0", caused_by: [],
         check: clock_skew,
     }
 }
@@ -455,7 +455,7 @@ declare_rule! {
     /// While somebody is debugging.
     pub(super) static SENSITIVE_LOGGING = {
         code: "MG007", name: "sensitive-logging", severity: Warning, section: "1.1",
-        needs: ["logs", "deployments"], since: "0.1.0", caused_by: [],
+        needs: ["logs", "deployments", "pods"], since: "0.1.0", caused_by: [],
         check: sensitive_logging,
     }
 }
@@ -523,7 +523,7 @@ fn sensitive_logging(context: &Context<'_>, findings: &mut Findings) {
                             broker,
                             title,
                             shown,
-                            "Move the value into a Secret: spec.sessionStore, or the environment.",
+                            "Name a Secret in spec.sessionStore of the extension, or give the value by the environment.",
                         )
                         .command(format!("oc -n {} edit deployment {}", broker.namespace(), broker.name()))
                         .verify(format!(

@@ -57,7 +57,7 @@ declare_rule! {
     /// A policy that is kept for later on purpose.
     pub(super) static AUTHPOLICY_NOT_ACCEPTED = {
         code: "MG706", name: "authpolicy-not-accepted", severity: Error, section: "1.7",
-        needs: ["authpolicies"], since: "0.1.0", caused_by: ["MG802", "MG803", "MG804", "MG812"],
+        needs: ["authpolicies", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG802", "MG803", "MG804", "MG812"],
         check: authpolicy_not_accepted,
     }
 }
@@ -129,7 +129,7 @@ declare_rule! {
     /// The target is created later by another tool.
     pub(super) static AUTHPOLICY_TARGET_MISSING = {
         code: "MG802", name: "authpolicy-target-missing", severity: Error, section: "1.8",
-        needs: ["authpolicies", "gateways", "httproutes"], since: "0.1.0", caused_by: ["MG201"],
+        needs: ["authpolicies", "gateways", "httproutes", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG201"],
         check: authpolicy_target_missing,
     }
 }

@@ -216,7 +216,7 @@ declare_rule! {
     /// A short outage; the finding gives first and last time.
     pub(super) static IDENTITY_SERVER_UNREACHABLE = {
         code: "MG810", name: "identity-server-unreachable", severity: Error, section: "1.7",
-        needs: ["authorino log"], since: "0.1.0", caused_by: ["MG232", "MG511"],
+        needs: ["authorino log", "pods"], since: "0.1.0", caused_by: ["MG232", "MG511"],
         check: identity_server_unreachable,
     }
 }
@@ -303,7 +303,7 @@ declare_rule! {
     /// An operator version that knows the name without being told.
     pub(super) static GATEWAY_CONTROLLER_NOT_KNOWN = {
         code: "MG812", name: "gateway-controller-not-known", severity: Error, section: "1.8",
-        needs: ["gatewayclasses", "deployments", "authpolicies"], since: "0.1.0", caused_by: [],
+        needs: ["gatewayclasses", "deployments", "authpolicies", "gateways"], since: "0.1.0", caused_by: [],
         check: gateway_controller_not_known,
     }
 }

@@ -91,7 +91,7 @@ declare_rule! {
     /// The tokens in the log are of other clients.
     pub(super) static ROLE_CLAIMS = {
         code: "MG809", name: "role-claims", severity: Warning, section: "1.8",
-        needs: ["authpolicies", "logs with tokens (claim digests)"], since: "0.1.0", caused_by: [],
+        needs: ["authpolicies", "logs with tokens (claim digests)", "gateways", "pods"], since: "0.1.0", caused_by: [],
         check: role_claims,
     }
 }
@@ -261,7 +261,7 @@ declare_rule! {
     /// For seconds after the first policy of a Gateway.
     pub(super) static POLICY_FILTER_MISSING = {
         code: "MG814", name: "policy-filter-missing", severity: Error, section: "1.8",
-        needs: ["mcpgw/envoy config_dump and clusters", "authpolicies", "gateway logs"], since: "0.1.0",
+        needs: ["mcpgw/envoy config_dump and clusters", "authpolicies", "gateway logs", "gateways", "pods"], since: "0.1.0",
         caused_by: ["MG226", "MG804", "MG805", "MG812", "MG225"],
         check: policy_filter_missing,
     }
@@ -428,7 +428,7 @@ declare_rule! {
     /// Denials are what policies are for.
     pub(super) static DENIALS = {
         code: "MG815", name: "denials", severity: Info, section: "1.8",
-        needs: ["authorino log"], since: "0.1.0", caused_by: [],
+        needs: ["authorino log", "pods"], since: "0.1.0", caused_by: [],
         check: denials,
     }
 }

@@ -62,7 +62,7 @@ declare_rule! {
     /// Servers that list tools per user have none for the broker; they are not judged by the count.
     pub(super) static BACKEND_PROTOCOL = {
         code: "MG411", name: "backend-protocol", severity: Error, section: "1.4",
-        needs: ["broker /status", "broker log"], since: "0.1.0",
+        needs: ["broker /status", "broker log", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
         caused_by: ["MG405"], check: backend_protocol,
     }
 }
@@ -153,7 +153,7 @@ declare_rule! {
     /// A controller that logs only errors.
     pub(super) static REGISTRATION_NOT_SEEN = {
         code: "MG415", name: "registration-not-seen", severity: Warning, section: "1.4",
-        needs: ["mcpserverregistrations", "controller log"], since: "0.1.0",
+        needs: ["mcpserverregistrations", "controller log", "pods"], since: "0.1.0",
         caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
         check: registration_not_seen,
     }
@@ -246,7 +246,7 @@ declare_rule! {
     /// was written.
     pub(super) static BROKER_STALE_CONFIG = {
         code: "MG416", name: "broker-stale-config", severity: Warning, section: "1.4",
-        needs: ["secrets (config)", "broker /status", "broker log"], since: "0.1.0",
+        needs: ["secrets (config)", "broker /status", "broker log", "mcpgatewayextensions", "pods"], since: "0.1.0",
         caused_by: [], check: broker_stale_config,
     }
 }
@@ -357,7 +357,7 @@ declare_rule! {
     /// Servers that list tools per user have none for the broker and are not judged by the count.
     pub(super) static BROKER_UPSTREAM_FAILING = {
         code: "MG417", name: "broker-upstream-failing", severity: Error, section: "1.4",
-        needs: ["broker /status", "broker log"], since: "0.1.0",
+        needs: ["broker /status", "broker log", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
         caused_by: [
             "MG605", "MG411", "MG509", "MG510", "MG604", "MG601", "MG602", "MG603", "MG215", "MG406", "MG408",
             "MG409", "MG410", "MG405", "MG420", "MG501", "MG502", "MG503", "MG511", "MG101", "MG102", "MG103",
@@ -513,7 +513,7 @@ declare_rule! {
     /// Entries that were added to the Secret by hand.
     pub(super) static STALE_SERVER_ENTRY = {
         code: "MG422", name: "stale-server-entry", severity: Warning, section: "1.4",
-        needs: ["secrets (config)", "mcpserverregistrations"], since: "0.1.0",
+        needs: ["secrets (config)", "mcpserverregistrations", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: ["MG003"], check: stale_server_entry,
     }
 }

@@ -33,7 +33,7 @@ declare_rule! {
     /// When the server works: it is a warning.
     pub(super) static BACKEND_SERVICE_TYPE = {
         code: "MG407", name: "backend-service-type", severity: Warning, section: "1.4",
-        needs: ["services"], since: "0.1.0",
+        needs: ["services", "httproutes", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: backend_service_type,
     }
 }
@@ -98,7 +98,7 @@ declare_rule! {
     /// A container that listens on a port it does not declare.
     pub(super) static BACKEND_PORT = {
         code: "MG408", name: "backend-port", severity: Error, section: "1.4",
-        needs: ["services", "pods"], since: "0.1.0",
+        needs: ["services", "pods", "httproutes", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: backend_port,
     }
 }

@@ -94,7 +94,7 @@ declare_rule! {
     /// None known.
     pub(super) static REGISTRATION_REFERENCE_GRANT = {
         code: "MG404", name: "registration-reference-grant", severity: Error, section: "1.4",
-        needs: ["mcpserverregistrations", "mcpgatewayextensions", "referencegrants"], since: "0.1.0",
+        needs: ["mcpserverregistrations", "mcpgatewayextensions", "referencegrants", "gateways", "httproutes"], since: "0.1.0",
         caused_by: ["MG303", "MG216"], check: registration_reference_grant,
     }
 }
@@ -258,7 +258,7 @@ declare_rule! {
     /// None known.
     pub(super) static PREFIX_CONFLICT = {
         code: "MG413", name: "prefix-conflict", severity: Error, section: "1.4",
-        needs: ["mcpserverregistrations", "broker log"], since: "0.1.0",
+        needs: ["mcpserverregistrations", "broker log", "gateways", "httproutes", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: [], check: prefix_conflict,
     }
 }
@@ -610,7 +610,7 @@ declare_rule! {
     /// A later version of the controller may match as the Gateway API does.
     pub(super) static REGISTRATION_CHAIN_STRICT = {
         code: "MG423", name: "registration-chain-strict", severity: Warning, section: "1.4",
-        needs: ["mcpserverregistrations", "httproutes", "gateways", "mcpgatewayextensions"], since: "0.1.0",
+        needs: ["mcpserverregistrations", "httproutes", "gateways", "mcpgatewayextensions", "namespaces"], since: "0.1.0",
         caused_by: [], check: registration_chain_strict,
     }
 }

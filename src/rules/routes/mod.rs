@@ -56,7 +56,7 @@ declare_rule! {
     /// the spec still has.
     static ROUTE_NOT_ACCEPTED = {
         code: "MG210", name: "route-not-accepted", severity: Error, section: "1.2.2",
-        needs: ["httproutes", "gateways", "namespaces (labels)"], since: "0.1.0",
+        needs: ["httproutes", "gateways", "namespaces (labels)", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: ["MG212", "MG213", "MG214", "MG202", "MG205", "MG207", "MG209"], check: route_not_accepted,
     }
 }
@@ -426,7 +426,7 @@ declare_rule! {
     /// refuse it.
     static ROUTE_NOT_ALLOWED = {
         code: "MG214", name: "route-not-allowed", severity: Error, section: "1.2.2",
-        needs: ["httproutes", "gateways", "namespaces (labels)"], since: "0.1.0",
+        needs: ["httproutes", "gateways", "namespaces (labels)", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: [], check: route_not_allowed,
     }
 }

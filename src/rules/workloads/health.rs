@@ -397,7 +397,8 @@ fn no_replicas(context: &Context<'_>, findings: &mut Findings) {
             let pods = subject.pods.len();
             let what = match (pods, failure) {
                 (0, Some(failure)) => format!("has no pods, they cannot be created ({})", failure.reason),
-                (0, None) => format!("has none of its {wanted} pods"),
+                (0, None) => format!("has no pods, {wanted} wanted"),
+                (1, _) => format!("has 0 of {wanted} replicas available, 1 pod exists"),
                 (pods, _) => format!("has 0 of {wanted} replicas available, {pods} pods exist"),
             };
             (
