@@ -214,7 +214,8 @@ pub(crate) fn run_until_signalled(
     options: Options,
     progress: &Progress,
 ) -> Result<Option<Gathered>, CommandError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let threads = crate::gather::threads();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let stop = Stop::default();
     let outcome = runtime.block_on(async {
         let work = tokio::spawn({

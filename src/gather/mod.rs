@@ -32,6 +32,8 @@ mod topology;
 pub mod units;
 mod work;
 
+pub(crate) use work::threads;
+
 use std::time::Duration;
 
 use crate::archive::write::{Format, Target};
