@@ -170,7 +170,8 @@ impl Matcher<'_> {
         }
         let high = text.len().min(self.start + 96);
         let mut right = self.start;
-        while right < high && is_name(text[right]) {
+        // A name does not reach into the mark of a PEM block that follows it directly.
+        while right < high && is_name(text[right]) && !text[right..].starts_with(b"-----") {
             right += 1;
         }
         let resume = right.max(self.start + 1);
