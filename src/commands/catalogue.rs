@@ -89,6 +89,7 @@ struct Entry {
     section: &'static str,
     needs: &'static [&'static str],
     since: &'static str,
+    versions: &'static str,
     caused_by: &'static [&'static str],
     page: String,
 }
@@ -103,6 +104,7 @@ impl Entry {
             section: rule.section,
             needs: rule.needs,
             since: rule.since,
+            versions: rule.versions,
             caused_by: rule.caused_by,
             page: source(rule),
         }

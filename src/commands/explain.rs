@@ -66,10 +66,11 @@ fn terminal(rule: &Rule, global: &Global) -> String {
         render::heading(&format!("{} {}", rule.code, rule.name), &options),
         render::dim(
             &format!(
-                "{} by default, section {} of the troubleshooting chapter, since {}; needs {}",
+                "{} by default, section {} of the troubleshooting chapter, since {}; concerns {}; needs {}",
                 rule.severity.as_str(),
                 rule.section,
                 rule.since,
+                rule.versions,
                 if rule.needs.is_empty() {
                     "nothing in particular".to_owned()
                 } else {

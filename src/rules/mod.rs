@@ -53,6 +53,8 @@ pub struct Rule {
     pub since: &'static str,
     /// The codes whose findings, on an object that this rule's object depends on, cause this one.
     pub caused_by: &'static [&'static str],
+    /// The versions of the product in which the fault can occur, in words: from which on, until which.
+    pub versions: &'static str,
     /// The `explain` page, from the doc comment; its first line is the title.
     pub page: &'static str,
     /// The check. Several codes may share one evaluation; each rule reports only its own code.
@@ -73,7 +75,7 @@ macro_rules! declare_rule {
     ($(#[doc = $doc:expr])+ $vis:vis static $id:ident = {
         code: $code:literal, name: $name:literal, severity: $severity:ident, section: $section:literal,
         needs: [$($need:literal),* $(,)?], since: $since:literal, caused_by: [$($cause:literal),* $(,)?],
-        check: $check:path $(,)?
+        $(versions: $versions:literal,)? check: $check:path $(,)?
     }) => {
         $(#[doc = $doc])+
         $vis static $id: $crate::rules::Rule = $crate::rules::Rule {
@@ -84,10 +86,13 @@ macro_rules! declare_rule {
             needs: &[$($need),*],
             since: $since,
             caused_by: &[$($cause),*],
+            versions: $crate::declare_rule!(@versions $($versions)?),
             page: concat!($($doc, "\n"),+),
             check: $check,
         };
     };
+    (@versions) => { "every supported version" };
+    (@versions $versions:literal) => { $versions };
 }
 
 /// The rules of each subject. A rule that is not listed in its subject does not exist.

@@ -7,7 +7,7 @@ use crate::fixture::Fixture;
 
 /// Every kind of healthy installation, by name.
 pub fn healthy_kinds() -> Vec<(&'static str, Fixture)> {
-    vec![
+    let mut kinds = vec![
         ("0.9", Fixture::healthy()),
         ("0.6", version_0_6()),
         ("head", head()),
@@ -16,7 +16,9 @@ pub fn healthy_kinds() -> Vec<(&'static str, Fixture)> {
         ("two-gateways", two_gateways()),
         ("https-wildcard", https_wildcard()),
         ("no-kuadrant", no_kuadrant()),
-    ]
+    ];
+    kinds.extend(crate::fixture_variations::variations());
+    kinds
 }
 
 /// Version 0.6: `v1alpha1` only, `toolPrefix`, the broker polled by the controller, OAuth settings

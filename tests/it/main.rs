@@ -8,6 +8,7 @@ mod archive;
 #[allow(dead_code)]
 mod bundles;
 mod cli;
+mod coverage;
 mod demo;
 #[allow(dead_code)]
 mod faults;
@@ -15,6 +16,7 @@ mod faults;
 mod fixture;
 #[allow(dead_code)]
 mod fixture_kinds;
+mod fixture_variations;
 mod gather;
 mod gather_faults;
 // Faults for whoever tests a client.

@@ -206,7 +206,7 @@ declare_rule! {
     /// Use a name of the list, or leave `sectionName` out to target all of it.
     ///
     /// ## When it may be a false alarm
-    /// Never.
+    /// None known: the names are compared in one object.
     pub(super) static AUTHPOLICY_SECTION = {
         code: "MG803", name: "authpolicy-section", severity: Error, section: "1.8",
         needs: ["authpolicies", "gateways", "httproutes"], since: "0.1.0", caused_by: [],

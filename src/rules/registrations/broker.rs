@@ -430,6 +430,7 @@ fn broker_upstream_failing(context: &Context<'_>, findings: &mut Findings) {
         let file = format!("mcpgw/broker/{}/{}/status.json", pod.namespace(), pod.name());
         let logged = context.workloads().logs_of(pod).iter().any(|l| !l.previous);
         let running = pod.str("/status/phase") == "Running"
+            && !pod.is_deleting()
             && !crate::model::workloads::containers(pod).iter().any(|c| c.waiting().is_some());
         if running && context.bundle.extra(&file).is_none() && !logged {
             findings.cannot_tell(

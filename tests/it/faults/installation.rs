@@ -7,6 +7,7 @@ use super::Fault;
 use crate::fixture::Fixture;
 
 pub const FAULTS: &[Fault] = &[
+    Fault { code: "MG001", name: "the policies were not collected", root: false, apply: uncollected },
     Fault { code: "MG002", name: "a list was refused", root: true, apply: refused },
     Fault { code: "MG003", name: "MCP gateway not installed", root: true, apply: no_mcp_gateway },
     Fault { code: "MG003", name: "Istio not installed", root: true, apply: no_istio },
@@ -20,6 +21,11 @@ pub const FAULTS: &[Fault] = &[
 
 fn refused(fixture: Fixture) -> Fixture {
     fixture.uncollected(&kinds::NETWORK_POLICY, Some("team-weather"))
+}
+
+/// Not a finding but an open question.
+fn uncollected(fixture: Fixture) -> Fixture {
+    fixture.uncollected(&kinds::AUTH_POLICY, None)
 }
 
 fn no_mcp_gateway(fixture: Fixture) -> Fixture {
