@@ -145,6 +145,15 @@ impl Object {
         self.time("/metadata/creationTimestamp")
     }
 
+    /// Whether it was written by hand and never stored by an API server, which gives every object a
+    /// UID, a version and a time of creation.
+    #[must_use]
+    pub fn is_manifest(&self) -> bool {
+        ["/metadata/uid", "/metadata/resourceVersion", "/metadata/creationTimestamp", "/status"]
+            .iter()
+            .all(|field| self.get(field).is_none_or(Value::is_null))
+    }
+
     /// Whether it is being deleted.
     #[must_use]
     pub fn is_deleting(&self) -> bool {

@@ -191,12 +191,13 @@ impl<'a> Context<'a> {
     }
 
     /// Whether an object is younger than this many seconds at the time of the collection, so that
-    /// its controllers may not have come to it yet.
+    /// its controllers may not have come to it yet. A manifest, which no API server has ever stored, is
+    /// younger than anything: what controllers would write into it cannot be missed.
     #[must_use]
     pub fn is_younger(&self, object: &Object, seconds: i64) -> bool {
         match (self.now, object.created()) {
             (Some(now), Some(created)) => (now - created).num_seconds() < seconds,
-            _ => false,
+            _ => object.is_manifest(),
         }
     }
 

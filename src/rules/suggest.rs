@@ -52,6 +52,14 @@ pub(super) fn similar<'a>(
     closest(name, candidates.map(|o| (o.name(), o)))
 }
 
+/// The first of these names and how many there are besides: `a, b, c and 9 more`.
+pub(super) fn some(names: &[&str], most: usize) -> String {
+    match names.len().checked_sub(most) {
+        Some(more) if more > 1 => format!("{} and {more} more", names[..most].join(", ")),
+        _ => names.join(", "),
+    }
+}
+
 /// The candidate whose text comes closest to this one, if any is close.
 pub(super) fn closest<'c, T>(wanted: &str, candidates: impl Iterator<Item = (&'c str, T)>) -> Option<T> {
     let mut best: Option<(f64, T)> = None;

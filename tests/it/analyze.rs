@@ -272,3 +272,33 @@ fn timings_go_to_standard_error() {
     );
     assert!(serde_json::from_slice::<Value>(&output.stdout).is_ok());
 }
+
+#[test]
+fn manifests_are_judged_by_what_they_say_not_by_what_no_controller_wrote_yet() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let manifests = concat!(
+        "# what somebody is about to apply\n---\n",
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata:\n  name: web\n  namespace: edge\n",
+        "spec:\n  gatewayClassName: istio\n  listeners:\n",
+        "  - {name: mcp, port: 8080, protocol: HTTP, hostname: mcp.example.com}\n---\n",
+        "apiVersion: mcp.kuadrant.io/v1\nkind: MCPGatewayExtension\nmetadata: {name: mcp, namespace: edge}\n",
+        "spec:\n  targetRef:\n    name: web\n    namespace: edge\n    sectionName: mpc\n---\n",
+        "apiVersion: mcp.kuadrant.io/v1\nkind: MCPGatewayExtension\nmetadata: {name: nowhere}\n",
+        "spec: {targetRef: {name: web, sectionName: mcp}}\n",
+    );
+    std::fs::write(directory.path().join("manifests.yaml"), manifests).expect("a file");
+    let output = analyze(directory.path(), &["-o", "json", "--fail-on", "never"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let mut seen = codes(&output);
+    seen.sort();
+    assert_eq!(seen, ["MG002", "MG306"], "{report:#}");
+    let said = report.to_string();
+    assert!(said.contains("nowhere names no namespace and was left out"), "{said}");
+    let section = report["findings"].as_array().and_then(|f| f.iter().find(|f| f["code"] == "MG306"));
+    let evidence = &section.expect("the section")["evidence"][0];
+    assert_eq!(
+        (evidence["line"].as_u64(), evidence["value"].as_str()),
+        (Some(20), Some("mpc")),
+        "{evidence}"
+    );
+}

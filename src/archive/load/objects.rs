@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use crate::model::Object;
+use crate::model::kinds::by_kind;
 
 /// A list that a file held, whatever became of its items.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,7 +34,8 @@ pub(super) struct Contents {
 /// Takes the documents of a file apart.
 pub(super) fn objects(documents: Vec<Value>, file: &Arc<str>) -> Contents {
     let mut contents = Contents::default();
-    for document in documents {
+    let several = documents.len() > 1;
+    for (n, document) in documents.into_iter().enumerate() {
         match document {
             Value::Object(ref map)
                 if map.get("items").is_some_and(|items| items.is_array() || items.is_null()) =>
@@ -46,7 +48,10 @@ pub(super) fn objects(documents: Vec<Value>, file: &Arc<str>) -> Contents {
                     one(item, file, None, &mut contents);
                 }
             }
-            document => one(document, file, None, &mut contents),
+            // Comments between two marks, and mappings that are something else than an object.
+            document if text(&document, "/kind").is_empty() => {}
+            // An object of a file of several documents is addressed like an item of a list.
+            document => one(document, file, several.then_some(n), &mut contents),
         }
     }
     contents
@@ -93,12 +98,21 @@ fn one(mut value: Value, file: &Arc<str>, item: Option<usize>, contents: &mut Co
         metadata.remove("managedFields");
     }
     let kind = text(&value, "/kind").to_owned();
+    let place = || item.map_or_else(String::new, |n| format!("items[{n}]: "));
     match Object::new(value, Arc::clone(file), item) {
+        // A manifest that leaves its namespace to whoever applies it. Nothing can be said about what
+        // it refers to, nor what refers to it.
+        Some(object)
+            if object.namespace().is_empty()
+                && by_kind(object.group(), object.kind()).is_some_and(|kind| kind.namespaced) =>
+        {
+            let (place, name) = (place(), object.name());
+            contents.problems.push(format!("{place}{kind} {name} names no namespace and was left out"));
+        }
         Some(object) => contents.objects.push(object),
-        None if kind.is_empty() && item.is_none() => {}
         None => {
             let what = if kind.is_empty() { "an object without a kind" } else { kind.as_str() };
-            let place = item.map_or_else(String::new, |n| format!("items[{n}]: "));
+            let place = place();
             contents.problems.push(format!("{place}{what} has no name, kind or apiVersion and was left out"));
         }
     }

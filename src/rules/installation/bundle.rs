@@ -150,7 +150,7 @@ fn bundle_incomplete(context: &Context<'_>, findings: &mut Findings) {
             1 => "1 part of the bundle could not be read".to_owned(),
             n => format!("{n} parts of the bundle could not be read"),
         };
-        let remedy = "Transfer the archive again, or collect again.";
+        let remedy = "Repair what the lines name, transfer the archive again, or collect again.";
         let draft = findings.report_on(&BUNDLE_INCOMPLETE, bundle_reference(bundle), title, first, remedy);
         for evidence in broken {
             draft.evidence(evidence);

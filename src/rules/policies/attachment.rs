@@ -6,7 +6,7 @@ use crate::model::kuadrant::Policy;
 use crate::model::workloads::Component;
 use crate::model::{Missing, Object, Seen, kinds};
 use crate::rules::evidence::{resource, short};
-use crate::rules::{Context, Findings};
+use crate::rules::{Context, Findings, suggest};
 
 /// The command that shows a policy.
 fn describe(policy: &Object) -> String {
@@ -254,12 +254,12 @@ fn authpolicy_section(context: &Context<'_>, findings: &mut Findings) {
             remedy,
         );
         draft.object(target.reference());
-        draft.evidence(target.evidence(if target.kind() == "Gateway" {
-            "/spec/listeners"
-        } else {
-            "/spec/rules"
-        }));
-        if let Some(name) = names.first() {
+        let list = if target.kind() == "Gateway" { "/spec/listeners" } else { "/spec/rules" };
+        for index in 0..target.array(list).len().min(5) {
+            draft.evidence(target.evidence(&format!("{list}/{index}/name")));
+        }
+        let candidates = names.iter().map(|name| (name.as_str(), name));
+        if let Some(name) = suggest::closest(section, candidates).or_else(|| names.first()) {
             draft.command(format!(
                 "oc -n {} patch {} --type=merge -p '{{\"spec\":{{\"targetRef\":{{\"sectionName\":\"{name}\"}}}}}}'",
                 object.namespace(),

@@ -364,7 +364,7 @@ fn route_hostname_mismatch(context: &Context<'_>, findings: &mut Findings) {
                 .map(|(listener, _)| listener)
                 .collect();
             let served: Vec<&str> = refused.iter().map(|l| l.hostname_text()).collect();
-            let hosts = hostnames(route).join(", ");
+            let hosts = suggest::some(&hostnames(route), 3);
             let draft = findings.report(
                 &ROUTE_HOSTNAME_MISMATCH,
                 route,
@@ -372,7 +372,7 @@ fn route_hostname_mismatch(context: &Context<'_>, findings: &mut Findings) {
                     "HTTPRoute {} is for {hosts}, but Gateway {} serves {} there",
                     route.full_name(),
                     gateway.full_name(),
-                    served.join(", ")
+                    suggest::some(&served, 3)
                 ),
                 route.evidence("/spec/hostnames/0"),
                 "Use a hostname under the listener's, or attach the route to the listener that serves it.",
@@ -384,7 +384,15 @@ fn route_hostname_mismatch(context: &Context<'_>, findings: &mut Findings) {
             for listener in refused.iter().take(6) {
                 draft.evidence(gateway.evidence(&listener.pointer("/hostname")));
             }
-            if let (Some(host), Some(right)) = (hostnames(route).first(), refused.first().map(|l| l.hostname))
+            let nearest = |host: &str| {
+                // Below a wildcard there is room for a host; the host of a listener is somebody's already.
+                refused.iter().map(|l| l.hostname).rev().max_by_key(|right| {
+                    let labels = host.rsplit('.').zip(right.rsplit('.'));
+                    (right.starts_with("*."), labels.take_while(|(a, b)| a == b).count())
+                })
+            };
+            if let Some((host, right)) =
+                hostnames(route).first().and_then(|host| Some((host, nearest(host)?)))
             {
                 let label = host.split('.').next().unwrap_or(host);
                 let fixed = match right.strip_prefix("*.") {
