@@ -30,7 +30,8 @@ pub struct GatherArgs {
     /// The form of the archive
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
-    /// How much of all logs together is kept; what does not fit is left out and recorded
+    /// How large the archive may become: long logs are left out first, then logs of previous runs;
+    /// objects always stay, and what was left out is recorded
     #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
     max_size: Option<u64>,
     /// Only collect; do not analyze

@@ -9,6 +9,10 @@ use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig, KubeconfigEr
 use super::units;
 use crate::error::CommandError;
 
+/// How we name ourselves: program, version, system.
+const USER_AGENT: http::HeaderValue =
+    http::HeaderValue::from_static(concat!("oc-mcpgw/", env!("CARGO_PKG_VERSION"), " (gather; read-only)"));
+
 /// How to reach the cluster: the flags that every `kubectl` user expects.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Cluster")]
@@ -86,6 +90,8 @@ impl Connection {
         // We retry ourselves: kube would spend minutes on one dead aggregated API.
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(10));
+        // Audit logs and the server's flow control know us by this name.
+        config.headers.push((http::header::USER_AGENT, USER_AGENT));
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let namespace = config.default_namespace.clone();
         let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());

@@ -1,7 +1,7 @@
 //! What happened while collecting: refusals, how each kind was read, which namespaces were
 //! followed and why, the lines of `gather.logs`. A refusal is an entry here, never an early return.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{SecondsFormat, Utc};
@@ -23,7 +23,8 @@ struct Inner {
     failures: Vec<Failure>,
     collections: Vec<Collection>,
     lines: Vec<String>,
-    dead_nodes: BTreeSet<String>,
+    /// How often the kubelet of a node kept silent since it answered last.
+    silent_nodes: BTreeMap<String, u32>,
     not_begun: BTreeMap<&'static str, usize>,
 }
 
@@ -103,14 +104,28 @@ impl Journal {
         *self.inner().not_begun.entry(what).or_default() += 1;
     }
 
-    /// Notes that a node's kubelet does not answer; its other logs are not asked for.
-    pub(crate) fn node_is_dead(&self, node: &str) {
-        self.inner().dead_nodes.insert(node.to_owned());
+    /// Notes that a node's kubelet answered.
+    pub(crate) fn node_answers(&self, node: &str) {
+        self.inner().silent_nodes.remove(node);
+    }
+
+    /// Notes that the log of a container on this node was not given. Where the API server says that
+    /// it cannot reach the kubelet, or the kubelet kept silent twice, its other logs are not asked
+    /// for; an error of another kind is that of one log.
+    pub(crate) fn node_refuses(&self, node: &str, refusal: &Refusal) {
+        let strikes = if is_unreachable_kubelet(refusal) {
+            DEAD
+        } else if refusal.reason == "Timeout" || matches!(refusal.code, Some(502 | 504)) {
+            1
+        } else {
+            return;
+        };
+        *self.inner().silent_nodes.entry(node.to_owned()).or_default() += strikes;
     }
 
     /// Whether a node's kubelet did not answer before.
     pub(crate) fn is_dead(&self, node: &str) -> bool {
-        self.inner().dead_nodes.contains(node)
+        self.inner().silent_nodes.get(node).is_some_and(|strikes| *strikes >= DEAD)
     }
 
     /// Whether anything at all was read.
@@ -149,6 +164,18 @@ impl Journal {
     }
 }
 
+/// How often a kubelet keeps silent before it counts as dead.
+const DEAD: u32 = 2;
+
+/// Whether the API server says that it could not connect to a kubelet: the words of Go's network
+/// library around the kubelet's URL.
+fn is_unreachable_kubelet(refusal: &Refusal) -> bool {
+    let words =
+        ["dial tcp", "connection refused", "no route to host", "i/o timeout", "TLS handshake timeout"];
+    matches!(refusal.code, Some(500 | 502 | 503 | 504))
+        && words.iter().any(|words| refusal.message.contains(words))
+}
+
 /// What the analysis cannot decide without a kind.
 pub(crate) fn consequence(kind: &Kind) -> String {
     let known: &[(&Kind, &str)] = &[
@@ -175,5 +202,40 @@ pub(crate) fn consequence(kind: &Kind) -> String {
     match known.iter().find(|(k, _)| *k == kind) {
         Some((_, text)) => (*text).to_owned(),
         None => format!("rules that need {} cannot tell (MG001)", kind.resource()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_kubelet_is_told_from_one_bad_log() {
+        let status = |code: u16, message: &str| Refusal {
+            code: Some(code),
+            reason: "InternalError".to_owned(),
+            message: message.to_owned(),
+        };
+        let dial = "Get \"https://10.0.0.7:10250/containerLogs/a/b/c\": dial tcp 10.0.0.7:10250: connect: connection refused";
+        let silent = Refusal::local("Timeout", "no answer within 60s");
+        let cases: [(&[Refusal], bool); 6] = [
+            (&[status(500, dial)], true),
+            (&[status(500, "failed to parse the log")], false),
+            (&[status(500, "failed to parse the log"), status(500, "failed to parse the log")], false),
+            (&[silent.clone()], false),
+            (&[silent.clone(), silent.clone()], true),
+            (&[status(504, "the request timed out"), silent.clone()], true),
+        ];
+        for (refusals, dead) in cases {
+            let journal = Journal::new(Progress::silent());
+            refusals.iter().for_each(|refusal| journal.node_refuses("n", refusal));
+            assert_eq!(journal.is_dead("n"), dead, "{refusals:?}");
+            assert!(!journal.is_dead("other"));
+        }
+        let journal = Journal::new(Progress::silent());
+        journal.node_refuses("n", &silent);
+        journal.node_answers("n");
+        journal.node_refuses("n", &silent);
+        assert!(!journal.is_dead("n"), "it answered in between");
     }
 }

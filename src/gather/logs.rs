@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -12,6 +11,7 @@ use tokio::time::{Duration, Instant};
 use super::client::{Patience, Refusal, segment};
 use super::cx::Cx;
 use super::pods::{LogName, Pod};
+use super::room;
 use super::units::human_bytes;
 use super::work::heavy;
 use crate::archive::path;
@@ -25,13 +25,10 @@ const BATCH: usize = 256 << 10;
 const TAIL_MOST: u64 = 4 << 20;
 /// The most that the tails of all logs hold in memory, in KiB.
 const TAILS_KIB: usize = 8 << 10;
+/// What is kept at the end of a log whose head had to end early.
+const LEAST_TAIL: u64 = 4 << 10;
 /// How much of one log is read at most, whatever is kept of it: a stream without end must end.
 const READ_LEAST: u64 = 1 << 30;
-/// With less room than this a log is not worth beginning.
-const LEAST_ROOM: u64 = 1 << 10;
-/// How long one log may take.
-const LOG_TIME: Duration = Duration::from_secs(600);
-
 /// From when on logs are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
@@ -48,16 +45,16 @@ pub(crate) struct Lanes {
     streams: Arc<Semaphore>,
     /// The memory of the tails, in KiB.
     tails: Arc<Semaphore>,
-    /// How much of all logs may still be kept.
-    room: Arc<AtomicU64>,
+    /// The room that their ends will need.
+    promised: room::Promised,
 }
 
 impl Lanes {
-    pub(crate) fn new(streams: usize, room: Option<u64>) -> Self {
+    pub(crate) fn new(streams: usize) -> Self {
         Self {
             streams: Arc::new(Semaphore::new(streams.max(1))),
             tails: Arc::new(Semaphore::new(TAILS_KIB)),
-            room: Arc::new(AtomicU64::new(room.unwrap_or(u64::MAX))),
+            promised: room::Promised::default(),
         }
     }
 
@@ -66,19 +63,6 @@ impl Lanes {
         // The semaphore is never closed.
         let permit = self.streams.clone().acquire_owned().await.ok();
         Lane { lanes: self.clone(), _permit: permit }
-    }
-
-    /// Takes room for one log: as much as it may have, or what is left.
-    fn reserve(&self, wanted: u64) -> u64 {
-        let taken = |room: u64| Some(room - room.min(wanted));
-        match self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken) {
-            Ok(room) | Err(room) => room.min(wanted),
-        }
-    }
-
-    /// Gives back what a log did not need.
-    fn release(&self, unused: u64) {
-        self.room.fetch_add(unused, Ordering::Relaxed);
     }
 }
 
@@ -126,8 +110,15 @@ pub(crate) async fn collect(cx: &Cx, lane: Lane, pod: &Pod, log: &LogName) -> Re
         cx.journal.failure(failed(&refusal));
         return Ok(());
     }
+    if room::is_used_up(cx, log.previous) {
+        cx.journal.failure(failed(&room::none()));
+        return Ok(());
+    }
     let mut answer = match cx.api.open(&url, "*/*", Patience::Stream).await {
-        Ok(answer) => answer,
+        Ok(answer) => {
+            cx.journal.node_answers(&pod.node);
+            answer
+        }
         Err(refusal) if refusal.is_cut() => {
             cx.journal.not_begun("logs");
             return Ok(());
@@ -144,23 +135,16 @@ pub(crate) async fn collect(cx: &Cx, lane: Lane, pod: &Pod, log: &LogName) -> Re
             return Ok(());
         }
         Err(refusal) => {
-            if refusal.reason == "Timeout" || matches!(refusal.code, Some(500 | 502 | 504)) {
-                cx.journal.node_is_dead(&pod.node);
-            }
+            cx.journal.node_refuses(&pod.node, &refusal);
             cx.journal.failure(failed(&refusal));
             return Ok(());
         }
     };
     let place = cx.out.redactor.path(&path::log(&pod.namespace, &pod.name, &log.container, log.previous));
-    let most = lanes.reserve(cx.options.max_log_bytes);
-    if most < LEAST_ROOM {
-        lanes.release(most);
-        let refusal = Refusal::local("NoRoom", "the room for logs (--max-size) is used up");
-        cx.journal.failure(failed(&refusal));
-        return Ok(());
-    }
-    let mut keep = Keep::new(cx, place, format!("GET {url}"), most);
-    let deadline = Instant::now() + LOG_TIME;
+    let mut share = lanes.promised.share();
+    let mut keep = Keep::new(cx, place, format!("GET {url}"), cx.options.max_log_bytes);
+    let limit = cx.api.limits().stream;
+    let deadline = Instant::now() + limit;
     let read_most = READ_LEAST.max(cx.options.max_log_bytes.saturating_mul(4));
     let mut batch: Vec<u8> = Vec::new();
     let mut broke: Option<Refusal> = None;
@@ -175,7 +159,8 @@ pub(crate) async fn collect(cx: &Cx, lane: Lane, pod: &Pod, log: &LogName) -> Re
             }
         }
         if !end && Instant::now() > deadline {
-            broke = Some(Refusal::local("Timeout", "the log did not end within 10m"));
+            let limit = super::units::human_duration(limit);
+            broke = Some(Refusal::local("Timeout", format!("the log did not end within {limit}")));
             end = true;
         }
         if !end && keep.read > read_most {
@@ -188,13 +173,16 @@ pub(crate) async fn collect(cx: &Cx, lane: Lane, pod: &Pod, log: &LogName) -> Re
             heavy(|| keep.push(&batch)).await?;
             cx.progress.bytes(batch.len());
             batch.clear();
+            if keep.head_left > 0 && !share.is_there(cx, log.previous, keep.progress()) {
+                keep.end_head();
+            }
         }
     }
     drop(answer);
     let truncated = broke.is_some();
-    let kept = keep.kept();
     heavy(|| keep.finish(truncated)).await?;
-    lanes.release(most.saturating_sub(kept));
+    drop(share);
+    room::settle(cx);
     cx.progress.log();
     if let Some(refusal) = broke {
         cx.journal.failure(failed(&refusal));
@@ -229,6 +217,8 @@ struct Keep {
     tail_bytes: u64,
     left_out: u64,
     read: u64,
+    /// The option that would keep more.
+    bound: &'static str,
     tail_memory: Option<OwnedSemaphorePermit>,
 }
 
@@ -246,6 +236,7 @@ impl Keep {
             tail_bytes: 0,
             left_out: 0,
             read: 0,
+            bound: "--max-log-bytes",
             tail_memory: None,
         }
     }
@@ -258,9 +249,25 @@ impl Keep {
         }
     }
 
-    /// How much of the log is kept so far.
-    fn kept(&self) -> u64 {
-        self.read.saturating_sub(self.left_out)
+    /// Ends the head here, because the archive has no room for more of it.
+    fn end_head(&mut self) {
+        self.tail_most = self.tail_if_cut();
+        self.head_left = 0;
+        self.bound = "--max-size";
+    }
+
+    fn progress(&self) -> room::Progress {
+        room::Progress {
+            read: self.read,
+            taken: self.member.as_ref().map_or(0, Member::size),
+            density: self.member.as_ref().map_or(1.0, Member::density),
+            tail: self.tail_if_cut(),
+        }
+    }
+
+    /// How much of the end is kept if the head ends here.
+    fn tail_if_cut(&self) -> u64 {
+        self.tail_most.min(self.read / 3).max(LEAST_TAIL)
     }
 
     fn push(&mut self, piece: &[u8]) -> Result<(), WriteError> {
@@ -322,9 +329,10 @@ impl Keep {
         }
         if self.left_out > 0 {
             let marker = format!(
-                "--- oc-mcpgw left out {} bytes ({}) here; --max-log-bytes keeps more ---\n",
+                "--- oc-mcpgw left out {} bytes ({}) here; {} keeps more ---\n",
                 self.left_out,
-                human_bytes(self.left_out)
+                human_bytes(self.left_out),
+                self.bound
             );
             let marker = self.redactor.text(&self.place, marker.as_bytes());
             self.write(&marker)?;

@@ -24,6 +24,7 @@ mod out;
 mod pieces;
 mod pods;
 pub mod progress;
+mod room;
 pub mod run;
 mod secrets;
 mod split;
@@ -53,7 +54,7 @@ pub struct Options {
     pub since: Option<logs::Since>,
     /// How much of one log is kept, in bytes.
     pub max_log_bytes: u64,
-    /// How much of all logs together is kept, in bytes.
+    /// How large the archive may become, in bytes; logs are left out for that.
     pub max_size: Option<u64>,
     /// After how long the archive is closed with what is there.
     pub timeout: Duration,

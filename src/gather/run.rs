@@ -22,7 +22,7 @@ use super::out::{Out, complete, metadata};
 use super::pods::{Pod, Pods};
 use super::progress::Progress;
 use super::stop::Stop;
-use super::{Options, Output, close, live, secrets};
+use super::{Options, Output, close, live, room, secrets};
 use crate::archive::read::Source;
 use crate::archive::write::{self, Finished, Format, Target, WriteError, Writer};
 use crate::archive::{path, second_look};
@@ -78,10 +78,7 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
     progress.keep_alive();
     progress.phase("connecting");
     let connected = options.connection.connect().await?;
-    let mut limits = Limits { concurrency: options.concurrency, qps: options.qps, ..Limits::default() };
-    if let Some(limit) = options.connection.request_timeout {
-        limits.request = Some(limit).filter(|limit| !limit.is_zero());
-    }
+    let limits = Limits::new(options.concurrency, options.qps, options.connection.request_timeout);
     let api = Api::new(connected.client.clone(), limits, stop.clone());
     stop.after(options.timeout, format!("the deadline of {}", super::units::human_duration(options.timeout)));
 
@@ -119,6 +116,7 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
         }
     };
     progress.phase("closing the archive");
+    room::close(&cx);
     let identity = close::Identity { cluster: cluster.clone(), server_version, started };
     let closed = super::work::off_reactor(|| close::close(&cx, &identity, &scope));
     let closed = match closed {
@@ -303,7 +301,7 @@ async fn platform(cx: &Arc<Cx>, only: &BTreeSet<String>) -> Vec<Platform> {
 /// Reads the logs that exist: of all pods where the namespace is ours, of control planes and
 /// gateway proxies elsewhere.
 async fn read_logs(cx: &Arc<Cx>, scope: &Arc<Scope>, platform: &[Platform], pods: &[Pod]) {
-    let lanes = Lanes::new((cx.options.concurrency / 2).clamp(1, 6), cx.options.max_size);
+    let lanes = Lanes::new((cx.options.concurrency / 2).clamp(1, 6));
     let mut tasks = JoinSet::new();
     let mut wanted = Vec::new();
     for pod in pods {
@@ -322,8 +320,9 @@ async fn read_logs(cx: &Arc<Cx>, scope: &Arc<Scope>, platform: &[Platform], pods
             wanted.push((pod.clone(), log));
         }
     }
-    // Previous logs are short and tell why something died: they come first when room is scarce.
-    wanted.sort_by_key(|(_, log)| !log.previous);
+    // Previous logs are short and tell why something died; then what belongs to the gateway itself:
+    // when room or time is scarce, they are there already.
+    wanted.sort_by_key(|(pod, log)| (!log.previous, pod.component.is_none() && pod.gateway.is_none()));
     for (pod, log) in wanted {
         let (cx, lane) = (cx.clone(), lanes.lane().await);
         tasks.spawn(async move {

@@ -24,7 +24,7 @@ pub type Fault = Arc<dyn Fn(&str) -> Option<Response> + Send + Sync>;
 
 /// A served installation and a place to work.
 pub struct Served {
-    server: Background,
+    pub server: Background,
     pub directory: tempfile::TempDir,
     /// Every request, as `path?query`, in the order of arrival.
     pub requests: Arc<Mutex<Vec<String>>>,
@@ -133,7 +133,7 @@ pub fn json(files: &BTreeMap<String, Vec<u8>>, path: &str) -> Value {
 }
 
 /// The places where two values differ, other than by what the redactor replaced.
-fn differences(source: &Value, got: &Value, at: &str, out: &mut Vec<String>) {
+pub fn differences(source: &Value, got: &Value, at: &str, out: &mut Vec<String>) {
     match (source, got) {
         (Value::Object(a), Value::Object(b)) => {
             for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
@@ -168,7 +168,7 @@ pub fn gathered(served: &Served, arguments: &[&str], code: i32) -> BTreeMap<Stri
 }
 
 /// The one line of an error, and its hints.
-fn refused(command: &mut Command, code: i32) -> String {
+pub fn refused(command: &mut Command, code: i32) -> String {
     let output = command.output().expect("the program");
     assert_eq!(output.status.code(), Some(code), "{}\n{}", text(&output.stdout), text(&output.stderr));
     assert_eq!(text(&output.stdout), "");
@@ -179,7 +179,7 @@ fn refused(command: &mut Command, code: i32) -> String {
 }
 
 /// The names that stand in a directory, apart from the kubeconfig.
-fn left_behind(directory: &Path) -> Vec<String> {
+pub fn left_behind(directory: &Path) -> Vec<String> {
     let names = std::fs::read_dir(directory).expect("a directory");
     let names = names.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     names.filter(|name| name != "kubeconfig").collect()
@@ -345,124 +345,6 @@ fn a_cluster_without_our_kinds_is_said_to_be_the_wrong_one() {
     assert_eq!(left_behind(served.directory.path()), Vec::<String>::new());
 }
 
-#[test]
-fn bad_input_is_one_line_with_a_hint() {
-    let served = Served::of(&Fixture::healthy());
-    let directory = served.directory.path();
-    let broken = directory.join("kubeconfig-broken");
-    std::fs::write(&broken, "clusters: [\n  - secret-of-mine: {").expect("a file");
-    let broken = broken.display().to_string();
-
-    let error = refused(program().args(["gather", "--kubeconfig", "/no/such/file"]), 3);
-    assert!(error.starts_with("error: cannot read kubeconfig /no/such/file: "), "{error}");
-    let error = refused(program().args(["gather", "--kubeconfig", &broken]), 3);
-    assert!(
-        error.contains("is no kubeconfig: its YAML is broken") && !error.contains("secret-of-mine"),
-        "{error}"
-    );
-    let error = refused(program().arg("gather"), 3);
-    assert!(error.starts_with("error: no cluster is configured"), "{error}");
-    let error = refused(program().env("KUBECONFIG", "/no/such/file").arg("gather"), 3);
-    assert!(error.contains("$KUBECONFIG names no file that exists: /no/such/file"), "{error}");
-    let error = refused(served.command().args(["--context", "nowhere"]), 3);
-    assert!(error.contains("has no context `nowhere`"), "{error}");
-    let error = refused(served.command().args(["--token", "wrong"]), 3);
-    assert!(error.contains("does not accept your credentials"), "{error}");
-    let error = refused(program().args(["gather", "--server", &served.url()]), 3);
-    assert!(error.contains("no trusted connection to https://127.0.0.1"), "{error}");
-    let error = refused(program().args(["gather", "--server", "https://127.0.0.1:1"]), 3);
-    assert!(error.contains("cannot reach https://127.0.0.1:1: "), "{error}");
-    let error = refused(served.command().args(["-o", &broken]), 3);
-    assert!(error.contains("already exists"), "{error}");
-    let error = refused(served.command().args(["-o", "/no/such/directory/x.tar.gz"]), 3);
-    assert!(error.contains("/no/such/directory"), "{error}");
-    for arguments in [["--since", "yesterday"], ["--max-log-bytes", "1"], ["--qps", "0"], ["--as-group", "x"]]
-    {
-        let output = served.gather(&arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-    }
-}
-
-#[test]
-fn a_token_on_the_command_line_wins() {
-    let served = Served::of(&Fixture::healthy());
-    let token = served.server.token().to_owned();
-    let mut command = program();
-    command.current_dir(served.directory.path()).args([
-        "gather",
-        "--server",
-        &served.url(),
-        "--insecure-skip-tls-verify",
-        "--token",
-        &token,
-    ]);
-    let output = command.output().expect("the program");
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-}
-
-#[test]
-fn a_signal_closes_a_valid_archive() {
-    for (signal, name) in [("-INT", "SIGINT"), ("-TERM", "SIGTERM")] {
-        let (asked, log_asked) = std::sync::mpsc::channel();
-        let fault: Fault = Arc::new(move |path| {
-            path.contains("/log?").then(|| {
-                let _ = asked.send(());
-                let pending = futures_util::stream::pending::<Result<String, std::io::Error>>();
-                Response::new(axum::body::Body::from_stream(pending))
-            })
-        });
-        let served = Served::with(&Fixture::healthy(), fault);
-        let child =
-            served.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
-        log_asked.recv().expect("a request for a log");
-        assert!(
-            Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill").success()
-        );
-        let output = child.wait_with_output().expect("an end");
-        assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
-        let files = files(&archive(&output, served.directory.path()));
-        assert_eq!(json(&files, "mcpgw/manifest.json")["cutShort"], name);
-        assert!(text(&files["mcpgw/failures.json"]).contains("logs not read"));
-        assert!(files.contains_key("namespaces/team-weather/core/pods.yaml"));
-        assert_eq!(left_behind(served.directory.path()).len(), 1, "only the archive");
-    }
-}
-
-#[test]
-fn the_deadline_closes_a_valid_archive() {
-    let fault: Fault = Arc::new(|path| {
-        path.contains("/log?").then(|| {
-            let pending = futures_util::stream::pending::<Result<String, std::io::Error>>();
-            Response::new(axum::body::Body::from_stream(pending))
-        })
-    });
-    let served = Served::with(&Fixture::healthy(), fault);
-    let files = gathered(&served, &["--timeout", "3s"], 4);
-    assert_eq!(json(&files, "mcpgw/manifest.json")["cutShort"], "the deadline of 3s");
-}
-
-#[test]
-fn long_logs_keep_head_and_tail() {
-    let line = |i: usize| format!("2026-09-14T09:50:{:02}Z line {i:06} of the log\n", i % 60);
-    let long: String = (0..4000).map(line).collect();
-    let fixture = Fixture::healthy();
-    let pod = fixture.pod_of("team-weather", "weather");
-    let served = Served::of(&fixture.log("team-weather", &pod, "server", false, &long));
-    let files = gathered(&served, &["--max-log-bytes", "16KiB"], 0);
-    let path = oc_mcpgw::archive::path::log("team-weather", &pod, "server", false);
-    let kept = text(&files[&path]);
-    assert!(kept.len() < 17 << 10, "{}", kept.len());
-    assert!(kept.starts_with(&line(0)) && kept.ends_with(&line(3999)));
-    let whole = |line: &str| line.starts_with("2026-") && line.ends_with(" of the log");
-    let others: Vec<&str> = kept.lines().filter(|line| !whole(line)).collect();
-    assert_eq!(others.len(), 1, "{others:?}");
-    let missing = long.len() - (kept.len() - others[0].len() - 1);
-    assert!(others[0].starts_with(&format!("--- oc-mcpgw left out {missing} bytes")), "{}", others[0]);
-    let manifest = json(&files, "mcpgw/manifest.json");
-    let entry = manifest["files"].as_array().expect("files").iter().find(|f| f["path"] == path.as_str());
-    assert_eq!(entry.expect("the log")["truncated"], true);
-}
-
 /// A namespace with so many Events that their list has pages.
 fn many_events(count: usize) -> Fixture {
     let events: String = (0..count)
@@ -545,33 +427,6 @@ fn broken_answers_cost_only_what_they_answer() {
 }
 
 #[test]
-fn every_form_goes_where_it_is_wanted() {
-    let served = Served::of(&Fixture::healthy());
-    let directory = served.directory.path();
-    let output = served.gather(&["-o", "-", "--no-analyze"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let piped = directory.join("piped.tar.gz");
-    std::fs::write(&piped, &output.stdout).expect("a file");
-    let expected = files(&piped);
-    assert!(!expected.contains_key("mcpgw/analysis/report.json"));
-    for (format, name) in [("tar.gz", "a.tgz"), ("tar.zst", "a.tar.zst"), ("zip", "a.zip"), ("dir", "a")] {
-        let output = served.gather(&["-o", name, "--format", format, "--no-analyze"]);
-        assert_eq!(output.status.code(), Some(0), "{format}: {}", text(&output.stderr));
-        assert_eq!(text(&output.stdout).lines().next(), Some(name));
-        let got = files(&directory.join(name));
-        assert_eq!(got.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{format}");
-    }
-    std::fs::create_dir(directory.join("into")).expect("a directory");
-    let output = served.gather(&["-o", "into", "--no-analyze"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let names = left_behind(&directory.join("into"));
-    assert!(
-        names.len() == 1 && names[0].starts_with("mcpgw-gather-") && names[0].ends_with(".tar.gz"),
-        "{names:?}"
-    );
-}
-
-#[test]
 fn the_same_cluster_gives_the_same_files() {
     let served = Served::of(&Fixture::faulty());
     let first = gathered(&served, &["-o", "first.tar.gz"], 0);
@@ -591,61 +446,6 @@ fn the_same_cluster_gives_the_same_files() {
             assert_eq!(token.replace_all(a, "*"), token.replace_all(b, "*"), "{path}");
         }
     }
-}
-
-/// The live answers of a set of files: path and content.
-fn live(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<&str, &Vec<u8>> {
-    let of_pods = |path: &&String| path.starts_with("mcpgw/envoy/") || path.starts_with("mcpgw/broker/");
-    files.iter().filter(|(path, _)| of_pods(path)).map(|(path, content)| (path.as_str(), content)).collect()
-}
-
-#[test]
-fn running_pods_are_asked() {
-    let fixture = Fixture::healthy();
-    let served = Served::of(&fixture);
-    let files = gathered(&served, &[], 0);
-    let originals = fixture.files();
-    let (asked, there) = (live(&files), live(&originals));
-    assert_eq!(asked.keys().collect::<Vec<_>>(), there.keys().collect::<Vec<_>>());
-    assert!(asked.len() > 7);
-    for (path, content) in there {
-        if path.ends_with(".json") {
-            let mut differ = Vec::new();
-            differences(&json(&originals, path), &json(&files, path), "", &mut differ);
-            assert_eq!(differ, Vec::<String>::new(), "{path}");
-        } else {
-            assert_eq!(text(content), text(asked[path]), "{path}");
-        }
-    }
-    let changes = ["quitquitquit", "drain", "logging", "healthcheck", "reset_counters", "runtime_modify"];
-    let requests = served.requests.lock().expect("no panic");
-    assert!(!requests.iter().any(|request| changes.iter().any(|change| request.contains(change))));
-}
-
-#[test]
-fn running_pods_are_left_alone_where_that_is_wanted() {
-    let served = Served::of(&Fixture::healthy());
-    let files = gathered(&served, &["--probe", "none"], 0);
-    assert!(live(&files).is_empty());
-    let requests = served.requests.lock().expect("no panic");
-    assert!(!requests.iter().any(|request| request.contains("/portforward") || request.contains("/proxy/")));
-}
-
-#[test]
-fn where_port_forward_is_refused_the_pod_proxy_answers() {
-    let fault: Fault = Arc::new(|asked| {
-        asked.contains("/portforward").then(|| status(403, "Forbidden", "you may not forward ports"))
-    });
-    let served = Served::with(&Fixture::healthy(), fault);
-    let files = gathered(&served, &[], 4);
-    let answers: Vec<&str> = live(&files).into_keys().collect();
-    assert!(answers.iter().any(|path| path.ends_with("/status.json")), "{answers:?}");
-    assert!(!answers.iter().any(|path| path.starts_with("mcpgw/envoy/")), "{answers:?}");
-    let failures = text(&files["mcpgw/failures.json"]);
-    assert!(failures.contains("what Envoy really runs is unknown"), "{failures}");
-    let requests = served.requests.lock().expect("no panic");
-    let forwards = requests.iter().filter(|request| request.contains("/portforward")).count();
-    assert!(forwards < 7, "a refusal is known after the first of each lane: {forwards}");
 }
 
 #[test]
@@ -673,61 +473,4 @@ fn check_reports_without_an_archive() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("MG213") && !text(&output.stdout).contains("MG101"));
     assert_eq!(left_behind(faulty.directory.path()), Vec::<String>::new());
-}
-
-#[test]
-fn the_must_gather_image_fills_its_directory() {
-    let served = Served::of(&Fixture::healthy());
-    let directory = served.directory.path().join("must-gather");
-    std::fs::create_dir(&directory).expect("a directory");
-    let mut command = served.command();
-    command.args(["--must-gather", "-o", "must-gather"]).env("MUST_GATHER_SINCE", "3h0m0s");
-    // By default the room depends on how full the disk of the machine is.
-    command.args(["--max-size", "1GiB"]);
-    let output = command.output().expect("the program");
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(
-        text(&std::fs::read(directory.join("version")).expect("a version")).starts_with("mcpgw-gather\n")
-    );
-    let files = files(&directory);
-    let options = &json(&files, "mcpgw/manifest.json")["options"];
-    assert_eq!(options["since"], "3h");
-    assert_eq!(options["timeout"], "8m30s");
-    assert!(files.contains_key("namespaces/team-weather/core/pods.yaml"));
-    let requests = served.requests.lock().expect("no panic").clone();
-    assert!(requests.iter().any(|request| request.contains("sinceSeconds=10800")), "{requests:?}");
-
-    let error = refused(served.command().args(["--must-gather", "-o", "nowhere"]), 3);
-    assert!(error.contains("nowhere is no directory"), "{error}");
-    let mut command = served.command();
-    command.args(["--must-gather", "-o", "must-gather"]).env("MUST_GATHER_SINCE", "yesterday");
-    let error = refused(&mut command, 2);
-    assert!(error.contains("$MUST_GATHER_SINCE: `yesterday` is no duration"), "{error}");
-}
-
-#[test]
-fn scarce_room_goes_to_previous_logs_first() {
-    let line = |i: usize| format!("2026-09-14T09:50:{:02}Z line {i:06} of the log\n", i % 60);
-    let long: String = (0..1500).map(line).collect();
-    let fixture = Fixture::healthy().edit("Pod", "team-weather", "weather", |pod| {
-        pod["status"]["containerStatuses"][0]["lastState"] =
-            serde_json::json!({"terminated": {"exitCode": 1}});
-    });
-    let pod = fixture.pod_of("team-weather", "weather");
-    let fixture = fixture.log("team-weather", &pod, "server", true, &long).log(
-        "team-weather",
-        &pod,
-        "server",
-        false,
-        &long,
-    );
-    let served = Served::of(&fixture);
-    // One at a time, so that what is kept does not depend on chance.
-    let files =
-        gathered(&served, &["--max-size", "70000", "--concurrency", "1", "--max-log-bytes", "79KiB"], 4);
-    let previous = oc_mcpgw::archive::path::log("team-weather", &pod, "server", true);
-    assert_eq!(text(&files[&previous]).lines().count(), 1500);
-    assert!(text(&files["mcpgw/failures.json"]).contains("the room for logs (--max-size) is used up"));
-    let logs: usize = files.iter().filter(|(path, _)| path.ends_with(".log")).map(|(_, log)| log.len()).sum();
-    assert!(logs < 71_000, "{logs}");
 }

@@ -18,9 +18,13 @@ mod fixture;
 mod fixture_kinds;
 mod fixture_variations;
 mod gather;
+mod gather_connect;
+mod gather_end;
 mod gather_faults;
-// Faults for whoever tests a client.
+mod gather_live;
+mod gather_logs;
 mod packaging;
+// Faults for whoever tests a client.
 #[allow(dead_code)]
 mod proxy;
 mod redact;

@@ -134,7 +134,8 @@ fn the_must_gather_script_fills_the_directory() {
             .env("MCPGW", env!("CARGO_BIN_EXE_oc-mcpgw"))
             .env("KUBECONFIG", served.directory.path().join("kubeconfig"))
             .envs(environment.iter().copied())
-            .args(["--probe", "none"])
+            // By default the room depends on how full the disk of the machine is.
+            .args(["--probe", "none", "--max-size", "1GiB"])
             .output()
             .expect("the script runs")
     };

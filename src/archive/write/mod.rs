@@ -13,24 +13,27 @@
 mod directory;
 mod fit;
 mod join;
+mod member;
 mod source;
 mod spool;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write as _};
+use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
 
-use self::directory::{Directory, persist, sync_directory};
-use self::join::{Contents, SMALL};
+use self::directory::{Directory, sync_directory};
+pub(crate) use self::fit::LONG;
+pub use self::fit::Turn;
+use self::join::Contents;
+pub use self::member::Member;
 use self::source::Written;
-use self::spool::{BLOCK, Block, BlockReader, Spool};
-use super::manifest::{FileEntry, hex};
+use self::spool::{Block, BlockReader, Spool};
+use super::manifest::FileEntry;
 use super::read::Source;
 use crate::redact::{Redacted, RedactedPath};
 
@@ -124,12 +127,16 @@ pub struct Writer {
 struct Shared {
     options: Options,
     spool: Spool,
+    /// What the members that are being written take in the spool or directory so far.
+    open: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     members: Vec<Arc<Stored>>,
+    /// What the members add to the archive.
+    weight: u64,
     /// Bytes of [`Body::Memory`].
     in_memory: usize,
     /// The directory that is filled: the staging directory, later the target itself.
@@ -286,7 +293,9 @@ impl Writer {
             (Target::Stdout, Format::Dir) => return Err(WriteError::DirectoryToStdout),
             (Target::Stdout | Target::Memory, _) => Spool::new(std::env::temp_dir()),
         };
-        Ok(Self { shared: Arc::new(Shared { options, spool, state: Mutex::new(state) }) })
+        Ok(Self {
+            shared: Arc::new(Shared { options, spool, open: AtomicU64::new(0), state: Mutex::new(state) }),
+        })
     }
 
     /// Begins a member. `source` is the request that it comes from.
@@ -296,11 +305,12 @@ impl Writer {
             path: inside(path.as_str()),
             source,
             shared: Arc::clone(&self.shared),
-            sha256: Sha256::new(),
+            sha256: sha2::Sha256::default(),
             bytes: 0,
             pending: Vec::new(),
             blocks: Vec::new(),
             file: None,
+            counted: 0,
         }
     }
 
@@ -426,101 +436,4 @@ pub struct Finished {
     pub bytes: u64,
     /// How many files it holds.
     pub files: usize,
-}
-
-/// A member in the making; dropped without [`Member::finish`], it leaves no trace.
-#[derive(Debug)]
-pub struct Member {
-    shared: Arc<Shared>,
-    path: String,
-    source: String,
-    sha256: Sha256,
-    bytes: u64,
-    /// What waits to be a block.
-    pending: Vec<u8>,
-    blocks: Vec<Block>,
-    /// The file of its own, when a directory is filled and the member is not small.
-    file: Option<NamedTempFile>,
-}
-
-impl Member {
-    /// Appends redacted bytes. CPU-bound: call it off the reactor for large pieces.
-    ///
-    /// # Errors
-    /// The spool cannot be written.
-    pub fn write(&mut self, content: &Redacted) -> Result<(), WriteError> {
-        let mut bytes = content.as_bytes();
-        self.sha256.update(bytes);
-        self.bytes += bytes.len() as u64;
-        while !bytes.is_empty() {
-            let n = bytes.len().min(BLOCK - self.pending.len());
-            self.pending.extend_from_slice(&bytes[..n]);
-            bytes = &bytes[n..];
-            if self.pending.len() == BLOCK {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves what waits to where it is kept.
-    fn flush(&mut self) -> Result<(), WriteError> {
-        if let Some(directory) = self.shared.directory() {
-            let path = directory.join(&self.path);
-            let fail = |e| WriteError::io(&path, e);
-            if self.file.is_none() {
-                let parent = parent(&path);
-                fs::create_dir_all(&parent).map_err(fail)?;
-                self.file = Some(partial(&path, 0o666, |builder| builder.tempfile_in(parent)).map_err(fail)?);
-            }
-            if let Some(file) = &mut self.file {
-                file.write_all(&self.pending).map_err(fail)?;
-            }
-        } else {
-            let block = self.shared.spool.store(&self.pending).map_err(|e| self.shared.spool_error(e))?;
-            self.blocks.push(block);
-        }
-        self.pending.clear();
-        Ok(())
-    }
-
-    /// Ends the member. `truncated`: something was left out of it.
-    ///
-    /// # Errors
-    /// The spool cannot be written.
-    pub fn finish(mut self, truncated: bool) -> Result<(), WriteError> {
-        let shared = Arc::clone(&self.shared);
-        let body = if let Some(directory) = shared.directory() {
-            self.flush()?;
-            self.path = persist(self.file.take(), &directory, &self.path, shared.options.time)?;
-            Body::File
-        } else if self.blocks.is_empty() && self.bytes <= SMALL && self.reserve_memory() {
-            self.pending.shrink_to_fit();
-            Body::Memory(std::mem::take(&mut self.pending))
-        } else {
-            if !self.pending.is_empty() {
-                self.flush()?;
-            }
-            Body::Spooled(std::mem::take(&mut self.blocks))
-        };
-        let sha256 = hex(std::mem::take(&mut self.sha256));
-        shared.state().members.push(Arc::new(Stored {
-            path: std::mem::take(&mut self.path),
-            source: std::mem::take(&mut self.source),
-            bytes: self.bytes,
-            sha256,
-            truncated,
-            body,
-        }));
-        Ok(())
-    }
-
-    fn reserve_memory(&self) -> bool {
-        let mut state = self.shared.state();
-        let fits = state.in_memory + self.pending.len() <= MEMORY;
-        if fits {
-            state.in_memory += self.pending.len();
-        }
-        fits
-    }
 }

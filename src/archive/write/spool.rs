@@ -70,6 +70,19 @@ impl Spool {
         outcome
     }
 
+    /// Gives the room of a block that is not needed any more back to the disk, where the system and
+    /// the file system can do that; elsewhere it is free when the archive is finished.
+    pub(super) fn release(&self, block: &Block) {
+        #[cfg(target_os = "linux")]
+        if let Ok(file) = self.open() {
+            use rustix::fs::{FallocateFlags, fallocate};
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            // What cannot be given back now is only given back later.
+            let _ = fallocate(&*file, flags, block.offset, u64::from(block.compressed));
+        }
+        let _ = block;
+    }
+
     /// Reads a block as it stands in the spool.
     pub(super) fn compressed(&self, block: &Block, into: &mut Vec<u8>) -> io::Result<()> {
         into.resize(block.compressed as usize, 0);
