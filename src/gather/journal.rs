@@ -222,7 +222,7 @@ mod tests {
             (&[status(500, dial)], true),
             (&[status(500, "failed to parse the log")], false),
             (&[status(500, "failed to parse the log"), status(500, "failed to parse the log")], false),
-            (&[silent.clone()], false),
+            (std::slice::from_ref(&silent), false),
             (&[silent.clone(), silent.clone()], true),
             (&[status(504, "the request timed out"), silent.clone()], true),
         ];
