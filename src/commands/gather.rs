@@ -13,6 +13,7 @@ use crate::commands::redact::RulesArgs;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::gather::connect::Connection;
 use crate::gather::logs::Since;
+use crate::gather::probe::Probes;
 use crate::gather::progress::Progress;
 use crate::gather::run::{Gathered, gather};
 use crate::gather::stop::Stop;
@@ -74,8 +75,9 @@ pub struct CollectArgs {
     /// How many requests are begun per second at most
     #[arg(long, value_name = "N", value_parser = qps)]
     qps: Option<f64>,
-    /// What running pods are asked: `http` reads Envoy's admin ports and the brokers' status through
-    /// port-forward, `none` asks nothing
+    /// What running pods are asked: `http` reads Envoy's admin ports, status and metrics, and asks the
+    /// gateway as a client without credentials would, all through port-forward; `mcp` speaks MCP with
+    /// the registered servers (initialize, tools/list); `none` asks nothing
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Probe::Http], value_name = "WHAT")]
     probe: Vec<Probe>,
     /// How to reach the cluster.
@@ -95,7 +97,15 @@ impl CollectArgs {
             timeout: self.timeout.unwrap_or(TIMEOUT),
             concurrency: usize::from(self.concurrency),
             qps: self.qps,
-            live: !self.probe.contains(&Probe::None),
+            probes: if self.probe.contains(&Probe::None) {
+                Probes::NONE
+            } else {
+                Probes {
+                    http: self.probe.contains(&Probe::Http),
+                    mcp: self.probe.contains(&Probe::Mcp),
+                    exec: false,
+                }
+            },
             ..Options::default()
         }
     }
@@ -106,6 +116,8 @@ impl CollectArgs {
 enum Probe {
     /// Read through port-forward.
     Http,
+    /// Speak MCP with the registered servers, through port-forward.
+    Mcp,
     /// Nothing.
     None,
 }

@@ -3,7 +3,7 @@
 //! `installation/` holds what people and operators write, with the status that the controllers
 //! add; [`workloads`] adds what a cluster makes of it (ReplicaSets, Pods, EndpointSlices, UIDs).
 //! `logs/` holds a few lines of each container, [`live`] makes up what Envoy and the broker
-//! answer; [`files`] makes a bundle of it, [`faults`] breaks it
+//! answer, [`probes`] what clients get; [`files`] makes a bundle of it, [`faults`] breaks it
 //! in three places. The `demo` command serves the result as a cluster, the tests build their bundles from it.
 //!
 //! All names, tokens and addresses are made up; times are around [`reference_time`] and can be
@@ -12,6 +12,7 @@
 mod faults;
 mod files;
 mod live;
+mod probes;
 mod workloads;
 
 pub use faults::faulty;
@@ -101,7 +102,8 @@ pub fn reference_time() -> DateTime<Utc> {
 /// the cluster and one outside.
 #[must_use]
 pub fn healthy() -> Installation {
-    renamed(&[])
+    static HEALTHY: std::sync::LazyLock<Installation> = std::sync::LazyLock::new(|| renamed(&[]));
+    HEALTHY.clone()
 }
 
 /// The healthy installation with these texts replaced in every manifest and log, in this order:
@@ -227,11 +229,14 @@ impl Installation {
         }
     }
 
-    /// Asks Envoy and the brokers again: what they answer follows from the objects.
+    /// Asks Envoy, the brokers and, as a client, the gateways and servers again: what they answer
+    /// follows from the objects.
     pub fn refresh_answers(&mut self) {
-        self.extras
-            .retain(|(path, _)| !path.starts_with("mcpgw/envoy/") && !path.starts_with("mcpgw/broker/"));
+        let folders = ["mcpgw/envoy/", "mcpgw/broker/", crate::model::probes::FOLDER];
+        self.extras.retain(|(path, _)| !folders.iter().any(|folder| path.starts_with(folder)));
         let answers = live::answers(self);
+        self.extras.extend(answers);
+        let answers = probes::answers(self);
         self.extras.extend(answers);
     }
 

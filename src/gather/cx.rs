@@ -7,6 +7,7 @@ use super::client::Api;
 use super::discovery::Served;
 use super::journal::Journal;
 use super::out::Out;
+use super::probe::Known;
 use super::progress::Progress;
 use super::stop::Stop;
 use crate::archive::write::WriteError;
@@ -21,6 +22,7 @@ pub(crate) struct Cx {
     pub(crate) progress: Progress,
     pub(crate) stop: Stop,
     pub(crate) options: Arc<Options>,
+    pub(crate) known: Known,
     fatal: Mutex<Option<WriteError>>,
 }
 
@@ -34,7 +36,17 @@ impl Cx {
         options: Arc<Options>,
     ) -> Self {
         let progress = out.progress.clone();
-        Self { api, served, out, journal, progress, stop, options, fatal: Mutex::new(None) }
+        Self {
+            api,
+            served,
+            out,
+            journal,
+            progress,
+            stop,
+            options,
+            known: Known::default(),
+            fatal: Mutex::new(None),
+        }
     }
 
     /// Notes that the archive cannot be written, which ends the collection.

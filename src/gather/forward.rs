@@ -10,6 +10,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 use super::client::{Api, Patience, Refusal, classify, one_line, segment};
@@ -49,7 +50,7 @@ enum Body {
 }
 
 /// Ends a port-forward with its last user.
-struct Forwarder(kube::api::Portforwarder);
+pub(super) struct Forwarder(kube::api::Portforwarder);
 
 impl Drop for Forwarder {
     fn drop(&mut self) {
@@ -57,18 +58,32 @@ impl Drop for Forwarder {
     }
 }
 
+/// Opens a stream to a port: the stream, what the kubelet may say of it, and what ends it.
+pub(super) async fn open(
+    api: &Api,
+    port: Port<'_>,
+) -> Result<
+    (
+        impl AsyncRead + AsyncWrite + Unpin + Send + use<>,
+        impl Future<Output = Option<String>> + use<>,
+        Forwarder,
+    ),
+    Refusal,
+> {
+    let pods: kube::Api<Pod> = kube::Api::namespaced(api.kube().clone(), port.namespace);
+    let mut forwarder = pods.portforward(port.pod, &[port.port]).await.map_err(|error| refused(&error))?;
+    let lost = || Refusal::local("PortForward", "the port-forward gave no stream");
+    let stream = forwarder.take_stream(port.port).ok_or_else(lost)?;
+    let error = forwarder.take_error(port.port).ok_or_else(lost)?;
+    Ok((stream, error, Forwarder(forwarder)))
+}
+
 /// Asks a port through a port-forward.
 pub(crate) async fn forward(api: &Api, port: Port<'_>, path: &str, host: &str) -> Result<Reply, Refusal> {
     let deadline = Instant::now() + CONNECT;
     let stop = api.stop().clone();
     let asking = async {
-        let pods: kube::Api<Pod> = kube::Api::namespaced(api.kube().clone(), port.namespace);
-        let mut forwarder =
-            pods.portforward(port.pod, &[port.port]).await.map_err(|error| refused(&error))?;
-        let lost = || Refusal::local("PortForward", "the port-forward gave no stream");
-        let stream = forwarder.take_stream(port.port).ok_or_else(lost)?;
-        let error = forwarder.take_error(port.port).ok_or_else(lost)?;
-        let forwarder = Forwarder(forwarder);
+        let (stream, error, forwarder) = open(api, port).await?;
         let conversation = async {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
                 .await
@@ -155,7 +170,7 @@ impl Reply {
 }
 
 /// Why a port-forward was not opened.
-fn refused(error: &kube::Error) -> Refusal {
+pub(super) fn refused(error: &kube::Error) -> Refusal {
     match error {
         kube::Error::Api(status) => {
             let reason = if status.reason.is_empty() { "Refused" } else { &status.reason };
@@ -173,7 +188,7 @@ fn refused(error: &kube::Error) -> Refusal {
 }
 
 /// Nobody listens on the port, says the kubelet.
-fn unreachable(message: &str) -> Refusal {
+pub(super) fn unreachable(message: &str) -> Refusal {
     let reason = if message.contains("refused") { "ConnectionRefused" } else { "PortForward" };
     Refusal::local(reason, one_line(message, 300))
 }

@@ -23,6 +23,7 @@ mod objects;
 mod out;
 mod pieces;
 mod pods;
+pub mod probe;
 pub mod progress;
 mod room;
 pub mod run;
@@ -62,8 +63,8 @@ pub struct Options {
     pub concurrency: usize,
     /// How many requests are begun per second.
     pub qps: Option<f64>,
-    /// Whether running pods are asked what they do.
-    pub live: bool,
+    /// What running pods are asked.
+    pub probes: probe::Probes,
     /// Whether to analyze what was collected.
     pub analyze: bool,
     /// How to redact, beyond what is always done.
@@ -101,7 +102,7 @@ impl Default for Options {
             timeout: TIMEOUT,
             concurrency: CONCURRENCY,
             qps: None,
-            live: true,
+            probes: probe::Probes::default(),
             analyze: true,
             redact: crate::redact::Options::default(),
         }
@@ -130,7 +131,7 @@ impl Options {
         if let Some(qps) = self.qps {
             add("qps", qps.to_string());
         }
-        add("probe", if self.live { "http" } else { "none" }.to_owned());
+        add("probe", self.probes.words());
         add("analyze", self.analyze.to_string());
         words
     }

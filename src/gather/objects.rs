@@ -14,6 +14,7 @@ use super::follow::Namespaces;
 use super::list::{ListError, Sink, list};
 use super::out::{ListFile, ToListFile, ToObjects, complete, in_one_file, metadata};
 use super::pods::{Pod, Pods, ToPods};
+use super::probe::{Known, Tap};
 use crate::archive::path;
 use crate::archive::write::WriteError;
 use crate::model::bundle::{Collection, Failure, Outcome};
@@ -156,7 +157,16 @@ async fn read(
     sink: &mut dyn Sink,
 ) -> Result<Read, WriteError> {
     let url = format!("{}{}", list_path(kind, version, namespace), query(kind));
-    match list(&cx.api, &url, None, sink).await {
+    // What is held in memory as a whole is handed to the probes later.
+    let listed = if cx.options.probes.any() && Known::wants(kind) && !FIRST.contains(&kind) {
+        let mut tap = Tap::new(sink, kind, version);
+        let listed = list(&cx.api, &url, None, &mut tap).await;
+        tap.into(&cx.known);
+        listed
+    } else {
+        list(&cx.api, &url, None, sink).await
+    };
+    match listed {
         Ok(listed) => {
             if let Some(note) = &listed.note {
                 cx.journal.line(format!("list {}: {note}", kind.resource()));

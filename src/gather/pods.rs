@@ -35,6 +35,12 @@ pub(crate) struct Pod {
     /// The Gateway whose proxy it is.
     pub(crate) gateway: Option<String>,
     pub(crate) running: bool,
+    /// Whether Services lead to it.
+    pub(crate) ready: bool,
+    /// Its labels, which Services select by.
+    pub(crate) labels: Vec<(String, String)>,
+    /// The ports of its containers that have a name.
+    pub(crate) ports: Vec<(String, u16)>,
 }
 
 impl Pod {
@@ -56,6 +62,24 @@ impl Pod {
             component: object.as_ref().and_then(components::of_pod),
             gateway,
             running: text(pod, "/status/phase") == "Running",
+            ready: array(pod, "/status/conditions")
+                .iter()
+                .any(|condition| condition["type"] == "Ready" && condition["status"] == "True"),
+            labels: pod
+                .pointer("/metadata/labels")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+                .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+                .collect(),
+            ports: array(pod, "/spec/containers")
+                .iter()
+                .flat_map(|container| array(container, "/ports"))
+                .filter_map(|port| {
+                    let number = u16::try_from(port["containerPort"].as_u64()?).ok()?;
+                    Some((port["name"].as_str()?.to_owned(), number))
+                })
+                .collect(),
         })
     }
 }

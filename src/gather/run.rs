@@ -22,7 +22,7 @@ use super::out::{Out, complete, metadata};
 use super::pods::{Pod, Pods};
 use super::progress::Progress;
 use super::stop::Stop;
-use super::{Options, Output, close, live, room, secrets};
+use super::{Options, Output, close, live, probe, room, secrets};
 use crate::archive::read::Source;
 use crate::archive::write::{self, Finished, Format, Target, WriteError, Writer};
 use crate::archive::{path, second_look};
@@ -179,6 +179,10 @@ async fn collect(cx: &Arc<Cx>, connected: &Connected) -> Result<Arc<Scope>, Comm
 
     cx.progress.phase(&format!("reading objects of {} namespaces", scope.namespaces.len()));
     let pods = Pods::default();
+    if cx.options.probes.any() {
+        cx.known
+            .keep(held.objects.iter().filter(|(kind, _)| probe::Known::wants(kind)).flat_map(|(_, all)| all));
+    }
     let written = super::work::off_reactor(|| {
         write_namespaces(cx, names)?;
         write_discovery(cx)?;
@@ -210,10 +214,11 @@ async fn collect(cx: &Arc<Cx>, connected: &Connected) -> Result<Arc<Scope>, Comm
     tokio::join!(
         objects::chosen(cx, objects::of_pods(&pods)),
         async {
-            if cx.options.live {
+            if cx.options.probes.http {
                 live::collect(cx, &pods).await;
             }
         },
+        probe::collect(cx, &pods),
         read_logs(cx, &scope, &platform, &pods)
     );
     Ok(scope)

@@ -229,10 +229,16 @@ fn bare_url(text: &str) -> Option<String> {
     Some(format!("{scheme}://{rest}"))
 }
 
+/// The facts of a certificate in DER; `None` when it is none.
+#[must_use]
+pub fn certificate(der: &[u8]) -> Option<CertificateFacts> {
+    use x509_cert::der::Decode as _;
+    x509_cert::Certificate::from_der(der).ok().map(|certificate| certificate_facts(&certificate))
+}
+
 /// The facts of the certificates in PEM text; what cannot be read is left out.
 #[must_use]
 pub fn certificates(pem: &[u8]) -> Vec<CertificateFacts> {
-    use x509_cert::der::Decode as _;
     let Ok(text) = std::str::from_utf8(pem) else { return Vec::new() };
     let mut facts = Vec::new();
     let mut rest = text;
@@ -240,10 +246,8 @@ pub fn certificates(pem: &[u8]) -> Vec<CertificateFacts> {
         let body = &rest[at + 27..];
         let Some(end) = body.find("-----END CERTIFICATE-----") else { break };
         let compact: String = body[..end].chars().filter(|c| !c.is_whitespace()).collect();
-        if let Ok(der) = BASE64_STANDARD.decode(compact)
-            && let Ok(certificate) = x509_cert::Certificate::from_der(&der)
-        {
-            facts.push(certificate_facts(&certificate));
+        if let Ok(der) = BASE64_STANDARD.decode(compact) {
+            facts.extend(certificate(&der));
         }
         rest = &body[end..];
     }

@@ -32,6 +32,7 @@ use chrono::{DateTime, Utc};
 use crate::model::envoy::{self, Proxy};
 use crate::model::graph::Graph;
 use crate::model::mcp::Chain;
+use crate::model::probes::{self, Purpose, Recorded};
 use crate::model::workloads::{Workloads, interest};
 use crate::model::{Bundle, Missing, Object};
 use crate::report::{Evidence, ObjectRef, Remedy, Report, Severity};
@@ -142,6 +143,7 @@ pub struct Context<'a> {
     chain: OnceLock<Chain<'a>>,
     names: OnceLock<Names<'a>>,
     proxies: OnceLock<Vec<GatewayProxies<'a>>>,
+    probes: OnceLock<Vec<Recorded<'a>>>,
 }
 
 /// The running Envoys of a Gateway.
@@ -164,7 +166,18 @@ impl<'a> Context<'a> {
             chain: OnceLock::new(),
             names: OnceLock::new(),
             proxies: OnceLock::new(),
+            probes: OnceLock::new(),
         }
+    }
+
+    /// What was asked of the running installation, and what came back.
+    pub fn probes(&self) -> &[Recorded<'a>] {
+        self.probes.get_or_init(|| probes::probes(self.bundle))
+    }
+
+    /// The probe of this purpose that is about an object.
+    pub fn probe(&self, purpose: Purpose, object: &Object) -> Option<&Recorded<'a>> {
+        self.probes().iter().find(|r| r.probe.purpose == purpose && r.probe.is_about(object))
     }
 
     /// The index of pods, owners, endpoints, events and logs; built once, on first use.

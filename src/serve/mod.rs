@@ -17,6 +17,7 @@ mod logs;
 mod objects;
 mod portforward;
 mod protobuf;
+mod replay;
 mod request;
 mod review;
 mod select;
@@ -86,7 +87,7 @@ impl Cluster {
 
     /// Whether pods can be forwarded to: the bundle holds what a pod answered.
     fn has_streams(&self) -> bool {
-        live::any(&self.bundle)
+        live::any(&self.bundle) || replay::any(&self.bundle)
     }
 
     /// Names what is served: equal bundles give equal digests, so that a client's cache of the

@@ -13,6 +13,7 @@ use axum::response::Response;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
@@ -23,6 +24,7 @@ use tokio_tungstenite::tungstenite::{Message, protocol::Role};
 
 use super::Cluster;
 use super::live::Port;
+use super::replay;
 use super::request::Query;
 use super::status::Status;
 
@@ -124,7 +126,7 @@ async fn forward<S>(
             let _ = sender.send((channel, begin.clone())).await;
         }
         let target = Port { namespace, pod, port };
-        if target.listens(&cluster.bundle) {
+        if target.listens(&cluster.bundle) || replay::listens(&cluster.bundle, namespace, pod, port) {
             let (ours, theirs) = tokio::io::duplex(BUFFER);
             let (reader, writer) = tokio::io::split(ours);
             writers.push(Some(writer));
@@ -188,12 +190,36 @@ async fn read(channel: u8, mut reader: ReadHalf<DuplexStream>, sender: mpsc::Sen
     }
 }
 
-/// The pod's end: HTTP over the forwarded stream.
+/// How much of a request's body is read.
+const REQUEST_LIMIT: usize = 256 * 1024;
+
+/// The pod's end: HTTP over the forwarded stream, within TLS where that was so.
 async fn serve(cluster: Arc<Cluster>, namespace: String, pod: String, port: u16, stream: DuplexStream) {
+    match replay::tls(&cluster.bundle, &namespace, &pod, port) {
+        None => serve_http(cluster, namespace, pod, port, stream).await,
+        Some(config) => match tokio_rustls::TlsAcceptor::from(config).accept(stream).await {
+            Ok(stream) => serve_http(cluster, namespace, pod, port, stream).await,
+            Err(error) => tracing::debug!(%error, "forwarded handshake"),
+        },
+    }
+}
+
+async fn serve_http<S>(cluster: Arc<Cluster>, namespace: String, pod: String, port: u16, stream: S)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-        let target = Port { namespace: &namespace, pod: &pod, port };
-        let response = target.answer(&cluster, request.method(), request.uri());
-        async move { Ok::<_, Infallible>(response) }
+        let (cluster, namespace, pod) = (Arc::clone(&cluster), namespace.clone(), pod.clone());
+        async move {
+            let target = Port { namespace: &namespace, pod: &pod, port };
+            if target.listens(&cluster.bundle) {
+                return Ok::<_, Infallible>(target.answer(&cluster, request.method(), request.uri()));
+            }
+            let (head, body) = request.into_parts();
+            let body = Limited::new(body, REQUEST_LIMIT).collect().await.map(|body| body.to_bytes());
+            let request = Request::from_parts(head, body.unwrap_or_default());
+            Ok(replay::answer(&cluster.bundle, (&namespace, &pod, port), &request))
+        }
     });
     let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     if let Err(error) = serving.await {

@@ -117,6 +117,21 @@ impl Fixture {
         self.set("Secret", namespace, "mcp-gateway-config", "/data/config.yaml", json!(data))
     }
 
+    /// Changes the record of a probe, named as its file.
+    ///
+    /// # Panics
+    /// When there is no such probe.
+    #[must_use]
+    pub fn probe(mut self, name: &str, change: impl FnOnce(&mut Value)) -> Self {
+        let file = oc_mcpgw::archive::path::probe(name);
+        let found = self.installation.extras.iter_mut().find(|(path, _)| *path == file);
+        let (_, content) = found.unwrap_or_else(|| panic!("the fixture has no probe {file}"));
+        let mut probe: Value = serde_json::from_slice(content).expect("JSON");
+        change(&mut probe);
+        *content = serde_json::to_vec(&probe).expect("JSON");
+        self
+    }
+
     /// Removes an object.
     ///
     /// # Panics

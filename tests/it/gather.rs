@@ -442,7 +442,13 @@ fn the_same_cluster_gives_the_same_files() {
                 .iter()
                 .fold(text(content), |text, key| text.replace(manifest[key].as_str().expect("a time"), "NOW"))
         });
-        for (a, b) in a.lines().zip(b.lines()) {
+        // When a probe was made, and how long it took, belongs to the run as well.
+        let of_probes = ["\"date\": ", "\"time\": ", "\"connectMs\": ", "\"firstByteMs\": ", "\"totalMs\": "];
+        let of_the_run = |line: &&str| {
+            !path.starts_with("mcpgw/probes/")
+                || !of_probes.iter().any(|key| line.trim_start().starts_with(key))
+        };
+        for (a, b) in a.lines().filter(of_the_run).zip(b.lines().filter(of_the_run)) {
             assert_eq!(token.replace_all(a, "*"), token.replace_all(b, "*"), "{path}");
         }
     }

@@ -6,13 +6,10 @@ use crate::declare_rule;
 use crate::model::gateway_api::backend_refs;
 use crate::model::kuadrant::{Policy, effective};
 use crate::model::mcp::Extension;
+use crate::model::probes::{Purpose, Recorded, WELL_KNOWN};
 use crate::model::{Object, Seen, kinds};
-use crate::report::Evidence;
 use crate::rules::policies::{Entrance, auth_policies, entrances, say_what_is_missing};
 use crate::rules::{Context, Findings};
-
-/// Where OAuth clients look for the metadata of a protected resource (RFC 9728).
-const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 /// The policies in effect on an entrance.
 fn policies_at<'a>(policies: &[Policy<'a>], entrance: &Entrance<'_, 'a>) -> Vec<Policy<'a>> {
@@ -39,36 +36,6 @@ fn authenticating<'c, 'a>(
 fn wants_authentication<'a>(context: &Context<'a>, extension: &Extension<'a>) -> bool {
     extension.object.get("/spec/oauthProtectedResource").is_some()
         || authenticating(context, extension).is_some()
-}
-
-/// A probe of the well-known path: the file, its status.
-fn probes(context: &Context<'_>) -> Vec<(String, i64, String)> {
-    context
-        .bundle
-        .extras("mcpgw/probes/")
-        .filter_map(|file| {
-            let value: Value = serde_json::from_slice(&file.content).ok()?;
-            let request = ["request", "requestLine", "url", "path"].iter().find_map(|k| value.get(*k)).map(
-                |v| match v {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                },
-            )?;
-            let status =
-                ["/status", "/response/status", "/code"].iter().find_map(|p| value.pointer(p)?.as_i64())?;
-            request.contains(WELL_KNOWN).then(|| (file.file.clone(), status, request))
-        })
-        .collect()
-}
-
-fn probe_evidence(file: &str, status: i64, request: &str) -> Evidence {
-    Evidence {
-        file: file.to_owned(),
-        path: Some("status".to_owned()),
-        line: None,
-        value: Some(status.to_string()),
-        note: Some(format!("the answer to {request}")),
-    }
 }
 
 fn curl(extension: &Extension<'_>) -> String {
@@ -148,7 +115,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The AuthPolicy in effect on the rule that serves `/.well-known/oauth-protected-resource` has authentication rules
-    /// and no `when` that mentions `well-known`; or a probe of the path answered 401.
+    /// and no `when` that mentions `well-known`; or the path answered 401 or 403 when it was asked through the
+    /// gateway's listener without credentials (`mcpgw/probes/oauth-metadata.*.json`).
     ///
     /// ## Causes
     /// The policy targets the whole listener without excluding the path.
@@ -171,8 +139,12 @@ declare_rule! {
 fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &WELLKNOWN_PROTECTED, findings);
     let policies = auth_policies(context);
-    let denied = probes(context).into_iter().find(|(_, status, _)| *status == 401);
     for extension in &context.chain().extensions {
+        let probe = context.probe(Purpose::OauthMetadata, extension.object);
+        if let Some(missing) = probe.and_then(Recorded::missing) {
+            findings.cannot_tell(&WELLKNOWN_PROTECTED, missing);
+        }
+        let denied = probe.filter(|r| matches!(r.probe.status, Some(401 | 403)));
         let at = entrances(context)
             .into_iter()
             .find(|e| std::ptr::eq(e.extension, extension.object) && e.takes(WELL_KNOWN) && !e.takes("/mcp"))
@@ -185,9 +157,11 @@ fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
         let guard = policies_at(&policies, &entrance)
             .into_iter()
             .find(|p| p.authenticates() && !p.spares_well_known());
-        let Some(policy) = guard
-            .or_else(|| denied.as_ref().and_then(|_| policies.iter().copied().find(Policy::authenticates)))
-        else {
+        let at_path = || policies_at(&policies, &entrance).into_iter().find(Policy::authenticates);
+        let Some(policy) = guard.or_else(|| denied.and_then(|_| at_path())) else {
+            if let Some(denied) = denied {
+                denied_by_something(findings, extension, &entrance, denied);
+            }
             continue;
         };
         let object = policy.object;
@@ -203,8 +177,8 @@ fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
         );
         draft.evidence(entrance.route.evidence(&entrance.pointer));
         draft.object(entrance.route.reference()).object(extension.object.reference());
-        if let Some((file, status, request)) = &denied {
-            draft.evidence(probe_evidence(file, *status, request));
+        if let Some(denied) = denied {
+            draft.evidence(denied.status_evidence());
         }
         let path = policy.bodies().first().map_or("spec", |(_, p, _)| p.trim_start_matches('/'));
         let when = "\"when\":[{\"predicate\":\"!request.path.contains(\\\"/.well-known\\\")\"}]";
@@ -222,6 +196,36 @@ fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
+/// Reports that the metadata is denied although no AuthPolicy of the bundle does it.
+fn denied_by_something(
+    findings: &mut Findings,
+    extension: &Extension<'_>,
+    entrance: &Entrance<'_, '_>,
+    denied: &Recorded<'_>,
+) {
+    let route = entrance.route;
+    let title = format!(
+        "{} was answered with {}, and no AuthPolicy says why",
+        denied.probe.request.line,
+        denied.probe.status.unwrap_or_default()
+    );
+    findings
+        .report(
+            &WELLKNOWN_PROTECTED,
+            route,
+            title,
+            denied.status_evidence(),
+            "Find what demands credentials for the path (Istio's AuthorizationPolicy and RequestAuthentication, a filter), and spare it.",
+        )
+        .evidence(route.evidence(&entrance.pointer))
+        .object(extension.object.reference())
+        .command(format!(
+            "oc -n {} get authorizationpolicies,requestauthentications,wasmplugins,envoyfilters",
+            entrance.gateway.namespace()
+        ))
+        .verify(curl(extension));
+}
+
 declare_rule! {
     /// The OAuth metadata is not found
     ///
@@ -229,8 +233,8 @@ declare_rule! {
     /// A rule serves the well-known path, and requests for it end with 404 or 503.
     ///
     /// ## How it is decided
-    /// A probe of `/.well-known/oauth-protected-resource` answered 404; or the Service of the rule that serves it does
-    /// not exist.
+    /// `/.well-known/oauth-protected-resource` answered 404 when it was asked through the gateway's listener with the
+    /// public host (`mcpgw/probes/oauth-metadata.*.json`); or the Service of the rule that serves it does not exist.
     ///
     /// ## Causes
     /// The rule leads to the wrong Service; the host differs; another route takes the path before.
@@ -252,11 +256,15 @@ declare_rule! {
 
 fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &WELLKNOWN_NOT_FOUND, findings);
-    let missing_probe = probes(context).into_iter().find(|(_, status, _)| *status == 404);
     for extension in &context.chain().extensions {
         if !wants_authentication(context, extension) {
             continue;
         }
+        let probe = context.probe(Purpose::OauthMetadata, extension.object);
+        if let Some(missing) = probe.and_then(Recorded::missing) {
+            findings.cannot_tell(&WELLKNOWN_NOT_FOUND, missing);
+        }
+        let not_found = probe.filter(|r| r.probe.status == Some(404));
         let mut all = entrances(context)
             .into_iter()
             .filter(|e| std::ptr::eq(e.extension, extension.object) && e.takes(WELL_KNOWN));
@@ -265,7 +273,7 @@ fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
             .into_iter()
             .filter(|b| b.is_service() && entrance.pointer == format!("/spec/rules/{}", b.rule))
             .find(|b| matches!(context.bundle.find(&kinds::SERVICE, b.namespace, b.name), Seen::Absent));
-        let (title, shown) = match (&gone, &missing_probe) {
+        let (title, shown) = match (&gone, not_found) {
             (Some(backend), _) => (
                 format!(
                     "The rule for {WELL_KNOWN} leads to Service {}/{}, which does not exist",
@@ -273,10 +281,9 @@ fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
                 ),
                 entrance.route.evidence(&backend.pointer("")),
             ),
-            (None, Some((file, status, request))) => (
-                format!("A request for {WELL_KNOWN} was answered with 404"),
-                probe_evidence(file, *status, request),
-            ),
+            (None, Some(probe)) => {
+                (format!("{} was answered with 404", probe.probe.request.line), probe.status_evidence())
+            }
             (None, None) => continue,
         };
         let draft = findings.report(
@@ -393,7 +400,9 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The AuthPolicy in effect on the MCP path has no `WWW-Authenticate` among the headers of
-    /// `response.unauthenticated`, neither under `spec.rules`, `spec.defaults.rules`, `spec.overrides.rules` nor `spec`.
+    /// `response.unauthenticated`, neither under `spec.rules`, `spec.defaults.rules`, `spec.overrides.rules` nor `spec`;
+    /// or the policy has it, and the 401 of the running gateway does not name `resource_metadata`
+    /// (`mcpgw/probes/tools-list.*.json`).
     ///
     /// ## Causes
     /// The header was forgotten, or stands under `unauthorized`.
@@ -426,11 +435,59 @@ fn metadata_url(extension: &Extension<'_>) -> String {
     }
 }
 
+/// Reports that the 401 of the running gateway lacks the header that the policy sets.
+fn header_lost(
+    findings: &mut Findings,
+    extension: &Extension<'_>,
+    entrance: &Entrance<'_, '_>,
+    policy: &Policy<'_>,
+    silent: &Recorded<'_>,
+) {
+    let object = policy.object;
+    let shown = match silent.probe.header("www-authenticate") {
+        "" => silent.status_evidence(),
+        header => silent.evidence("headers.www-authenticate", header),
+    };
+    let what = if silent.probe.header("www-authenticate").is_empty() {
+        "has no WWW-Authenticate header"
+    } else {
+        "has a WWW-Authenticate header without resource_metadata"
+    };
+    let draft = findings.report(
+        &WWW_AUTHENTICATE_MISSING,
+        object,
+        format!(
+            "The 401 to {} {what}, although AuthPolicy {} sets it",
+            silent.probe.request.line,
+            object.full_name()
+        ),
+        shown,
+        "Find who answers with the 401: another policy, or the broker; the header belongs to that answer.",
+    );
+    if let Some((pointer, _)) = policy.www_authenticate() {
+        draft.evidence(object.evidence(&pointer));
+    }
+    draft.object(extension.object.reference()).object(entrance.route.reference());
+    draft.command(format!(
+        "oc -n {} get authpolicy {} -o jsonpath='{{.status.conditions}}'",
+        object.namespace(),
+        object.name()
+    ));
+    draft.verify(format!("{} | grep -i www-authenticate", curl(extension).replace(WELL_KNOWN, "/mcp")));
+}
+
 fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &WWW_AUTHENTICATE_MISSING, findings);
     for extension in &context.chain().extensions {
         let Some((entrance, policies)) = authenticating(context, extension) else { continue };
-        if policies.iter().any(|p| p.www_authenticate().is_some()) {
+        let probe = context.probe(Purpose::ToolsList, extension.object);
+        let silent = probe.filter(|r| {
+            r.probe.status == Some(401) && !r.probe.header("www-authenticate").contains("resource_metadata")
+        });
+        if let Some(policy) = policies.iter().find(|p| p.www_authenticate().is_some()) {
+            if let Some(silent) = silent {
+                header_lost(findings, extension, &entrance, policy, silent);
+            }
             continue;
         }
         let Some(policy) = policies.first() else { continue };
@@ -461,6 +518,9 @@ fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
             format!("Add the header WWW-Authenticate with the value `{value}`."),
         );
         draft.object(extension.object.reference()).object(entrance.route.reference());
+        if let Some(silent) = silent {
+            draft.evidence(silent.status_evidence());
+        }
         draft.command(format!(
             "oc -n {} patch authpolicy {} --type=merge -p '{patch}'",
             object.namespace(),

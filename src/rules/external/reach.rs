@@ -5,9 +5,10 @@ use serde_json::Value;
 use super::{External, externals};
 use crate::declare_rule;
 use crate::model::logs::ErrorClass;
+use crate::model::probes::{Fault, Purpose, Recorded};
 use crate::model::{Object, kinds};
 use crate::rules::registrations::{Failure, failures};
-use crate::rules::{Context, Findings};
+use crate::rules::{Context, Findings, Rule};
 
 /// The failures of servers outside the cluster, with what leads to them.
 fn failing<'c, 'a>(
@@ -27,6 +28,51 @@ fn failing<'c, 'a>(
         .collect()
 }
 
+/// The servers outside the cluster that could not be resolved (or reached) when that was tried from
+/// inside an existing pod, and of which the broker has not said so itself.
+fn probed<'c, 'a>(
+    context: &'c Context<'a>,
+    purpose: Purpose,
+    said: &[&Object],
+) -> Vec<(External<'a>, &'c Recorded<'a>)> {
+    let failed = |recorded: &&Recorded<'_>| {
+        recorded.probe.purpose == purpose && recorded.probe.error.as_ref().is_some_and(Fault::is_evidence)
+    };
+    externals(context)
+        .into_iter()
+        .filter(|external| !external.registrations.iter().any(|r| said.iter().any(|s| std::ptr::eq(*s, *r))))
+        .filter_map(|external| {
+            let host = external.backend.name;
+            let found = context.probes().iter().filter(failed).find(|r| r.probe.request.host == host)?;
+            Some((external, found))
+        })
+        .collect()
+}
+
+/// The finding of a probe that failed.
+fn report_probe(
+    findings: &mut Findings,
+    rule: &'static Rule,
+    external: &External<'_>,
+    probe: &Recorded<'_>,
+    (what, remedy): (&str, &str),
+) {
+    let Some(registration) = external.registrations.first() else { return };
+    let (via, host) = (&probe.probe.request.via, external.backend.name);
+    let draft = findings.report(
+        rule,
+        registration,
+        format!("The host {host} of MCPServerRegistration {} {what}", registration.full_name()),
+        probe.error_evidence(),
+        remedy,
+    );
+    draft
+        .object(external.route.reference())
+        .evidence(external.route.evidence(&external.backend.pointer("/name")));
+    draft.command(format!("oc -n {} exec {} -- {}", via.namespace, via.pod, via.command.join(" ")));
+    draft.verify(format!("oc mcpgw check --probe exec --only {}", rule.code));
+}
+
 declare_rule! {
     /// The name of a server outside the cluster does not resolve
     ///
@@ -35,7 +81,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The error that the broker shows for the server (in `/status` or its log) is of the class DNS:
-    /// `no such host`, `server misbehaving`, ….
+    /// `no such host`, `server misbehaving`, …; or the name did not resolve when that was tried inside
+    /// a pod of the gateway or broker (`--probe exec`, `mcpgw/probes/dns.*.json`).
     ///
     /// ## Causes
     /// A typo in the host; a cluster without access to public DNS; an egress policy that blocks port
@@ -51,15 +98,17 @@ declare_rule! {
     /// A short outage of DNS.
     pub(super) static EXTERNAL_DNS = {
         code: "MG509", name: "external-dns", severity: Error, section: "1.5",
-        needs: ["broker /status", "broker log", "httproutes", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
+        needs: ["broker /status", "broker log", "probes", "httproutes", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
         caused_by: ["MG511"], check: external_dns,
     }
 }
 
 fn external_dns(context: &Context<'_>, findings: &mut Findings) {
+    let mut said = Vec::new();
     for (external, failure) in failing(context, |class| class == ErrorClass::Dns) {
         let host = external.backend.name;
         let object = failure.registration.object;
+        said.push(object);
         findings
             .report(
                 &EXTERNAL_DNS,
@@ -81,6 +130,10 @@ fn external_dns(context: &Context<'_>, findings: &mut Findings) {
                 object.full_name()
             ));
     }
+    for (external, probe) in probed(context, Purpose::Dns, &said) {
+        let remedy = "Correct the host name, or let the cluster's DNS resolve it.";
+        report_probe(findings, &EXTERNAL_DNS, &external, probe, ("does not resolve", remedy));
+    }
 }
 
 declare_rule! {
@@ -91,7 +144,9 @@ declare_rule! {
     /// no route, or the TLS handshake fails.
     ///
     /// ## How it is decided
-    /// The class of the error that the broker shows for the server in `/status` or its log.
+    /// The class of the error that the broker shows for the server in `/status` or its log; or the host
+    /// resolved, but did not answer when that was tried inside a pod of the gateway or broker
+    /// (`--probe exec`, `mcpgw/probes/https.*.json`).
     ///
     /// ## Causes
     /// A firewall or egress policy (MG511), a proxy that must be used, a private CA that the broker
@@ -107,7 +162,7 @@ declare_rule! {
     /// An outage of the server itself.
     pub(super) static EXTERNAL_UNREACHABLE = {
         code: "MG510", name: "external-unreachable", severity: Error, section: "1.5",
-        needs: ["broker /status", "broker log", "httproutes", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
+        needs: ["broker /status", "broker log", "probes", "httproutes", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
         caused_by: ["MG511"], check: external_unreachable,
     }
 }
@@ -126,9 +181,11 @@ fn external_unreachable(context: &Context<'_>, findings: &mut Findings) {
                 | ErrorClass::HttpsOnHttp
         )
     };
+    let mut said = Vec::new();
     for (external, failure) in failing(context, unreachable) {
         let host = external.backend.name;
         let object = failure.registration.object;
+        said.push(object);
         let remedy = match failure.class {
             ErrorClass::Certificate | ErrorClass::Tls => {
                 "Name the CA that signed the server's certificate in caCertSecretRef, or correct the host."
@@ -159,6 +216,20 @@ fn external_unreachable(context: &Context<'_>, findings: &mut Findings) {
                 failure.pod.namespace(),
                 object.full_name()
             ));
+    }
+    for (external, probe) in probed(context, Purpose::Https, &said) {
+        let fault = probe.probe.error.clone().unwrap_or_default();
+        // A name that does not resolve is MG509.
+        if fault.reason == "UnknownHost" {
+            continue;
+        }
+        let what = format!("cannot be reached: {}", fault.message);
+        let remedy = if fault.reason == "TlsError" {
+            "Name the CA that signed the server's certificate in caCertSecretRef, or correct the host."
+        } else {
+            "Open the way from the cluster to the host: firewall, egress policy, proxy."
+        };
+        report_probe(findings, &EXTERNAL_UNREACHABLE, &external, probe, (&what, remedy));
     }
 }
 

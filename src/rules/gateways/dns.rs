@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::declare_rule;
 use crate::model::mcp::Extension;
+use crate::model::probes::Purpose;
 use crate::model::{Object, kinds};
 use crate::rules::{Context, Findings};
 
@@ -17,8 +18,10 @@ declare_rule! {
     /// ## How it is decided
     /// The public host of each extension (its `publicHost`, or the listener's hostname) against what
     /// the bundle knows: A and AAAA records of DNSRecord objects for that name, and OpenShift Routes
-    /// for that host, which must lead to the Gateway's Service. Where neither exists nothing is
-    /// claimed: public DNS is outside the cluster.
+    /// for that host, which must lead to the Gateway's Service; and the addresses to which the host
+    /// resolved inside a pod of the gateway (`--probe exec`, `mcpgw/probes/dns.*.json`), of which one must
+    /// be the Gateway's or its Service's. Where nothing of this exists nothing is claimed: public DNS is
+    /// outside the cluster.
     ///
     /// ## Causes
     /// A record that was not updated after the load balancer's address changed; a Route of another
@@ -34,7 +37,7 @@ declare_rule! {
     /// A load balancer or CDN in front of the Gateway that the cluster does not know.
     pub(super) static DNS_MISMATCH = {
         code: "MG218", name: "dns-mismatch", severity: Warning, section: "1.2.1",
-        needs: ["gateways", "dnsrecords", "routes (OpenShift)", "mcpgatewayextensions"], since: "0.1.0",
+        needs: ["gateways", "dnsrecords", "routes (OpenShift)", "probes", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: ["MG204"], check: dns_mismatch,
     }
 }
@@ -44,7 +47,66 @@ fn dns_mismatch(context: &Context<'_>, findings: &mut Findings) {
         let (Some(gateway), Some(host)) = (extension.gateway, extension.public_host()) else { continue };
         records(context, findings, extension, gateway, &host);
         routes(context, findings, extension, gateway, &host);
+        resolved(context, findings, extension, gateway, &host);
     }
+}
+
+/// What the name resolved to inside the cluster.
+fn resolved(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    extension: &Extension<'_>,
+    gateway: &Object,
+    host: &str,
+) {
+    let addresses = gateway.array("/status/addresses").iter();
+    let mut ours: Vec<&str> = Vec::new();
+    for address in addresses {
+        let value = address.get("value").and_then(Value::as_str).unwrap_or_default();
+        if address.get("type").and_then(Value::as_str) == Some("Hostname") {
+            // A load balancer by name has addresses that the bundle does not know.
+            return;
+        }
+        ours.push(value);
+    }
+    let service = context.workloads().gateway_service(gateway);
+    ours.extend(service.iter().map(|service| service.str("/spec/clusterIP")));
+    let routed = context.bundle.list(&kinds::ROUTE).any(|route| route.str("/spec/host") == host);
+    if ours.is_empty() || routed {
+        // A Route's name leads to OpenShift's router, not to the Gateway.
+        return;
+    }
+    let mut asked = context.probes().iter().filter(|recorded| {
+        let probe = &recorded.probe;
+        probe.purpose == Purpose::Dns && probe.request.host == host && !probe.addresses.is_empty()
+    });
+    let Some(probe) = asked.next() else { return };
+    let found = &probe.probe.addresses;
+    let loopback = |address: &String| address.starts_with("127.") || address == "::1";
+    if found.iter().any(|address| ours.contains(&address.as_str()) || loopback(address)) {
+        return;
+    }
+    findings
+        .report(
+            &DNS_MISMATCH,
+            gateway,
+            format!(
+                "{host} resolves to {} inside the cluster, Gateway {} has {}",
+                found.join(", "),
+                gateway.full_name(),
+                ours.join(", ")
+            ),
+            probe.evidence("addresses[0]", found.join(", ")),
+            "Correct the record, or let the cluster's DNS give the address that clients use.",
+        )
+        .object(extension.object.reference())
+        .evidence(gateway.evidence("/status/addresses"))
+        .command(format!(
+            "oc -n {} get gateway {} -o jsonpath='{{.status.addresses}}'",
+            gateway.namespace(),
+            gateway.name()
+        ))
+        .verify(format!("dig +short {host}"));
 }
 
 fn records(

@@ -2,6 +2,7 @@
 
 use super::{auth_policies, policies, say_what_is_missing};
 use crate::declare_rule;
+use crate::model::probes::Purpose;
 use crate::model::workloads::{Component, is_ready};
 use crate::model::{Object, kinds};
 use crate::report::Evidence;
@@ -199,7 +200,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// Authorino's log has `failed to discovery openid connect configuration`, or a failing token
-    /// introspection, with an error of the network or of TLS (DNS, refused, timeout, certificate, 5xx).
+    /// introspection, with an error of the network or of TLS (DNS, refused, timeout, certificate, 5xx); or the
+    /// issuer's host did not resolve or answer when it was asked from inside Authorino's pod (`--probe exec`).
     ///
     /// ## Causes
     /// A private name that does not resolve in the cluster, a missing CA, an egress policy, a proxy, an identity
@@ -216,7 +218,7 @@ declare_rule! {
     /// A short outage; the finding gives first and last time.
     pub(super) static IDENTITY_SERVER_UNREACHABLE = {
         code: "MG810", name: "identity-server-unreachable", severity: Error, section: "1.7",
-        needs: ["authorino log", "pods"], since: "0.1.0", caused_by: ["MG232", "MG511"],
+        needs: ["authorino log", "probes", "pods"], since: "0.1.0", caused_by: ["MG232", "MG511"],
         check: identity_server_unreachable,
     }
 }
@@ -227,6 +229,7 @@ fn identity_server_unreachable(context: &Context<'_>, findings: &mut Findings) {
     if policies.is_empty() {
         return;
     }
+    let mut said = std::collections::BTreeSet::new();
     for (pod, log) in context.workloads().component_logs(Component::Authorino) {
         for record in log.digest.records.iter() {
             let discovery = record.template == "authorino.discovery-failed";
@@ -252,6 +255,7 @@ fn identity_server_unreachable(context: &Context<'_>, findings: &mut Findings) {
                 continue;
             };
             let issuer = Some(record.field("issuer")).filter(|i| !i.is_empty()).unwrap_or("the issuer");
+            said.insert(url_host(issuer).to_owned());
             let title = format!("Authorino cannot reach {issuer}: {}", class.describe());
             let draft = findings.report(
                 &IDENTITY_SERVER_UNREACHABLE,
@@ -276,6 +280,49 @@ fn identity_server_unreachable(context: &Context<'_>, findings: &mut Findings) {
             ));
         }
     }
+    for probe in context.probes() {
+        let record = &probe.probe;
+        let (host, via) = (&record.request.host, &record.request.via);
+        let asked = matches!(record.purpose, Purpose::Dns | Purpose::Https);
+        let failed = record.error.as_ref().filter(|fault| asked && fault.is_evidence());
+        let Some(fault) = failed else { continue };
+        let Some(pod) = context.bundle.get(&kinds::POD, &via.namespace, &via.pod) else { continue };
+        let authorino = context.workloads().component_pods(Component::Authorino);
+        if !authorino.iter().any(|known| std::ptr::eq(*known, pod)) {
+            continue;
+        }
+        let concerned: Vec<_> = policies
+            .iter()
+            .flat_map(|policy| policy.issuers().into_iter().map(move |(url, pointer)| (policy, url, pointer)))
+            .filter(|(_, url, _)| url_host(url) == host)
+            .collect();
+        // A name that does not resolve is not reached either: one finding for a host.
+        if concerned.is_empty() || !said.insert(host.clone()) {
+            continue;
+        }
+        let draft = findings.report(
+            &IDENTITY_SERVER_UNREACHABLE,
+            pod,
+            format!("Authorino cannot reach {}: {}", concerned[0].1, fault.message),
+            probe.error_evidence(),
+            "Make the issuer reachable from Authorino's pod: name resolution, CA certificate, egress policy.",
+        );
+        for (policy, _, pointer) in &concerned {
+            draft.object(policy.object.reference()).evidence(policy.object.evidence(pointer));
+        }
+        draft.command(format!("oc -n {} logs {} | grep 'openid connect'", pod.namespace(), pod.name()));
+        draft.verify("oc mcpgw check --probe exec --only MG810");
+    }
+}
+
+/// The host in a URL, without port and credentials.
+fn url_host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    host.rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(host, |(host, _)| host)
 }
 
 declare_rule! {

@@ -1,15 +1,16 @@
 //! MG411, MG415-MG417, MG422: what controller and broker make of registrations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::declare_rule;
 use crate::model::broker_config::{self, BrokerConfig};
 use crate::model::logs::ErrorClass;
 use crate::model::mcp::Registration;
 use crate::model::mcp::broker_status::{self, BrokerStatus, Server};
+use crate::model::probes::{Purpose, Recorded};
 use crate::model::workloads::Component;
 use crate::model::{Missing, Object, Seen, kinds};
-use crate::report::Severity;
+use crate::report::{Evidence, Severity};
 use crate::rules::envoy_filter::record_evidence;
 use crate::rules::{Context, Findings, suggest};
 
@@ -45,8 +46,9 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The broker's `/status`: `protocolValidation.isValid` false, invalid tools (a warning), or an
-    /// error of the class protocol, 404, other 4xx or 5xx as the message; else the same classes in the
-    /// broker's log.
+    /// error of the class protocol, 404, other 4xx or 5xx as the message; else what the server itself
+    /// answered to `initialize` (`--probe mcp`, `mcpgw/probes/mcp-initialize.*.json`): no HTTP, another
+    /// status than 2xx, 401, 403 and 429, an error of JSON-RPC, or no MCP.
     ///
     /// ## Causes
     /// A wrong `spec.path`, an old server, a server that is no MCP server, invalid tool schemas.
@@ -62,7 +64,7 @@ declare_rule! {
     /// Servers that list tools per user have none for the broker; they are not judged by the count.
     pub(super) static BACKEND_PROTOCOL = {
         code: "MG411", name: "backend-protocol", severity: Error, section: "1.4",
-        needs: ["broker /status", "broker log", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
+        needs: ["broker /status", "probes", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
         caused_by: ["MG405"], check: backend_protocol,
     }
 }
@@ -75,8 +77,35 @@ fn is_protocol(class: ErrorClass) -> bool {
     )
 }
 
+/// What the answer of a server to `initialize` shows that is not MCP: in words, and the evidence.
+fn not_mcp(probe: &Recorded<'_>) -> Option<(String, Evidence)> {
+    let record = &probe.probe;
+    if let Some(fault) = record.error.as_ref().filter(|fault| fault.reason == "NotHttp") {
+        return Some((format!("does not speak HTTP: {}", fault.message), probe.error_evidence()));
+    }
+    let (status, body) = (record.status?, record.body.clone().unwrap_or_default());
+    match status {
+        200..=299 if body.server.as_ref().is_some_and(|s| !s.protocol_version.is_empty()) => None,
+        200..=299 => Some(match &body.rpc_error {
+            Some(error) => (
+                format!("refuses initialize: {} {}", error.code, error.message),
+                probe.evidence("body.rpcError.code", error.code.to_string()),
+            ),
+            None => (
+                format!("answers initialize with {status}, but not as an MCP server"),
+                probe.evidence("body.contentType", body.content_type),
+            ),
+        }),
+        // Without credentials that is an answer, not a fault; too many requests are none either.
+        401 | 403 | 429 => None,
+        // A redirect is not followed by the broker's POST.
+        _ => Some((format!("answers initialize with {status}"), probe.status_evidence())),
+    }
+}
+
 fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
     let registrations = by_name(context);
+    let mut reported: BTreeSet<String> = BTreeSet::new();
     for status in statuses(context) {
         for server in &status.servers {
             let Some(registration) = registrations.get(&server.name) else { continue };
@@ -103,6 +132,7 @@ fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
             } else {
                 continue;
             };
+            reported.insert(server.name.clone());
             findings
                 .report(
                     &BACKEND_PROTOCOL,
@@ -117,6 +147,29 @@ fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
                 .command(format!("oc -n {} logs {} --tail=100", status.pod.namespace(), status.pod.name()))
                 .verify(status_command(&status, &server.name));
         }
+    }
+    for (name, registration) in &registrations {
+        let object = registration.object;
+        let Some(probe) = context.probe(Purpose::McpInitialize, object) else { continue };
+        if reported.contains(name) {
+            continue;
+        }
+        if let Some(missing) = probe.missing() {
+            findings.cannot_tell(&BACKEND_PROTOCOL, missing);
+        }
+        let Some((what, evidence)) = not_mcp(probe) else { continue };
+        let via = &probe.probe.request.via;
+        findings
+            .report(
+                &BACKEND_PROTOCOL,
+                object,
+                format!("The server of MCPServerRegistration {name} {what}"),
+                evidence,
+                "Check the path of the registration and whether the server is an MCP server of streamable HTTP.",
+            )
+            .evidence(object.evidence("/spec/path"))
+            .command(format!("oc -n {} logs {} --tail=100", via.namespace, via.pod))
+            .verify("oc mcpgw check --probe http,mcp --only MG411");
     }
 }
 

@@ -14,6 +14,8 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG705", name: "rollout paused", root: true, apply: paused },
     Fault { code: "MG707", name: "another realm", root: true, apply: other_realm },
     Fault { code: "MG708", name: "expired tokens", root: true, apply: expired },
+    Fault { code: "MG702", name: "the running gateway answers 401", root: true, apply: wellknown_401 },
+    Fault { code: "MG709", name: "the running gateway's 401 has no header", root: true, apply: header_lost },
     Fault { code: "MG709", name: "header forgotten", root: true, apply: no_header },
     Fault { code: "MG710", name: "header copied from an example", root: true, apply: wrong_header },
     Fault { code: "MG711", name: "policy on the servers' listener", root: true, apply: misplaced },
@@ -36,8 +38,17 @@ fn wellknown_protected(fixture: Fixture) -> Fixture {
 }
 
 fn wellknown_404(fixture: Fixture) -> Fixture {
-    let probe = json!({"request": "GET http://mcp.example.com:8080/.well-known/oauth-protected-resource", "status": 404});
-    fixture.extra("mcpgw/probes/well-known.json", probe.to_string().as_bytes())
+    fixture.probe("oauth-metadata.mcp-system.mcp-gateway", |probe| probe["status"] = json!(404))
+}
+
+fn wellknown_401(fixture: Fixture) -> Fixture {
+    fixture.probe("oauth-metadata.mcp-system.mcp-gateway", |probe| probe["status"] = json!(401))
+}
+
+fn header_lost(fixture: Fixture) -> Fixture {
+    fixture.probe("tools-list.mcp-system.mcp-gateway", |probe| {
+        probe["headers"].as_object_mut().expect("headers").remove("www-authenticate");
+    })
 }
 
 fn no_oauth(fixture: Fixture) -> Fixture {

@@ -18,6 +18,8 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG404", name: "the backend's grant is missing", root: false, apply: backend_grant },
     Fault { code: "MG407", name: "the Service is headless", root: true, apply: headless },
     Fault { code: "MG408", name: "the target port's name has a typo", root: true, apply: target_port },
+    Fault { code: "MG411", name: "the server has another path", root: true, apply: another_path },
+    Fault { code: "MG411", name: "the server is no MCP server", root: true, apply: no_mcp_server },
     Fault { code: "MG411", name: "the server speaks an old protocol", root: true, apply: old_protocol },
     Fault { code: "MG412", name: "the prefix has a hyphen", root: true, apply: prefix_hyphen },
     Fault { code: "MG413", name: "two servers with one prefix", root: true, apply: same_prefix },
@@ -151,6 +153,19 @@ pub fn broker_fails(fixture: Fixture, server: &str, message: &str) -> Fixture {
         server["ready"] = json!(false);
         server["totalTools"] = json!(0);
         server["message"] = json!(message);
+    })
+}
+
+fn another_path(fixture: Fixture) -> Fixture {
+    fixture.probe("mcp-initialize.team-weather.weather", |probe| {
+        probe["status"] = json!(404);
+        probe["body"] = json!({"bytes": 9, "contentType": "text/plain"});
+    })
+}
+
+fn no_mcp_server(fixture: Fixture) -> Fixture {
+    fixture.probe("mcp-initialize.team-weather.weather", |probe| {
+        probe["body"] = json!({"bytes": 612, "contentType": "text/html"});
     })
 }
 

@@ -1,0 +1,211 @@
+//! Whom to ask for what: from the objects to probes that are still to be made, or that say why they
+//! are not.
+
+use serde_json::Value;
+
+use super::super::pods::Pod;
+use crate::model::gateway_api::backend_refs;
+use crate::model::mcp::{Chain, Extension, Registration};
+use crate::model::probes::{Probe, Purpose, Request, Subject, UNKNOWN_PATH, Via, WELL_KNOWN};
+use crate::model::workloads::{Workloads, selector};
+use crate::model::{Bundle, Object, kinds};
+
+/// The way of a request through a port-forward.
+pub(super) const PORT_FORWARD: &str = "portforward";
+
+pub(super) fn subject(object: &Object) -> Subject {
+    Subject {
+        kind: object.kind().to_owned(),
+        namespace: object.namespace().to_owned(),
+        name: object.name().to_owned(),
+    }
+}
+
+fn skipped(purpose: Purpose, object: &Object, host: &str, why: impl Into<String>) -> Probe {
+    let request = Request { host: host.to_owned(), ..Request::default() };
+    Probe { skipped: Some(why.into()), ..Probe::new(purpose, subject(object), request) }
+}
+
+/// The port of the pods that a Service's port leads to: a number, the name of one of their ports,
+/// or by default the same number.
+fn target_port(service: Option<&Object>, port: i64, pod: &Pod) -> Option<u16> {
+    let entry = service.and_then(|service| {
+        let ports = service.array("/spec/ports").iter();
+        ports.into_iter().find(|entry| entry.get("port").and_then(Value::as_i64) == Some(port))
+    });
+    let number = match entry.and_then(|entry| entry.get("targetPort")) {
+        Some(Value::String(name)) => pod.ports.iter().find(|(n, _)| n == name).map(|(_, p)| i64::from(*p))?,
+        Some(target) => target.as_i64().filter(|target| *target != 0).unwrap_or(port),
+        None => port,
+    };
+    u16::try_from(number).ok().filter(|number| *number != 0)
+}
+
+fn via(pod: &Pod, port: u16) -> Via {
+    Via {
+        way: PORT_FORWARD.to_owned(),
+        namespace: pod.namespace.clone(),
+        pod: pod.name.clone(),
+        port: Some(port),
+        ..Via::default()
+    }
+}
+
+/// The questions to the gateways, one set for each extension.
+pub(super) fn gateways(bundle: &Bundle, pods: &[Pod]) -> Vec<Probe> {
+    let workloads = Workloads::new(bundle);
+    let chain = Chain::new(&workloads);
+    let mut probes = Vec::new();
+    for extension in &chain.extensions {
+        let host = extension.public_host();
+        match entrance(&workloads, extension, host.as_deref(), pods) {
+            Ok((request, host)) => {
+                for (purpose, method, path, rpc) in [
+                    (Purpose::OauthMetadata, "GET", WELL_KNOWN, None),
+                    (Purpose::ToolsList, "POST", "/mcp", Some("tools/list")),
+                    (Purpose::UnknownPath, "GET", UNKNOWN_PATH, None),
+                ] {
+                    let scheme = if request.sni.is_some() { "https" } else { "http" };
+                    let request = Request {
+                        line: format!("{method} {scheme}://{host}{path}"),
+                        method: method.to_owned(),
+                        path: path.to_owned(),
+                        rpc: rpc.map(str::to_owned),
+                        ..request.clone()
+                    };
+                    probes.push(Probe::new(purpose, subject(extension.object), request));
+                }
+            }
+            Err(why) => {
+                let host = host.as_deref().unwrap_or_default();
+                probes.push(skipped(Purpose::OauthMetadata, extension.object, host, why));
+            }
+        }
+    }
+    probes
+}
+
+/// How to come to the listener of an extension, or why one cannot.
+fn entrance(
+    workloads: &Workloads<'_>,
+    extension: &Extension<'_>,
+    host: Option<&str>,
+    pods: &[Pod],
+) -> Result<(Request, String), String> {
+    let (namespace, name) = extension.target();
+    let gateway = extension.gateway.ok_or_else(|| format!("Gateway {namespace}/{name} was not read"))?;
+    let listener =
+        extension.listener.ok_or_else(|| format!("Gateway {} has no such listener", gateway.full_name()))?;
+    let host = host.ok_or_else(|| {
+        format!("no public host is known for listener {} of Gateway {}", listener.name, gateway.full_name())
+    })?;
+    if host.starts_with('*') || host.contains(['/', ' ']) {
+        return Err(format!("the public host {host} is no host name"));
+    }
+    let tls = match listener.protocol {
+        "HTTP" => false,
+        "HTTPS" => true,
+        other => return Err(format!("listener {} speaks {other}, not HTTP", listener.name)),
+    };
+    if listener.value.pointer("/tls/mode").and_then(Value::as_str) == Some("Passthrough") {
+        return Err(format!("listener {} passes TLS through", listener.name));
+    }
+    let of_gateway = |pod: &&Pod| {
+        pod.running && pod.namespace == gateway.namespace() && pod.gateway.as_deref() == Some(gateway.name())
+    };
+    // A pod that is ready serves what clients see.
+    let pod = pods
+        .iter()
+        .filter(of_gateway)
+        .max_by_key(|pod| (pod.ready, std::cmp::Reverse(&pod.name)))
+        .ok_or_else(|| format!("no proxy pod of Gateway {} runs", gateway.full_name()))?;
+    let service = workloads.gateway_service(gateway);
+    let port = target_port(service, listener.port, pod)
+        .ok_or_else(|| format!("port {} of listener {} leads to no port", listener.port, listener.name))?;
+    let usual = if tls { 443 } else { 80 };
+    let authority =
+        if listener.port == usual { host.to_owned() } else { format!("{host}:{}", listener.port) };
+    let request = Request {
+        host: authority.clone(),
+        sni: tls.then(|| host.to_owned()),
+        via: via(pod, port),
+        ..Request::default()
+    };
+    Ok((request, authority))
+}
+
+/// The questions to the registered servers: `initialize`; what follows is asked when it succeeds.
+pub(super) fn servers(bundle: &Bundle, pods: &[Pod]) -> Vec<Probe> {
+    let workloads = Workloads::new(bundle);
+    let chain = Chain::new(&workloads);
+    let probe = |registration: &Registration<'_>| {
+        let object = registration.object;
+        match server(bundle, registration, pods) {
+            Ok(request) => Probe::new(Purpose::McpInitialize, subject(object), request),
+            Err((host, why)) => skipped(Purpose::McpInitialize, object, &host, why),
+        }
+    };
+    chain.registrations.iter().map(probe).collect()
+}
+
+fn server(
+    bundle: &Bundle,
+    registration: &Registration<'_>,
+    pods: &[Pod],
+) -> Result<Request, (String, String)> {
+    let nowhere = |why: String| (String::new(), why);
+    if registration.is_disabled() {
+        return Err(nowhere("it is disabled".to_owned()));
+    }
+    let route = registration.route.ok_or_else(|| nowhere("its HTTPRoute was not read".to_owned()))?;
+    let backends = backend_refs(route);
+    let backend =
+        backends.first().ok_or_else(|| nowhere(format!("HTTPRoute {} has no backend", route.full_name())))?;
+    let at = |why: String| (backend.name.to_owned(), why);
+    if !backend.is_service() {
+        return Err(at(format!(
+            "{} is outside of the cluster, which is not asked from the administrator's machine",
+            backend.name
+        )));
+    }
+    let service = bundle
+        .get(&kinds::SERVICE, backend.namespace, backend.name)
+        .ok_or_else(|| at(format!("Service {}/{} was not read", backend.namespace, backend.name)))?;
+    let port = backend.port.ok_or_else(|| at(format!("HTTPRoute {} names no port", route.full_name())))?;
+    let labels =
+        selector(service).ok_or_else(|| at(format!("Service {} selects no pods", service.full_name())))?;
+    let selected = |pod: &&Pod| {
+        let has = |(key, value): (&String, &Value)| {
+            pod.labels.iter().any(|(k, v)| k == key && Some(v.as_str()) == value.as_str())
+        };
+        pod.running && pod.namespace == service.namespace() && labels.iter().all(has)
+    };
+    let pod = pods
+        .iter()
+        .filter(selected)
+        .max_by_key(|pod| (pod.ready, std::cmp::Reverse(&pod.name)))
+        .ok_or_else(|| at(format!("no pod of Service {} runs", service.full_name())))?;
+    let target = target_port(Some(service), port, pod)
+        .ok_or_else(|| at(format!("port {port} of Service {} leads to no port", service.full_name())))?;
+    let host = format!("{}.{}.svc.cluster.local", service.name(), service.namespace());
+    // Istio and the controller take these two as the sign of TLS.
+    let tls = service.array("/spec/ports").iter().any(|entry| {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        entry.get("port").and_then(Value::as_i64) == Some(port)
+            && (text("appProtocol") == "https" || text("name").split('-').next() == Some("https"))
+    });
+    let path = match registration.object.str("/spec/path") {
+        "" => "/mcp",
+        path => path,
+    };
+    let scheme = if tls { "https" } else { "http" };
+    Ok(Request {
+        line: format!("POST {scheme}://{host}:{port}{path}"),
+        method: "POST".to_owned(),
+        path: path.to_owned(),
+        host: format!("{host}:{port}"),
+        sni: tls.then_some(host),
+        rpc: Some("initialize".to_owned()),
+        via: via(pod, target),
+    })
+}
