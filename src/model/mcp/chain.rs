@@ -254,7 +254,22 @@ impl<'a> Chain<'a> {
             }
         }
         for (at, winner) in losers {
-            self.registrations[at].faults.push(RegistrationFault::PrefixConflict(winner));
+            let registration = &mut self.registrations[at];
+            // Controllers that look for conflicts do so once they know the extensions and before they
+            // look at the route's shape. Those up to 0.9 never do, and then another step explains
+            // the status.
+            let looks = registration.ready().is_none_or(|c| c.is_true() || c.reason == "PrefixConflict");
+            let shape = registration.faults.iter().position(|fault| {
+                !matches!(
+                    fault,
+                    RegistrationFault::RouteMissing
+                        | RegistrationFault::NoGateway
+                        | RegistrationFault::NoExtension(..)
+                        | RegistrationFault::OtherListener(..)
+                )
+            });
+            let position = shape.filter(|_| looks).unwrap_or(registration.faults.len());
+            registration.faults.insert(position, RegistrationFault::PrefixConflict(winner));
         }
     }
 }

@@ -320,7 +320,7 @@ fn broker_not_ready(context: &Context<'_>, findings: &mut Findings) {
                 format!(
                     "{} of {} replicas are ready",
                     deployment.int("/status/readyReplicas").unwrap_or(0),
-                    deployment.int("/status/replicas").unwrap_or(0)
+                    deployment.int("/spec/replicas").unwrap_or(1)
                 ),
             ),
             None => (
