@@ -119,7 +119,11 @@ fn link(drafts: &[Draft], graph: &Graph) -> Vec<Vec<usize>> {
     let direct: Vec<Vec<usize>> = hinted
         .into_iter()
         .zip(nearest)
-        .map(|(hinted, nearest)| if hinted.is_empty() { nearest } else { hinted })
+        .zip(drafts)
+        .map(|((hinted, nearest), draft)| match hinted.is_empty() && !draft.explains_itself {
+            true => nearest,
+            false => hinted,
+        })
         .collect();
     reduced(&acyclic(&direct))
 }

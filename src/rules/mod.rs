@@ -256,6 +256,8 @@ pub struct Draft {
     pub because_of: Vec<(Vec<&'static str>, ObjectRef)>,
     /// Findings whose effect hides this one: of one of these codes on this object.
     pub hidden_behind: Vec<(Vec<&'static str>, ObjectRef)>,
+    /// Its cause is shown by its own evidence: no other finding nearby is taken for it.
+    pub explains_itself: bool,
 }
 
 impl Draft {
@@ -296,6 +298,12 @@ impl Draft {
     /// Names a direct cause: any finding of these codes on this object.
     pub fn because_of(&mut self, codes: &[&'static str], object: ObjectRef) -> &mut Self {
         self.because_of.push((codes.to_vec(), object));
+        self
+    }
+
+    /// Says that its evidence shows the cause, so that no other finding nearby is taken for it.
+    pub fn explains_itself(&mut self) -> &mut Self {
+        self.explains_itself = true;
         self
     }
 
@@ -344,6 +352,7 @@ impl Findings {
             remedy: Remedy { text: remedy.into(), ..Remedy::default() },
             because_of: Vec::new(),
             hidden_behind: Vec::new(),
+            explains_itself: false,
         });
         let last = self.drafts.len() - 1;
         &mut self.drafts[last]

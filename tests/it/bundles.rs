@@ -203,3 +203,45 @@ fn redacted(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
         })
         .collect()
 }
+
+#[test]
+fn a_failure_counts_until_the_broker_has_got_over_it() {
+    for (hour, expected) in [("10:2", vec!["MG417"]), ("09:1", vec![])] {
+        let mut fixture = Fixture::healthy();
+        fixture.installation.extras.retain(|(path, _)| !path.ends_with("status.json"));
+        let lines: String = (6..10)
+            .map(|minute| {
+                format!(
+                    "time=2026-09-14T{hour}{minute}:00.1Z level=ERROR msg=\"upstream connection failure\" \
+                     component=broker \"upstream mcp server\"=team-weather/weather:weather_:weather.mcp.local \
+                     error=\"dial tcp 10.0.0.9:9090: connect: connection refused\" \"consecutive failures\"=9\n"
+                )
+            })
+            .collect();
+        let report = fixture.append_log("mcp-system", "mcp-gateway", "mcp-gateway", &lines).report();
+        let seen: Vec<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+        assert_eq!(seen, expected, "{hour}");
+    }
+}
+
+#[test]
+fn a_missing_ca_certificate_is_named_and_nothing_else_is_blamed() {
+    let message = "CA certificate secret weather-ca not found";
+    let report = Fixture::healthy()
+        .set(
+            "MCPServerRegistration",
+            "team-weather",
+            "weather",
+            "/spec/caCertSecretRef",
+            serde_json::json!({"name": "weather-ca", "key": "ca.crt"}),
+        )
+        .status("MCPServerRegistration", "team-weather", "weather", ["Ready", "False", "NotReady", message])
+        .report();
+    let [finding] = report.findings.as_slice() else { panic!("{:#?}", report.findings) };
+    assert_eq!((finding.code.as_str(), finding.caused_by.len()), ("MG403", 0), "{finding:#?}");
+    let commands = finding.remedy.commands.join("\n");
+    assert!(
+        commands.contains("create secret generic weather-ca --from-file=ca.crt=\"${CA_FILE}\""),
+        "{commands}"
+    );
+}

@@ -139,7 +139,8 @@ declare_rule! {
     /// Write a valid token into the Secret; the controller notices labelled Secrets by itself.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// A 403 can be about something else than the token: a server that protects itself against DNS
+    /// rebinding answers it to a Host or Origin header that it does not expect.
     pub(super) static CREDENTIAL_REJECTED = {
         code: "MG605", name: "credential-rejected", severity: Error, section: "1.6",
         needs: ["broker /status", "broker log", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",

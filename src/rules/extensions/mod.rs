@@ -269,6 +269,10 @@ fn extension_port_conflict(context: &Context<'_>, findings: &mut Findings) {
     for (extension, fault) in each(context, "MG304") {
         let ExtensionFault::PortConflict(winner, port) = fault else { continue };
         let object = extension.object;
+        if object.namespace() == winner.namespace() {
+            // They may not share the namespace in the first place (MG305), and one of them must go.
+            continue;
+        }
         let draft = report(
             findings,
             &EXTENSION_PORT_CONFLICT,

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, TimeDelta};
+
 use crate::declare_rule;
 use crate::model::broker_config::{self, BrokerConfig};
 use crate::model::logs::ErrorClass;
@@ -394,7 +396,8 @@ declare_rule! {
     /// ## How it is decided
     /// The broker's `/status`: a server that is not ready, with the class of its error (DNS, refused,
     /// TLS, 401, plain HTTP on a TLS port, timeout, …); a ready server with no tools is a warning.
-    /// Without `/status` the last failures of the broker's log count, unless a later success is known.
+    /// Without `/status` the failures of the broker's log count as long as they come back at every
+    /// check (`--mcp-check-interval`); a success leaves no line there.
     ///
     /// ## Causes
     /// The server's pods or Service (MG405-MG410), its credential (MG601-MG605), DNS or egress for
@@ -428,7 +431,22 @@ pub(in crate::rules) struct Failure<'c, 'a> {
     pub(in crate::rules) pod: &'a Object,
 }
 
+/// How often a broker tries its servers: `--mcp-check-interval` in seconds, 60 unless told. After a
+/// failure it tries again sooner, never later.
+fn check_interval(pod: &Object) -> TimeDelta {
+    let words =
+        crate::model::workloads::containers(pod).into_iter().filter_map(|c| c.spec).flat_map(|spec| {
+            let lists = ["command", "args"].into_iter().filter_map(|list| spec.get(list)?.as_array());
+            lists.flatten().filter_map(serde_json::Value::as_str)
+        });
+    let told = words.filter_map(|word| word.trim_start_matches('-').strip_prefix("mcp-check-interval="));
+    TimeDelta::seconds(told.filter_map(|n| n.parse().ok()).find(|n| (1..86_400).contains(n)).unwrap_or(60))
+}
+
 /// The servers that brokers cannot use, from `/status`, else from the log.
+///
+/// A success leaves no line in the log, but a failure comes back at every check: one that has not
+/// come back for three checks and a minute is over.
 pub(in crate::rules) fn failures<'c, 'a>(context: &'c Context<'a>) -> Vec<Failure<'c, 'a>> {
     let registrations = by_name(context);
     let mut found = Vec::new();
@@ -451,8 +469,13 @@ pub(in crate::rules) fn failures<'c, 'a>(context: &'c Context<'a>) -> Vec<Failur
         if answered || log.previous {
             continue;
         }
+        let recent = check_interval(pod) * 3 + TimeDelta::minutes(1);
+        let is_over = |record: &crate::model::logs::Record| {
+            let last = record.last_time.as_deref().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
+            context.now.zip(last).is_some_and(|(now, last)| now - last.to_utc() > recent)
+        };
         let mut last: BTreeMap<&str, &crate::model::logs::Record> = BTreeMap::new();
-        for record in log.digest.of("broker.upstream-failed") {
+        for record in log.digest.of("broker.upstream-failed").filter(|record| !is_over(record)) {
             let slot = last.entry(record.field("server")).or_insert(record);
             if record.last_time > slot.last_time {
                 *slot = record;

@@ -11,7 +11,7 @@ use super::gateways::{condition_evidence, condition_pointer};
 use super::{Context, Draft, Findings, Rule, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::{Outcome, Verdict};
-use crate::model::mcp::{Chain, Registration, RegistrationFault, SecretFault};
+use crate::model::mcp::{Chain, Registration, RegistrationFault, SECRET_LABEL, SecretFault};
 use crate::model::{Object, kinds};
 use crate::report::{ObjectRef, Severity};
 
@@ -329,6 +329,9 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
             for (codes, cause) in causes_of(context, registration, first) {
                 draft.because_of(codes, cause);
             }
+            if let RegistrationFault::CaCertificate(fault) = first {
+                ca_certificate(draft, object, fault);
+            }
             if let RegistrationFault::NoExtension(_, broken) = first {
                 for &at in broken.iter().take(4) {
                     draft.object(context.chain().extensions[at].object.reference());
@@ -342,5 +345,43 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
                 object.name()
             ))
             .verify(ready_command(object));
+    }
+}
+
+/// The Secret with the CA certificate has no code of its own: what is wrong with it is told here.
+fn ca_certificate(draft: &mut Draft, registration: &Object, fault: &SecretFault<'_>) {
+    let (namespace, name) = (registration.namespace(), registration.str("/spec/caCertSecretRef/name"));
+    let key = match registration.str("/spec/caCertSecretRef/key") {
+        "" => "ca.crt",
+        key => key,
+    };
+    draft.explains_itself().evidence(registration.evidence("/spec/caCertSecretRef/name"));
+    match fault {
+        SecretFault::Missing => {
+            draft.remedy.text = format!("Create Secret {namespace}/{name} with the CA certificate.");
+            draft
+                .command(format!(
+                    "oc -n {namespace} create secret generic {name} --from-file={key}=\"${{CA_FILE}}\""
+                ))
+                .command(format!("oc -n {namespace} label secret {name} {}=true", SECRET_LABEL));
+        }
+        SecretFault::Label(secret) => {
+            draft.remedy.text =
+                format!("Label Secret {namespace}/{name}: the controller sees no other Secrets.");
+            draft
+                .object(secret.reference())
+                .evidence(secret.evidence("/metadata/labels"))
+                .command(format!("oc -n {namespace} label secret {name} {}=true --overwrite", SECRET_LABEL));
+        }
+        SecretFault::Key(secret, present) => {
+            draft.remedy.text = format!(
+                "Add the key {key} to Secret {namespace}/{name} (it has {}), or name the key that holds the \
+                 certificate.",
+                suggest::some(present, 5)
+            );
+            draft.object(secret.reference()).evidence(secret.evidence("/data")).command(format!(
+                "oc -n {namespace} set data secret/{name} --from-file={key}=\"${{CA_FILE}}\""
+            ));
+        }
     }
 }
