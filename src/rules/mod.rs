@@ -18,6 +18,7 @@ mod installation;
 mod policies;
 mod proxy;
 mod registrations;
+mod remedy;
 mod routes;
 mod suggest;
 mod timeline;
@@ -286,6 +287,12 @@ impl Draft {
     /// Adds a command that repairs it.
     pub fn command(&mut self, command: impl Into<String>) -> &mut Self {
         self.remedy.commands.push(command.into());
+        self
+    }
+
+    /// Adds commands, none if there are none.
+    pub fn commands(&mut self, commands: impl IntoIterator<Item = String>) -> &mut Self {
+        self.remedy.commands.extend(commands);
         self
     }
 

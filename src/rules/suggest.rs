@@ -68,7 +68,13 @@ pub(super) fn closest<'c, T>(wanted: &str, candidates: impl Iterator<Item = (&'c
             continue;
         }
         let part = text.len().min(wanted.len()) >= 4 && (text.contains(wanted) || wanted.contains(text));
-        let score = strsim::jaro_winkler(wanted, text).max(if part { 0.9 } else { 0.0 });
+        // One letter wrong, missing, too many, or two exchanged, also where the name is short.
+        let slip = text.len().min(wanted.len()) >= 3 && strsim::osa_distance(wanted, text) == 1;
+        let score = strsim::jaro_winkler(wanted, text).max(if part { 0.9 } else { 0.0 }).max(if slip {
+            0.89
+        } else {
+            0.0
+        });
         if score >= 0.88 && best.as_ref().is_none_or(|(first, _)| score > *first) {
             best = Some((score, candidate));
         }

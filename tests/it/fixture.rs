@@ -33,7 +33,9 @@ impl Fixture {
     /// The healthy installation of `oc_mcpgw::demo`.
     #[must_use]
     pub fn healthy() -> Self {
-        Self { installation: demo::healthy(), refused: Refused::default() }
+        // Reading the manifests takes longer than most tests of them.
+        static HEALTHY: std::sync::LazyLock<Installation> = std::sync::LazyLock::new(demo::healthy);
+        Self { installation: HEALTHY.clone(), refused: Refused::default() }
     }
 
     /// Some other installation, with nothing refused.

@@ -8,6 +8,7 @@ mod archive;
 #[allow(dead_code)]
 mod bundles;
 mod cli;
+mod commands;
 mod coverage;
 mod demo;
 #[allow(dead_code)]
@@ -29,6 +30,7 @@ mod packaging;
 mod proxy;
 mod redact;
 mod redact_canaries;
+mod remedies;
 mod render;
 mod render_hostile;
 mod roots;

@@ -13,7 +13,7 @@ pub mod registration;
 pub mod secret;
 
 pub use chain::{Chain, RouteFacts};
-pub use extension::{Extension, ExtensionFault};
+pub use extension::{Extension, ExtensionFault, SecretUse};
 pub use registration::{Registration, RegistrationFault};
 pub use secret::SecretFault;
 

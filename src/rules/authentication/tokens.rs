@@ -556,6 +556,13 @@ fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
             draft.object(broker.reference());
         }
         draft.because_of(&["MG309"], object.reference());
+        if let (Some((deployment, pointer)), None) = (&enforced, setter) {
+            draft.command(format!(
+                "oc -n {} patch deployment {} --type=json -p '[{{\"op\":\"remove\",\"path\":\"{pointer}\"}}]'",
+                deployment.namespace(),
+                deployment.name()
+            ));
+        }
         draft.command(format!(
             "oc -n {} get mcpgatewayextension {} -o jsonpath='{{.spec.trustedHeadersKey}}'",
             object.namespace(),

@@ -108,14 +108,18 @@ fn credential_format(context: &Context<'_>, findings: &mut Findings) {
                 "Write the value again, with its scheme word and without white space around it.",
             )
             .object(secret.reference())
-            .command(format!(
-                "printf 'Bearer %s' \"$TOKEN\" > \"${{TOKEN_FILE}}\" && oc -n {} create secret generic {} --from-file={key}=\"${{TOKEN_FILE}}\" \
-                 --dry-run=client -o yaml | oc label -f - --local --dry-run=client -o yaml mcp.kuadrant.io/secret=true | oc apply -f -",
-                secret.namespace(),
-                secret.name()
-            ))
+            .command(write_again(secret.namespace(), secret.name(), key))
             .verify(ready_command(object));
     }
+}
+
+/// Writes a credential anew from a file that holds `Bearer TOKEN` without a line break, so that the token stands
+/// neither in the shell's history nor in the list of processes.
+fn write_again(namespace: &str, name: &str, key: &str) -> String {
+    format!(
+        "oc -n {namespace} create secret generic {name} --from-file={key}=\"${{TOKEN_FILE}}\" --dry-run=client -o yaml \
+         | oc label -f - --local --dry-run=client -o yaml mcp.kuadrant.io/secret=true | oc apply -f -"
+    )
 }
 
 declare_rule! {
@@ -171,7 +175,7 @@ fn credential_rejected(context: &Context<'_>, findings: &mut Findings) {
             )
             .evidence(object.evidence("/spec/credentialRef"))
             .object(failure.pod.reference())
-            .command(format!("oc -n {} describe secret {}", object.namespace(), secret_name(object)))
+            .command(write_again(object.namespace(), secret_name(object), credential_key(object)))
             .verify(format!(
                 "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{}",
                 failure.pod.namespace(),

@@ -109,6 +109,18 @@ fn envoyfilter_create_failed(context: &Context<'_>, findings: &mut Findings) {
                 remedy,
             );
             suggest::api_missing(context, draft, &kinds::ENVOY_FILTER);
+            if forbidden {
+                let account = format!("{}:mcp-controller", log.namespace);
+                draft
+                    .command(
+                        "oc create clusterrole mcp-controller-envoyfilters --verb=get,list,watch,create,update,patch,delete \
+                         --resource=envoyfilters.networking.istio.io",
+                    )
+                    .command(format!(
+                        "oc create clusterrolebinding mcp-controller-envoyfilters \
+                         --clusterrole=mcp-controller-envoyfilters --serviceaccount={account}"
+                    ));
+            }
             draft
                 .command(format!(
                     "oc auth can-i create envoyfilters.networking.istio.io -n {namespace} \

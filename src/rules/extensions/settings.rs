@@ -2,10 +2,10 @@
 
 use super::{each, patch, report, undecided};
 use crate::declare_rule;
-use crate::model::mcp::{Extension, ExtensionFault, SECRET_LABEL, SecretFault};
+use crate::model::mcp::{Extension, ExtensionFault, SECRET_LABEL, SecretFault, SecretUse};
 use crate::model::{Object, Seen, kinds};
 use crate::report::Evidence;
-use crate::rules::{Context, Findings, suggest};
+use crate::rules::{Context, Findings, remedy, suggest};
 
 declare_rule! {
     /// An extension targets something that is no Gateway
@@ -226,6 +226,23 @@ declare_rule! {
     }
 }
 
+/// Makes the Secret that an extension needs.
+fn create(namespace: &str, name: &str, usage: SecretUse, extension: &Object) -> String {
+    let (key, variable) = match usage {
+        SecretUse::TrustedHeaders => ("key", "PUBLIC_KEY_FILE"),
+        SecretUse::SessionStore => ("CACHE_CONNECTION_STRING", "CONNECTION_STRING_FILE"),
+        SecretUse::CaBundle => (
+            match extension.str("/spec/caCertBundleRef/key") {
+                "" => "ca.crt",
+                key => key,
+            },
+            "CA_FILE",
+        ),
+        SecretUse::Guardrails => ("key", "KEY_FILE"),
+    };
+    remedy::secret(namespace, name, key, variable).join(" && ")
+}
+
 fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
     undecided(context, findings, &EXTENSION_SECRET);
     for (extension, fault) in each(context, "MG309") {
@@ -237,7 +254,7 @@ fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
             SecretFault::Missing => (
                 format!("{what} of MCPGatewayExtension {} does not exist", object.full_name()),
                 format!("Create the Secret.{}", suggest::sentence(context, &kinds::SECRET, namespace, name)),
-                format!("oc -n {namespace} get secrets"),
+                create(namespace, name, *usage, object),
                 None,
             ),
             SecretFault::Label(secret) => (

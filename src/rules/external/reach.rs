@@ -8,7 +8,7 @@ use crate::model::logs::ErrorClass;
 use crate::model::probes::{Fault, Purpose, Recorded};
 use crate::model::{Object, kinds};
 use crate::rules::registrations::{Failure, failures};
-use crate::rules::{Context, Findings, Rule};
+use crate::rules::{Context, Findings, Rule, remedy};
 
 /// The failures of servers outside the cluster, with what leads to them.
 fn failing<'c, 'a>(
@@ -337,12 +337,19 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
             let host = external.backend.name;
             let mut blocked: Option<(&Object, String, String)> = None;
             if let (Some(first), false) = (policies.first(), policies.iter().any(|p| allows(p, port))) {
-                let command = format!("oc -n {namespace} get networkpolicy {} -o yaml", first.name());
+                let command = remedy::allow(pod, "Egress", None, port, "TCP").unwrap_or_else(|| {
+                    format!("oc -n {namespace} get networkpolicy {} -o yaml", first.name())
+                });
                 blocked = Some((first, "/spec/egress".to_owned(), command));
             }
             for firewall in context.bundle.list_in(&kinds::EGRESS_FIREWALL, namespace) {
                 if let Some(index) = denied_by(firewall, host) {
-                    let command = format!("oc -n {namespace} get egressfirewall {} -o yaml", firewall.name());
+                    let step = serde_json::json!([{"op": "add", "path": "/spec/egress/0", "value":
+                        {"type": "Allow", "to": {"dnsName": host}, "ports": [{"protocol": "TCP", "port": port}]}}]);
+                    let command = format!(
+                        "oc -n {namespace} patch egressfirewall {} --type=json -p '{step}'",
+                        firewall.name()
+                    );
                     blocked = blocked.or(Some((firewall, format!("/spec/egress/{index}"), command)));
                 }
             }

@@ -153,10 +153,24 @@ fn records(
                 .object(gateway.reference())
                 .object(extension.object.reference())
                 .evidence(gateway.evidence("/status/addresses"))
-                .command(format!("oc -n {} describe dnsrecord {}", record.namespace(), record.name()))
+                .command(record_command(record, index, text("recordType"), &addresses))
                 .verify(format!("dig +short {host}"));
         }
     }
+}
+
+/// Sends a record to the Gateway's addresses, unless a DNSPolicy owns it and would write it again.
+fn record_command(record: &Object, index: usize, record_type: &str, addresses: &[&str]) -> String {
+    let (namespace, name) = (record.namespace(), record.name());
+    let fitting: Vec<&str> =
+        addresses.iter().copied().filter(|a| a.contains(':') == (record_type == "AAAA")).collect();
+    if fitting.is_empty() || !record.array("/metadata/ownerReferences").is_empty() {
+        return format!("oc -n {namespace} describe dnsrecord {name}");
+    }
+    let patch = serde_json::json!([
+        {"op": "replace", "path": format!("/spec/endpoints/{index}/targets"), "value": fitting}
+    ]);
+    format!("oc -n {namespace} patch dnsrecord {name} --type=json -p '{patch}'")
 }
 
 fn routes(

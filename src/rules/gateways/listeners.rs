@@ -258,13 +258,14 @@ fn certificate(
         }
         Seen::Absent => {
             let near = suggest::sentence(context, &kinds::SECRET, namespace, name);
-            report(
-                findings,
-                format!("Secret {namespace}/{name} with the certificate of {here} does not exist"),
-                vec![field],
-                format!("Create the Secret (type kubernetes.io/tls), or see why cert-manager has not.{near}"),
-                Severity::Error,
-            );
+            let title = format!("Secret {namespace}/{name} with the certificate of {here} does not exist");
+            let remedy = "Create the Secret (type kubernetes.io/tls), or see why cert-manager has not.";
+            let draft =
+                findings.report(&LISTENER_CERTIFICATE, gateway, title, field, format!("{remedy}{near}"));
+            draft.object(suggest::reference(&kinds::SECRET, namespace, name)).command(format!(
+                "oc -n {namespace} create secret tls {name} --cert=\"${{CERTIFICATE_FILE}}\" --key=\"${{KEY_FILE}}\""
+            ));
+            verify(draft, gateway);
             return;
         }
     };

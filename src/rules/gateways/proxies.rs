@@ -165,20 +165,25 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
                 continue;
             }
             Seen::Absent => {
-                let near = suggest::similar(context, &kinds::GATEWAY_CLASS, "", name)
-                    .map(|o| format!(" Did you mean {}?", o.name()))
-                    .unwrap_or_default();
-                findings
-                    .report_on(
-                        &GATEWAYCLASS,
-                        suggest::reference(&kinds::GATEWAY_CLASS, "", name),
-                        format!("GatewayClass {name} of Gateway {} does not exist", gateway.full_name()),
-                        gateway.evidence("/spec/gatewayClassName"),
-                        format!("Create the GatewayClass, or name an existing one.{near}"),
-                    )
-                    .object(gateway.reference())
-                    .command("oc get gatewayclass")
-                    .verify(format!("oc get gatewayclass {name}"));
+                let similar = suggest::similar(context, &kinds::GATEWAY_CLASS, "", name);
+                let near = similar.map(|o| format!(" Did you mean {}?", o.name())).unwrap_or_default();
+                let draft = findings.report_on(
+                    &GATEWAYCLASS,
+                    suggest::reference(&kinds::GATEWAY_CLASS, "", name),
+                    format!("GatewayClass {name} of Gateway {} does not exist", gateway.full_name()),
+                    gateway.evidence("/spec/gatewayClassName"),
+                    format!("Create the GatewayClass, or name an existing one.{near}"),
+                );
+                draft.object(gateway.reference()).verify(format!("oc get gatewayclass {name}"));
+                draft.command(match similar {
+                    Some(right) => format!(
+                        "oc -n {} patch gateway {} --type=merge -p '{{\"spec\":{{\"gatewayClassName\":\"{}\"}}}}'",
+                        gateway.namespace(),
+                        gateway.name(),
+                        right.name()
+                    ),
+                    None => "oc get gatewayclass".to_owned(),
+                });
                 continue;
             }
         };

@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::declare_rule;
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
-use crate::rules::evidence;
 use crate::rules::{Context, Findings};
+use crate::rules::{evidence, remedy};
 
 declare_rule! {
     /// A version is not supported
@@ -463,6 +463,16 @@ declare_rule! {
 /// Flags of the broker whose value is a secret.
 const SECRET_FLAGS: &[&str] = &["cache-connection-string", "session-signing-key", "gateway-signing-key"];
 
+/// Sets the log level in the resource that the pod was made for.
+fn level_command(context: &Context<'_>, kind: &kinds::Kind, pod: &Object) -> String {
+    let owner = context.bundle.list_in(kind, pod.namespace()).next().map_or("${NAME}", Object::name);
+    format!(
+        "oc -n {} patch {} {owner} --type=merge -p '{{\"spec\":{{\"logLevel\":\"info\"}}}}'",
+        pod.namespace(),
+        kind.kind.to_lowercase()
+    )
+}
+
 fn sensitive_logging(context: &Context<'_>, findings: &mut Findings) {
     let workloads = context.workloads();
     for component in [Component::Controller, Component::Broker, Component::Authorino] {
@@ -482,13 +492,8 @@ fn sensitive_logging(context: &Context<'_>, findings: &mut Findings) {
             findings
                 .report(&SENSITIVE_LOGGING, pod, title, shown, remedy)
                 .command(match component {
-                    Component::Broker => format!(
-                        "oc -n {} patch mcpgatewayextension --all --type=merge -p '{{\"spec\":{{\"logLevel\":\"info\"}}}}'",
-                        pod.namespace()
-                    ),
-                    Component::Authorino => {
-                        format!("oc -n {} patch authorino --all --type=merge -p '{{\"spec\":{{\"logLevel\":\"info\"}}}}'", pod.namespace())
-                    }
+                    Component::Broker => level_command(context, &kinds::MCP_GATEWAY_EXTENSION, pod),
+                    Component::Authorino => level_command(context, &kinds::AUTHORINO, pod),
                     _ => format!("oc -n {} edit deployment mcp-gateway-controller", pod.namespace()),
                 })
                 .verify(format!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
@@ -517,18 +522,39 @@ fn sensitive_logging(context: &Context<'_>, findings: &mut Findings) {
                         "Deployment {} has a secret on its command line (--{flag})",
                         broker.full_name()
                     );
-                    findings
+                    let draft = findings
                         .report(
                             &SENSITIVE_LOGGING,
                             broker,
                             title,
                             shown,
                             "Name a Secret in spec.sessionStore of the extension, or give the value by the environment.",
-                        )
-                        .command(format!("oc -n {} edit deployment {}", broker.namespace(), broker.name()))
+                        );
+                    let namespace = broker.namespace();
+                    let extension = context.bundle.list_in(&kinds::MCP_GATEWAY_EXTENSION, namespace).next();
+                    if let (Some(extension), "cache-connection-string") = (extension, flag) {
+                        let key = "CACHE_CONNECTION_STRING";
+                        for command in
+                            remedy::secret(namespace, "mcp-session-store", key, "CONNECTION_STRING_FILE")
+                        {
+                            draft.command(command);
+                        }
+                        draft.command(format!(
+                            "oc -n {namespace} patch mcpgatewayextension {} --type=merge -p '{{\"spec\":{{\"sessionStore\":{{\"secretName\":\"mcp-session-store\"}}}}}}'",
+                            extension.name()
+                        ));
+                    }
+                    // A flag with its value in the next word takes two.
+                    let words = if argument.as_str().is_some_and(|a| a.contains('=')) { 1 } else { 2 };
+                    let step = format!("{{\"op\":\"remove\",\"path\":\"{pointer}\"}}");
+                    draft
+                        .command(format!(
+                            "oc -n {namespace} patch deployment {} --type=json -p '[{}]'",
+                            broker.name(),
+                            vec![step; words].join(",")
+                        ))
                         .verify(format!(
-                            "oc -n {} get deployment {} -o yaml | grep -c -- --{flag}",
-                            broker.namespace(),
+                            "oc -n {namespace} get deployment {} -o yaml | grep -c -- --{flag}",
                             broker.name()
                         ));
                 }

@@ -6,7 +6,7 @@ use crate::model::kuadrant::Policy;
 use crate::model::workloads::Component;
 use crate::model::{Missing, Object, Seen, kinds};
 use crate::rules::evidence::{resource, short};
-use crate::rules::{Context, Findings, suggest};
+use crate::rules::{Context, Findings, remedy, suggest};
 
 /// The command that shows a policy.
 fn describe(policy: &Object) -> String {
@@ -175,11 +175,9 @@ fn authpolicy_target_missing(context: &Context<'_>, findings: &mut Findings) {
         }
         draft.command(format!("oc get {} -A --field-selector metadata.name={name}", kind.to_lowercase()));
         if let Some(namespace) = elsewhere.first() {
-            draft.command(format!(
-                "oc -n {} get {} -o json | jq 'del(.metadata.uid,.metadata.resourceVersion,.status) | .metadata.namespace=\"{namespace}\"' | oc apply -f -",
-                object.namespace(),
-                resource(&object.reference())
-            ));
+            for command in remedy::moved(object, namespace, &[]) {
+                draft.command(command);
+            }
         }
         draft.verify(wait(object, "Accepted"));
     }
@@ -211,6 +209,33 @@ declare_rule! {
         code: "MG803", name: "authpolicy-section", severity: Error, section: "1.8",
         needs: ["authpolicies", "gateways", "httproutes"], since: "0.1.0", caused_by: [],
         check: authpolicy_section,
+    }
+}
+
+/// The section that a policy probably means: the name that comes closest, else the only one that no policy of the
+/// same kind has.
+fn section_meant<'n>(
+    context: &Context<'_>,
+    policy: &Policy<'_>,
+    section: &str,
+    names: &'n [String],
+) -> Option<&'n str> {
+    let target = |other: &Object| {
+        ["/spec/targetRef/kind", "/spec/targetRef/name"].map(|pointer| other.str(pointer).to_owned())
+    };
+    let taken: Vec<&str> = context
+        .bundle
+        .list_dynamic(policy.object.group(), policy.object.kind())
+        .filter(|other| {
+            other.namespace() == policy.object.namespace() && target(other) == target(policy.object)
+        })
+        .map(|other| other.str("/spec/targetRef/sectionName"))
+        .collect();
+    let free = || names.iter().map(String::as_str).filter(|name| !taken.contains(name));
+    let mut rest = free();
+    match (suggest::closest(section, free().map(|n| (n, n))), rest.next(), rest.next()) {
+        (Some(near), ..) | (None, Some(near), None) => Some(near),
+        _ => None,
     }
 }
 
@@ -258,8 +283,7 @@ fn authpolicy_section(context: &Context<'_>, findings: &mut Findings) {
         for index in 0..target.array(list).len().min(5) {
             draft.evidence(target.evidence(&format!("{list}/{index}/name")));
         }
-        let candidates = names.iter().map(|name| (name.as_str(), name));
-        if let Some(name) = suggest::closest(section, candidates).or_else(|| names.first()) {
+        if let Some(name) = section_meant(context, &policy, section, &names) {
             draft.command(format!(
                 "oc -n {} patch {} --type=merge -p '{{\"spec\":{{\"targetRef\":{{\"sectionName\":\"{name}\"}}}}}}'",
                 object.namespace(),

@@ -289,6 +289,13 @@ fn envoy_no_route(context: &Context<'_>, findings: &mut Findings) {
                 draft.because_of(&["MG226"], proxy.pod.reference());
                 draft.because_of(&["MG225"], gateway.reference());
                 draft.command(admin_command(proxy.pod, "config_dump?resource=dynamic_route_configs"));
+                if let Some(deployment) = context.workloads().gateway_deployment(gateway) {
+                    draft.command(format!(
+                        "oc -n {} rollout restart deployment/{}",
+                        deployment.namespace(),
+                        deployment.name()
+                    ));
+                }
                 draft.verify(format!("oc -n {} describe httproute {}", route.namespace(), route.name()));
             }
         }

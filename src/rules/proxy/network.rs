@@ -9,7 +9,7 @@ use crate::declare_rule;
 use crate::model::gateway_api::backend_refs;
 use crate::model::workloads::{in_namespace, is_over};
 use crate::model::{Bundle, Object, kinds, labels};
-use crate::rules::{Context, Findings};
+use crate::rules::{Context, Findings, remedy};
 
 declare_rule! {
     /// A NetworkPolicy cuts the way through the gateway
@@ -215,6 +215,11 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
             Port { number: 53, protocol: "UDP", name: None },
             "the MCP broker to DNS".to_owned(),
         ));
+        if extension.get("/spec/sessionStore").is_some() {
+            // Where it is stands in a Secret; the port of Redis and its kin is known.
+            let port = Port { number: 6379, protocol: "TCP", name: None };
+            ways.push((broker, None, port, "the MCP broker to its session store".to_owned()));
+        }
         for registration in &context.chain().registrations {
             let reaches = registration
                 .extensions
@@ -284,7 +289,9 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
                     draft.object(peer.reference());
                 }
                 draft.command(format!("oc -n {} describe networkpolicy", pod.namespace()));
-                draft.command(allow_command(pod, direction, peer, &port));
+                let namespace = peer.map(Object::namespace);
+                let word = direction.word();
+                draft.commands(remedy::allow(pod, word, namespace, port.number, port.protocol));
                 draft.verify(format!("oc -n {} get networkpolicy", pod.namespace()));
             }
         }
@@ -292,31 +299,4 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
     for missing in unknown {
         findings.cannot_tell(rule, missing);
     }
-}
-
-/// A policy that allows the connection, to paste.
-fn allow_command(pod: &Object, direction: Direction, peer: Option<&Object>, port: &Port<'_>) -> String {
-    let (rules, peers) = match direction {
-        Direction::Ingress => ("ingress", "from"),
-        Direction::Egress => ("egress", "to"),
-    };
-    let who = peer.map_or_else(String::new, |p| {
-        format!(
-            "\"{peers}\":[{{\"namespaceSelector\":{{\"matchLabels\":{{\"kubernetes.io/metadata.name\":\"{}\"}}}}}}],",
-            p.namespace()
-        )
-    });
-    let app = pod
-        .label("app.kubernetes.io/name")
-        .map(|v| format!("\"app.kubernetes.io/name\":\"{v}\""))
-        .unwrap_or_default();
-    format!(
-        "oc apply -f - <<<'{{\"apiVersion\":\"networking.k8s.io/v1\",\"kind\":\"NetworkPolicy\",\"metadata\":{{\"name\":\"allow-mcp-{}-{}\",\"namespace\":\"{}\"}},\"spec\":{{\"podSelector\":{{\"matchLabels\":{{{app}}}}},\"policyTypes\":[\"{}\"],\"{rules}\":[{{{who}\"ports\":[{{\"port\":{},\"protocol\":\"{}\"}}]}}]}}}}'",
-        rules,
-        port.number,
-        pod.namespace(),
-        direction.word(),
-        port.number,
-        port.protocol
-    )
 }

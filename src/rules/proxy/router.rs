@@ -72,6 +72,16 @@ declare_rule! {
     }
 }
 
+/// The revisions of the istiods that run.
+fn revisions<'a>(context: &Context<'a>) -> Vec<&'a str> {
+    context
+        .workloads()
+        .deployments_of(Component::Istiod)
+        .iter()
+        .filter_map(|d| d.get("/spec/template/metadata/labels")?.get("istio.io/rev")?.as_str())
+        .collect()
+}
+
 /// Why the filter is not in the proxy.
 fn reason(
     context: &Context<'_>,
@@ -103,12 +113,7 @@ fn reason(
     }
     // istiod reads only what carries its own revision; an absent label counts for every revision.
     let revision = filter.label("istio.io/rev");
-    let serving: Vec<&str> = context
-        .workloads()
-        .deployments_of(Component::Istiod)
-        .iter()
-        .filter_map(|d| d.get("/spec/template/metadata/labels")?.get("istio.io/rev")?.as_str())
-        .collect();
+    let serving = revisions(context);
     let wanted = target.gateway.label("istio.io/rev");
     if let Some(revision) = revision {
         let known = serving.is_empty() || serving.contains(&revision);
@@ -233,6 +238,15 @@ fn router_bypassed(context: &Context<'_>, findings: &mut Findings) {
                 }
             }
             draft.because_of(&["MG226"], proxy.pod.reference());
+            // The controller copies the Gateway's label to the filter.
+            if let (Some(filter), [revision]) = (filters.first(), revisions(context).as_slice())
+                && filter.label("istio.io/rev").is_some_and(|own| own != *revision)
+            {
+                draft.command(format!(
+                    "oc -n {namespace} label gateway {} istio.io/rev={revision} --overwrite",
+                    target.gateway.name()
+                ));
+            }
             if let Some(deployment) = context.workloads().gateway_deployment(target.gateway) {
                 draft.command(format!("oc -n {namespace} rollout restart deployment/{}", deployment.name()));
             }
@@ -439,6 +453,13 @@ fn router_duplicated(context: &Context<'_>, findings: &mut Findings) {
             let Some((chain, routers)) = double else { continue };
             let extension = target.extension.object;
             let namespace = target.gateway.namespace();
+            let managed =
+                |f: &Object| f.label("app.kubernetes.io/managed-by") == Some("mcp-gateway-controller");
+            let by_hand: Vec<&Object> = context
+                .bundle
+                .list_in(&kinds::ENVOY_FILTER, namespace)
+                .filter(|f| !envoy_filter::router_patches(f).is_empty() && !managed(f))
+                .collect();
             let title = format!(
                 "Proxy {} has {} MCP router filters in {} of port {}",
                 proxy.pod.full_name(),
@@ -475,7 +496,16 @@ fn router_duplicated(context: &Context<'_>, findings: &mut Findings) {
                 }
             }
             draft.because_of(&["MG304"], extension.reference());
-            draft.command(format!("oc -n {namespace} get envoyfilters --show-labels"));
+            match by_hand.as_slice() {
+                [] => {
+                    draft.command(format!("oc -n {namespace} get envoyfilters --show-labels"));
+                }
+                copies => {
+                    for copy in copies {
+                        draft.command(format!("oc -n {namespace} delete envoyfilter {}", copy.name()));
+                    }
+                }
+            }
             draft.verify(format!(
                 "{} | grep -c ext_proc.v3.ExternalProcessor",
                 admin_command(proxy.pod, "config_dump")

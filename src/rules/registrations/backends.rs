@@ -158,6 +158,28 @@ fn backend_pods(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
+/// Makes a Service for the Deployment of the same name: for the container port that is named like one of
+/// MCP's, has the number that the route wants, or is the only one.
+fn expose(context: &Context<'_>, namespace: &str, name: &str, port: Option<i64>) -> Option<String> {
+    let deployment = context.bundle.get(&kinds::DEPLOYMENT, namespace, name)?;
+    let ports: Vec<i64> = deployment
+        .array("/spec/template/spec/containers")
+        .iter()
+        .filter_map(|container| container.get("ports")?.as_array())
+        .flatten()
+        .filter_map(|port| port.get("containerPort")?.as_i64())
+        .collect();
+    let port = port?;
+    let target = ports
+        .iter()
+        .copied()
+        .find(|p| *p == port)
+        .or_else(|| ports.first().copied().filter(|_| ports.len() == 1))?;
+    Some(format!(
+        "oc -n {namespace} expose deployment/{name} --name={name} --port={port} --target-port={target}"
+    ))
+}
+
 declare_rule! {
     /// The Service of an MCP server does not exist
     ///
@@ -223,6 +245,8 @@ fn backend_service_missing(context: &Context<'_>, findings: &mut Findings) {
                 reference.pointer("/name"),
                 right.name()
             ));
+        } else if let Some(command) = expose(context, namespace, name, reference.port) {
+            draft.command(command);
         } else {
             draft.command(format!("oc -n {namespace} get services"));
         }

@@ -8,7 +8,7 @@ mod shape;
 pub(super) use broker::{Failure, failures};
 
 use super::gateways::{condition_evidence, condition_pointer};
-use super::{Context, Draft, Findings, Rule, suggest};
+use super::{Context, Draft, Findings, Rule, remedy, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::{Outcome, Verdict};
 use crate::model::mcp::{Chain, Registration, RegistrationFault, SECRET_LABEL, SecretFault};
@@ -202,6 +202,10 @@ fn registration_target_missing(context: &Context<'_>, findings: &mut Findings) {
                 object.name(),
                 right.name()
             ));
+        } else if let [there] = suggest::elsewhere(context, &kinds::HTTP_ROUTE, namespace, name).as_slice() {
+            for command in remedy::moved(object, there.namespace(), &[]) {
+                draft.command(command);
+            }
         } else {
             draft.command("oc get httproutes -A");
         }

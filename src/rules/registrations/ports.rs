@@ -62,14 +62,23 @@ fn backend_service_type(context: &Context<'_>, findings: &mut Findings) {
             "Send to a ClusterIP Service; for servers outside the cluster use a ServiceEntry and kind Hostname.",
         );
         users(draft, &backend);
-        draft
-            .command(format!(
-                "oc -n {} expose service {} --name={}-mcp",
+        let name = format!("{}-mcp", service.name());
+        if service.str("/spec/clusterIP") == "None" {
+            draft.command(format!(
+                "oc -n {} expose service {} --name={name}",
                 service.namespace(),
-                service.name(),
                 service.name()
-            ))
-            .verify(format!("oc -n {} get service {}", service.namespace(), service.name()));
+            ));
+            for (route, reference) in &backend.routes {
+                draft.command(format!(
+                    "oc -n {} patch httproute {} --type=json -p '[{{\"op\":\"replace\",\"path\":\"{}\",\"value\":\"{name}\"}}]'",
+                    route.namespace(),
+                    route.name(),
+                    reference.pointer("/name")
+                ));
+            }
+        }
+        draft.verify(format!("oc -n {} get service {}", service.namespace(), service.name()));
     }
 }
 

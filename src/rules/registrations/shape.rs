@@ -7,7 +7,7 @@ use crate::model::mcp::{ExtensionFault, RegistrationFault};
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::envoy_filter::record_evidence;
-use crate::rules::{Context, Findings};
+use crate::rules::{Context, Findings, remedy};
 
 declare_rule! {
     /// A registration names a namespace for its route, which is ignored
@@ -45,7 +45,7 @@ fn registration_target_namespace(context: &Context<'_>, findings: &mut Findings)
         if target.is_empty() || target == object.namespace() {
             continue;
         }
-        findings
+        let draft = findings
             .report(
                 &REGISTRATION_TARGET_NAMESPACE,
                 object,
@@ -57,14 +57,14 @@ fn registration_target_namespace(context: &Context<'_>, findings: &mut Findings)
                 object.evidence("/spec/targetRef/namespace"),
                 format!("Create the registration in namespace {target}, where its HTTPRoute is."),
             )
-            .evidence(object.evidence("/spec/targetRef/name"))
-            .command(format!(
-                "oc -n {} get mcpserverregistration {} -o yaml | sed 's/^  namespace: {}$/  namespace: {target}/' > registration.yaml",
-                object.namespace(),
-                object.name(),
-                object.namespace()
-            ))
-            .verify(ready_command(object));
+            .evidence(object.evidence("/spec/targetRef/name"));
+        for command in remedy::moved(object, target, &["del(.spec.targetRef.namespace)".to_owned()]) {
+            draft.command(command);
+        }
+        draft.verify(format!(
+            "oc -n {target} wait --for=condition=Ready mcpserverregistration/{} --timeout=120s",
+            object.name()
+        ));
     }
 }
 
@@ -219,18 +219,29 @@ fn prefix_invalid(context: &Context<'_>, findings: &mut Findings) {
                 ),
             ),
             object,
+            registration.prefix_pointer(),
+            &fixed,
         );
     }
 }
 
-/// The commands for a field that cannot be changed.
-fn recreate(draft: &mut crate::rules::Draft, object: &Object) {
-    let (namespace, name) = (object.namespace(), object.name());
-    draft
-        .command(format!("oc -n {namespace} get mcpserverregistration {name} -o yaml > {name}.yaml"))
-        .command(format!("oc -n {namespace} delete mcpserverregistration {name}"))
-        .command(format!("oc -n {namespace} create -f {name}.yaml   # after the prefix was changed in it"))
-        .verify(ready_command(object));
+/// Recreates a registration with another prefix: the field cannot be changed once it is set.
+fn recreate(draft: &mut crate::rules::Draft, object: &Object, pointer: &str, prefix: &str) {
+    let edit = format!("{}=\"{prefix}\"", pointer.replace('/', "."));
+    draft.command(remedy::recreated(object, &[edit])).verify(ready_command(object));
+}
+
+/// A prefix that no registration of the bundle has: the registration's name, or with its namespace.
+fn free_prefix(context: &Context<'_>, object: &Object) -> String {
+    let clean = |text: &str| -> String {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
+    };
+    let short = format!("{}_", clean(object.name()));
+    let registrations = &context.chain().registrations;
+    if registrations.iter().any(|r| r.prefix() == short && !std::ptr::eq(r.object, object)) {
+        return format!("{}_{short}", clean(object.namespace()));
+    }
+    short
 }
 
 declare_rule! {
@@ -284,7 +295,7 @@ fn prefix_conflict(context: &Context<'_>, findings: &mut Findings) {
             );
             draft.object(winner.reference()).evidence(winner.evidence(registration.prefix_pointer()));
             draft.evidence(winner.evidence("/metadata/creationTimestamp"));
-            recreate(draft, object);
+            recreate(draft, object, registration.prefix_pointer(), &free_prefix(context, object));
             hide(context, draft, registration, fault);
         }
     }
@@ -306,7 +317,7 @@ fn prefix_conflict(context: &Context<'_>, findings: &mut Findings) {
                 "Give the servers distinct prefixes.",
             );
             draft.evidence(object.evidence(registration.prefix_pointer()));
-            recreate(draft, object);
+            recreate(draft, object, registration.prefix_pointer(), &free_prefix(context, object));
         }
     }
 }
@@ -386,7 +397,16 @@ fn prefix_not_applied(context: &Context<'_>, findings: &mut Findings) {
                 format!("Rename {old} to {new} in the manifest and recreate the registration."),
             );
             draft.evidence(object.evidence(&format!("/spec/{new}")));
-            recreate(draft, object);
+            let value = match object.str(&format!("/spec/{old}")) {
+                "" => free_prefix(context, object),
+                stored => stored.to_owned(),
+            };
+            draft
+                .command(remedy::recreated(
+                    object,
+                    &[format!("del(.spec.{old})"), format!(".spec.{new}=\"{value}\"")],
+                ))
+                .verify(ready_command(object));
         }
     }
     for (_, log) in context.workloads().component_logs(Component::Controller) {
@@ -543,6 +563,23 @@ declare_rule! {
     }
 }
 
+/// The tool's name under the only prefix with which the bundle mentions it: in another virtual server, in the
+/// roles of a policy, or because there is one server only.
+fn with_prefix(context: &Context<'_>, prefixes: &[&str], tool: &str) -> Option<String> {
+    let candidates: Vec<String> = prefixes.iter().map(|prefix| format!("{prefix}{tool}")).collect();
+    let listed = |name: &String| {
+        let servers = context.bundle.list(&kinds::MCP_VIRTUAL_SERVER);
+        let logs = || context.workloads().component_logs(Component::Broker);
+        servers.into_iter().any(|s| s.array("/spec/tools").iter().any(|t| t.as_str() == Some(name)))
+            || logs().any(|(_, log)| log.tail.iter().any(|(_, line)| line.contains(name.as_str())))
+    };
+    let mut known = candidates.iter().filter(|name| listed(name));
+    match (known.next(), known.next(), candidates.as_slice()) {
+        (Some(one), None, _) | (None, _, [one]) => Some(one.clone()),
+        _ => None,
+    }
+}
+
 fn virtual_server_tools(context: &Context<'_>, findings: &mut Findings) {
     let registrations = &context.chain().registrations;
     let mut prefixes: Vec<&str> = registrations.iter().map(super::Registration::prefix).collect();
@@ -578,8 +615,21 @@ fn virtual_server_tools(context: &Context<'_>, findings: &mut Findings) {
         for (index, _) in unknown.iter().skip(1).take(5) {
             draft.evidence(server.evidence(&format!("/spec/tools/{index}")));
         }
+        // The one server that lists or may list the tool under its prefix, where that can be told.
+        let mut steps = Vec::new();
+        for (index, tool) in &unknown {
+            if let Some(name) = with_prefix(context, &prefixes, tool) {
+                steps.push(serde_json::json!({"op": "replace", "path": format!("/spec/tools/{index}"), "value": name}));
+            }
+        }
+        let (namespace, name) = (server.namespace(), server.name());
         draft
-            .command(format!("oc -n {} edit mcpvirtualserver {}", server.namespace(), server.name()))
+            .command(if steps.is_empty() {
+                format!("oc -n {namespace} edit mcpvirtualserver {name}")
+            } else {
+                let patch = serde_json::Value::from(steps);
+                format!("oc -n {namespace} patch mcpvirtualserver {name} --type=json -p '{patch}'")
+            })
             .verify("oc get mcpserverregistrations -A");
     }
 }

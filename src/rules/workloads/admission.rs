@@ -149,6 +149,20 @@ fn missing_reference(message: &str) -> Option<(&'static str, String, Option<Stri
     None
 }
 
+/// Adds a key from a file that the reader has, to the object or to a new one.
+fn add_key(context: &Context<'_>, namespace: &str, kind: &str, name: &str, key: &str) -> String {
+    let file = "${VALUE_FILE}";
+    let word = kind.to_lowercase();
+    let exists = context.bundle.get_dynamic("", kind, namespace, name).is_some();
+    match (exists, word.as_str()) {
+        (true, _) => format!("oc -n {namespace} set data {word}/{name} --from-file={key}=\"{file}\""),
+        (false, "secret") => {
+            format!("oc -n {namespace} create secret generic {name} --from-file={key}=\"{file}\"")
+        }
+        (false, _) => format!("oc -n {namespace} create {word} {name} --from-file={key}=\"{file}\""),
+    }
+}
+
 fn container_config(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &CONTAINER_CONFIG, findings);
     let workloads = context.workloads();
@@ -172,10 +186,7 @@ fn container_config(context: &Context<'_>, findings: &mut Findings) {
                     Some((kind, name, Some(key))) => (
                         format!("key {key} of {kind} {name} is missing"),
                         format!("Add key {key} to {kind} {name}."),
-                        format!(
-                            "oc -n {namespace} get {} {name} -o jsonpath='{{.data}}'",
-                            kind.to_lowercase()
-                        ),
+                        add_key(context, namespace, kind, &name, &key),
                     ),
                     Some((kind, name, None)) => (
                         format!("{kind} {name} is missing"),

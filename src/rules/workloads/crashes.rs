@@ -51,8 +51,14 @@ declare_rule! {
     }
 }
 
+/// Shows the limit of the node on which it was reached.
+fn inotify_command(node: &str) -> String {
+    let node = if node.is_empty() { "${NODE}" } else { node };
+    format!("oc debug node/{node} -- chroot /host sysctl fs.inotify.max_user_instances")
+}
+
 /// What a crash means: what happened, what to do, and a command.
-fn explain(record: &Record, namespace: &str) -> Option<(String, String, Option<String>)> {
+fn explain(record: &Record, namespace: &str, node: &str) -> Option<(String, String, Option<String>)> {
     let class = ErrorClass::from_word(record.field("class")).unwrap_or(ErrorClass::Other);
     let (what, remedy, command): (String, &str, Option<String>) = match record.template.as_str() {
         "crash.envoyfilter-crd" => (
@@ -128,7 +134,7 @@ fn explain(record: &Record, namespace: &str) -> Option<(String, String, Option<S
         "crash.inotify" => (
             "the node's limit of inotify instances is reached".into(),
             "Raise fs.inotify.max_user_instances on the nodes (512 or more).",
-            Some("oc debug node/NODE -- chroot /host sysctl fs.inotify.max_user_instances".into()),
+            Some(inotify_command(node)),
         ),
         "crash.panic" | "crash.fatal" => (
             "a Go program panics".into(),
@@ -211,17 +217,18 @@ fn known_crash(context: &Context<'_>, findings: &mut Findings) {
                 let broker = subject.roles.contains(&Role::Component(Component::Broker));
                 let (what, remedy, command, line) = match record {
                     Some(record) => {
-                        let Some((what, remedy, command)) = explain(record, namespace) else { continue };
+                        let Some((what, remedy, command)) =
+                            explain(record, namespace, pod.str("/spec/nodeName"))
+                        else {
+                            continue;
+                        };
                         (what, remedy, command, Some(evidence::record(log, record)))
                     }
                     None if broker && ended_silently(&container, log) => (
                         "it ends at once without a word, as at the node's limit of inotify instances"
                             .to_owned(),
                         "Raise fs.inotify.max_user_instances on the nodes (512 or more).".to_owned(),
-                        Some(
-                            "oc debug node/NODE -- chroot /host sysctl fs.inotify.max_user_instances"
-                                .to_owned(),
-                        ),
+                        Some(inotify_command(pod.str("/spec/nodeName"))),
                         None,
                     ),
                     None => continue,

@@ -127,12 +127,9 @@ fn restarts(context: &Context<'_>, findings: &mut Findings) {
                 let (remedy, command) = if memory {
                     (
                         "Raise the container's memory limit.",
-                        format!(
-                            "{} set resources {} -c {} --limits=memory=MORE",
-                            oc(&subject.owner),
-                            resource(&subject.owner),
-                            container.name
-                        ),
+                        super::raise_memory(&subject.owner, pod, container.name).unwrap_or_else(|| {
+                            format!("oc -n {} describe pod {}", pod.namespace(), pod.name())
+                        }),
                     )
                 } else if kill.is_some() {
                     (

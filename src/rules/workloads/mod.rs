@@ -184,6 +184,22 @@ pub(super) fn report_faults<'f>(
     findings
 }
 
+/// Doubles the memory limit of a container, where the workload's template can be changed.
+pub(super) fn raise_memory(owner: &ObjectRef, pod: &Object, container: &str) -> Option<String> {
+    if !matches!(owner.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
+        return None;
+    }
+    let name = |c: &&serde_json::Value| c.get("name").and_then(serde_json::Value::as_str) == Some(container);
+    let limit =
+        pod.array("/spec/containers").iter().find(name)?.pointer("/resources/limits/memory")?.as_str()?;
+    Some(format!(
+        "{} set resources {} -c {container} --limits=memory={}",
+        super::evidence::oc(owner),
+        super::evidence::resource(owner),
+        super::remedy::doubled(limit)?
+    ))
+}
+
 /// The command that waits for the workload to be well again.
 pub(super) fn wait_command(owner: &ObjectRef) -> String {
     let namespace = owner.namespace.as_deref().unwrap_or_default();

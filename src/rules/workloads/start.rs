@@ -133,7 +133,7 @@ fn explain_pull(
         return (
             "access is denied",
             format!("Give service account {account} a pull secret for {registry}."),
-            format!("oc -n {namespace} secrets link {account} PULL_SECRET --for=pull"),
+            format!("oc -n {namespace} secrets link {account} ${{PULL_SECRET}} --for=pull"),
         );
     }
     if has(&["manifest unknown", "not found", "does not exist", "name unknown", "404"]) {
@@ -267,11 +267,13 @@ fn crash_loop(context: &Context<'_>, findings: &mut Findings) {
                     } else {
                         "Repair what the last lines of the previous log name.".to_owned()
                     },
-                    commands: vec![format!(
+                    commands: std::iter::once(format!(
                         "oc -n {namespace} logs {} -c {} --previous --tail=50",
                         pod.name(),
                         container.name
-                    )],
+                    ))
+                    .chain(super::raise_memory(&subject.owner, pod, container.name).filter(|_| memory))
+                    .collect(),
                 });
             }
         }

@@ -293,7 +293,11 @@ fn unprefixed_tool(fixture: Fixture) -> Fixture {
 
 /// The registration was deleted by force, and its entry stays.
 fn stale_entry(fixture: Fixture) -> Fixture {
-    fixture.remove(REGISTRATION.0, REGISTRATION.1, REGISTRATION.2)
+    fixture.remove(REGISTRATION.0, REGISTRATION.1, REGISTRATION.2).remove(
+        "HTTPRoute",
+        "team-weather",
+        "weather",
+    )
 }
 
 fn two_labels(fixture: Fixture) -> Fixture {
