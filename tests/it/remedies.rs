@@ -139,7 +139,10 @@ const REVIEWED: &[(&str, Why, &[Name])] = &[
         "The other side has to be repaired: a server, a name service, an identity server, a client.",
         Why::Person,
         &[
+            ("MG411", "the server has another path"),
+            ("MG411", "the server is no MCP server"),
             ("MG411", "the server speaks an old protocol"),
+            ("MG709", "the running gateway's 401 has no header"),
             ("MG417", "the server offers nothing"),
             ("MG509", "the host does not resolve"),
             ("MG510", "the host does not answer"),
