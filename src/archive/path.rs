@@ -118,6 +118,8 @@ pub fn log_run(path: &str) -> Option<Run> {
 pub const MANIFEST: &str = "mcpgw/manifest.json";
 /// Every request that failed or was refused.
 pub const FAILURES: &str = "mcpgw/failures.json";
+/// A role that grants what was refused, where something was.
+pub const MISSING_PERMISSIONS: &str = "mcpgw/missing-permissions.yaml";
 /// What was redacted: counts, never a value.
 pub const REDACTION_REPORT: &str = "mcpgw/redaction-report.json";
 /// The chain from registration to extension, resolved.

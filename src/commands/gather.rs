@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 
 use crate::archive::write::{Format, Target};
 use crate::cli::Global;
+use crate::commands::dry_run;
 use crate::commands::redact::RulesArgs;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::gather::connect::Connection;
@@ -42,6 +43,10 @@ pub struct GatherArgs {
     /// $MUST_GATHER_SINCE and $MUST_GATHER_SINCE_TIME, end before `oc adm must-gather` gives up
     #[arg(long, conflicts_with = "format")]
     must_gather: bool,
+    /// Print the plan, check the permissions and estimate; collect nothing, write nothing. Exit code
+    /// 4 when something is not permitted; then a role that grants it is printed
+    #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
+    dry_run: Option<dry_run::Form>,
     /// Rules of redaction.
     #[command(flatten)]
     rules: RulesArgs,
@@ -181,6 +186,7 @@ fn must_gather(args: GatherArgs) -> Result<Options, CommandError> {
 /// Runs the command.
 pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
     let redact = args.rules.options()?;
+    let form = args.dry_run;
     let options = if args.must_gather {
         must_gather(args)?
     } else {
@@ -193,6 +199,9 @@ pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
         Options { format: args.format, max_size: args.max_size, analyze: !args.no_analyze, ..options }
     };
     let options = Options { redact, ..options };
+    if let Some(form) = form {
+        return dry_run::run(options, form);
+    }
     let to_stdout = options.output == Output::Target(Target::Stdout);
     let progress = Progress::stderr();
     let Some(gathered) = run_until_signalled(options, &progress)? else {
@@ -358,6 +367,13 @@ pub(crate) fn summary(gathered: &Gathered, global: &Global) -> String {
         if groups.len() > FAILURES_SHOWN {
             let _ = writeln!(text, "    and {} more of other kinds", groups.len() - FAILURES_SHOWN);
         }
+    }
+    if gathered.refused.iter().any(|failure| failure.code == Some(403)) {
+        let _ = writeln!(
+            text,
+            "  a role that grants what was refused: {} in the archive, or `oc mcpgw gather --dry-run`",
+            crate::archive::path::MISSING_PERMISSIONS
+        );
     }
     if let Some(report) = &gathered.report {
         text.push('\n');

@@ -5,6 +5,7 @@ pub(crate) mod catalogue;
 pub mod check;
 pub mod completion;
 pub mod demo;
+pub(crate) mod dry_run;
 pub mod explain;
 pub mod filter;
 pub mod gather;

@@ -4,7 +4,8 @@
 //! `discovery` (what is served), `list` and `split` (pages to objects), `follow` (which namespaces
 //! matter, and why), [`run`] (the order of it all), `objects`, `secrets`, `pods` and [`logs`] (the
 //! collectors), `out` (objects to files), `journal` (what happened), `close` (manifest, failures,
-//! analysis). Nothing here writes to the cluster: every request is a GET.
+//! analysis). [`dry_run`] plans and checks [`permissions`]. Nothing here writes to the cluster: every
+//! request is a GET, except reviews of the user's own rights, which the API wants posted and does not store.
 
 pub(crate) mod client;
 mod close;
@@ -12,6 +13,7 @@ pub mod connect;
 mod cx;
 mod discovery;
 pub mod disk;
+pub mod dry_run;
 mod event_page;
 mod follow;
 mod forward;
@@ -21,6 +23,7 @@ mod live;
 pub mod logs;
 mod objects;
 mod out;
+pub mod permissions;
 mod pieces;
 mod pods;
 pub mod probe;

@@ -22,7 +22,7 @@ use super::out::{Out, complete, metadata};
 use super::pods::{Pod, Pods};
 use super::progress::Progress;
 use super::stop::Stop;
-use super::{Options, Output, close, live, probe, room, secrets};
+use super::{Options, Output, close, live, permissions, probe, room, secrets};
 use crate::archive::read::Source;
 use crate::archive::write::{self, Finished, Format, Target, WriteError, Writer};
 use crate::archive::{path, second_look};
@@ -115,6 +115,7 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
             return Err(error);
         }
     };
+    write_role(&cx).await;
     progress.phase("closing the archive");
     room::close(&cx);
     let identity = close::Identity { cluster: cluster.clone(), server_version, started };
@@ -338,6 +339,18 @@ async fn read_logs(cx: &Arc<Cx>, scope: &Arc<Scope>, platform: &[Platform], pods
     tasks.join_all().await;
 }
 
+/// Writes a role that would grant what was refused.
+async fn write_role(cx: &Cx) {
+    let missing = permissions::of_failures(&cx.journal.record(None).failures);
+    if missing.is_empty() {
+        return;
+    }
+    // Only somebody who is to be given a role needs to be known.
+    let who = permissions::who(&cx.api).await;
+    let role = permissions::role(&who, &missing);
+    cx.check(cx.out.text(path::MISSING_PERMISSIONS, "oc-mcpgw", role.as_bytes()));
+}
+
 fn write_namespaces(cx: &Cx, namespaces: Vec<Value>) -> Result<(), WriteError> {
     for namespace in namespaces {
         let place = path::namespace(metadata(&namespace, "name"));
@@ -403,7 +416,7 @@ fn write_error(error: WriteError) -> CommandError {
 }
 
 /// Why the very first requests failed, and what to do.
-fn unreachable(connected: &Connected, refusal: &Refusal) -> CommandError {
+pub(super) fn unreachable(connected: &Connected, refusal: &Refusal) -> CommandError {
     let server = &connected.server;
     let message =
         |what: &str| CommandError::unusable_message(format!("{what} {server}: {}", refusal.message));

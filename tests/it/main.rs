@@ -11,6 +11,7 @@ mod cli;
 mod commands;
 mod coverage;
 mod demo;
+mod dry_run;
 #[allow(dead_code)]
 mod faults;
 #[allow(dead_code)]
