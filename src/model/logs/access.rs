@@ -17,6 +17,17 @@ use super::{Fields, Reader};
 /// The name of the template.
 pub const TEMPLATE: &str = "access";
 
+/// What the MCP router says, when the details are an error that it answered with itself: `ext-proc
+/// error: …`, which newer Envoys write with underscores for spaces.
+#[must_use]
+pub fn router_error(details: &str) -> Option<String> {
+    let said = details.strip_prefix("ext-proc")?.replace('_', " ");
+    said.trim_start().strip_prefix("error:").map(|said| said.trim().to_owned())
+}
+
+/// The quotes of Istio's text format behind the details: five fields and the transport failure.
+const QUOTES: usize = 12;
+
 /// Whether a line can be of an access log: `[2026-…] "…` or JSON with response flags.
 pub(super) fn looks_like(line: &[u8]) -> bool {
     let line = after_time(line);
@@ -50,7 +61,11 @@ pub(super) fn read(reader: &mut Reader, line: &[u8]) {
     let Ok(text) = std::str::from_utf8(inner) else { return };
     let entry = if text.starts_with('{') { Entry::json(text) } else { Entry::text(text) };
     let Some(entry) = entry else { return };
-    let details = entry.details.split(['{', '(']).next().unwrap_or_default();
+    let mut details = entry.details.split(['{', '(']).next().unwrap_or_default();
+    if router_error(details).is_some() {
+        // Only the router's own words, without the error that it passes on.
+        details = details.match_indices(':').nth(1).map_or(details, |(at, _)| &details[..at]);
+    }
     let mut fields: Fields<'_> = vec![
         ("code", Cow::Borrowed(&entry.code)),
         ("flags", Cow::Borrowed(none(&entry.flags))),
@@ -93,7 +108,9 @@ impl<'a> Entry<'a> {
     fn text(line: &'a str) -> Option<Self> {
         let (time, rest) = line.strip_prefix('[')?.split_once("] \"")?;
         let (_, rest) = rest.split_once("\" ")?;
-        let (status, rest) = rest.split_once('"')?;
+        // The details may quote what they tell, so the fields in quotes are counted from the end.
+        let quote = memchr::memrchr_iter(b'"', rest.as_bytes()).nth(QUOTES - 1).or_else(|| rest.find('"'))?;
+        let (status, rest) = (&rest[..quote], &rest[quote + 1..]);
         let mut words = status.split_ascii_whitespace();
         let code = words.next().filter(|c| c.bytes().all(|b| b.is_ascii_digit()))?;
         let flags = words.next()?;

@@ -111,7 +111,8 @@ fn access_logs_are_counted_by_what_happened() {
     let spaces = r#"[2026-09-14T10:24:33.498Z] "POST /mcp HTTP/1.1" 500 - ext-proc error: failed to create session - "-" 0 0 0 - "-" "c" "8d71" "mcp.example.com" "-" - - 10.244.1.14:8080 203.0.113.40:60000 - -"#;
     let json = r#"{"start_time":"2026-09-14T10:24:34.498Z","method":"GET","response_code":404,"response_flags":"NR","response_code_details":"route_not_found","authority":"other.example.com","upstream_cluster":null,"downstream_local_address":"10.244.1.14:8080","route_name":null}"#;
     let default = r#"[2026-09-14T10:24:35.498Z] "GET / HTTP/1.1" 503 UH 0 19 0 - "10.0.0.1" "curl" "id" "a.example.com" "-""#;
-    let text = [good, good, refused, spaces, json, default].join("\n");
+    let quoting = r#"[2026-09-14T10:24:36.498Z] "POST /mcp HTTP/1.1" 500 - ext-proc_error:_failed_to_create_session_for_mcp_server:_calling_"initialize":_sending_"initialize":_Post_"http://10.0.0.9:8080/mcp":_upstream_returned_HTTP_503 - "-" 97 293 4 - "-" "c" "8d72" "mcp.example.com" "-" outbound|8080||mcp-gateway.mcp-system.svc.cluster.local - 10.244.1.14:8080 203.0.113.40:60000 - mcp.0"#;
+    let text = [good, good, refused, spaces, json, default, quoting].join("\n");
     let digest = digest(&text);
     let found: Vec<(u64, &str, &str, &str, &str, &str, &str)> = digest
         .of(access::TEMPLATE)
@@ -143,6 +144,15 @@ fn access_logs_are_counted_by_what_happened() {
             (1, "500", "", "ext-proc error: failed to create session", "mcp.example.com", "8080", ""),
             (1, "404", "NR", "route_not_found", "other.example.com", "8080", ""),
             (1, "503", "UH", "", "a.example.com", "", ""),
+            (
+                1,
+                "500",
+                "",
+                "ext-proc_error:_failed_to_create_session_for_mcp_server",
+                "mcp.example.com",
+                "8080",
+                ""
+            ),
         ]
     );
     assert_eq!(digest.records[0].field("cluster"), "outbound|8080||weather.team-weather.svc.cluster.local");

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{say_what_is_missing, targets};
+use chrono::{DateTime, TimeDelta};
+
 use crate::declare_rule;
 use crate::model::gateway_api::{Verdict, backend_refs, hostnames};
-use crate::model::logs::{ErrorClass, access};
+use crate::model::logs::{ErrorClass, Record, access};
 use crate::model::{Missing, broker_config, kinds};
 use crate::rules::evidence;
 use crate::rules::{Context, Findings};
@@ -110,8 +112,9 @@ declare_rule! {
     /// ## How it is decided
     /// The access logs of the Gateway's proxies are counted by host. A host is reported when at least 5 of
     /// its requests, and at least 1 % of them, ended with one of the response flags NR, UH, UF, UC, UT, UO,
-    /// URX, NC, or with an error of the router's filter in the response details (`ext_proc_error…`).
-    /// Clients that leave (DC) do not count.
+    /// URX, NC, or with an error of the router's filter (`ext_proc_error…`) or of the router itself
+    /// (`ext-proc_error:…`) in the response details. Clients that leave (DC) do not count, nor do
+    /// errors of which the last is older than an hour.
     ///
     /// ## Causes
     /// | flag or detail | meaning |
@@ -123,6 +126,7 @@ declare_rule! {
     /// | UC, UT, UO, URX | the backend closes, is too slow, overloaded; retries are used up |
     /// | NC | the backend's cluster does not exist |
     /// | `ext_proc_error…` | the MCP router does not answer |
+    /// | `ext-proc_error:…` | the MCP router answers with an error, mostly because a server fails (MG417) |
     ///
     /// ## How to confirm
     /// `oc -n NS logs deploy/GATEWAY-CLASS | grep ' UF '`
@@ -131,13 +135,13 @@ declare_rule! {
     /// Repair the cluster that the finding names; other findings usually say why.
     ///
     /// ## When it may be a false alarm
-    /// Old lines: the log may reach back to an outage that is over. The finding gives first and last time.
+    /// An outage that was repaired within the last hour. The finding gives first and last time.
     pub(super) static PROXY_ERRORS = {
         code: "MG231", name: "proxy-errors", severity: Warning, section: "1.2",
         needs: ["gateway logs (access log)", "httproutes"], since: "0.1.0",
         caused_by: ["MG224", "MG228", "MG225", "MG409", "MG405", "MG408", "MG410", "MG406", "MG101", "MG102", "MG103",
             "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG232", "MG312", "MG501", "MG502", "MG509", "MG510",
-            "MG211", "MG215"],
+            "MG211", "MG215", "MG417"],
         check: proxy_errors,
     }
 }
@@ -151,6 +155,9 @@ fn explain(flags: &str, details: &str, reason: &str) -> Option<String> {
             "the MCP router cannot be called"
         };
         return Some(format!("{what} ({details})"));
+    }
+    if let Some(said) = access::router_error(details) {
+        return Some(format!("the MCP router gives up: {said}"));
     }
     let failure = ErrorClass::from_word(reason).filter(|c| *c != ErrorClass::Other);
     flags.split(',').find_map(|flag| {
@@ -194,6 +201,10 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
                 );
                 continue;
             }
+            let is_over = |record: &Record| {
+                let last = record.last_time.as_deref().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
+                context.now.zip(last).is_some_and(|(now, last)| now - last.to_utc() > TimeDelta::hours(1))
+            };
             let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
             let mut errors: BTreeMap<(&str, String), (u64, Vec<_>)> = BTreeMap::new();
             for log in logs.iter().filter(|l| !l.previous) {
@@ -211,7 +222,7 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
             }
             for ((host, what), (count, records)) in errors {
                 let total = totals.get(host).copied().unwrap_or(count).max(1);
-                if count < 5 || count * 100 < total {
+                if count < 5 || count * 100 < total || records.iter().all(|(_, record)| is_over(record)) {
                     continue;
                 }
                 let clusters: std::collections::BTreeSet<&str> =
@@ -239,6 +250,14 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
                     draft.evidence(evidence::record(log, record));
                 }
                 draft.object(gateway.reference()).object(pod.reference());
+                // The server behind the host, or any of them where the router speaks for a server.
+                let gives_up = what.contains("MCP router gives up");
+                for registration in &context.chain().registrations {
+                    let served = registration.route.is_some_and(|route| hostnames(route).contains(&host));
+                    if served || gives_up {
+                        draft.because_of(&["MG417"], registration.object.reference());
+                    }
+                }
                 if what.contains("MCP router") {
                     for target in targets(context).iter().filter(|t| std::ptr::eq(t.gateway, gateway)) {
                         draft.because_of(&["MG224", "MG312", "MG232"], target.extension.object.reference());
