@@ -2,9 +2,10 @@
 //!
 //! [`path`] is the only place that knows where things stand in an archive; [`mod@write`] takes only
 //! what the redactor made; [`read`] opens our archives, must-gathers, inspect output and loose
-//! files; [`load`] turns what was read into a [`crate::model::Bundle`]; [`manifest`] is
+//! files; [`gated`] puts the redactor before a bundle that is not ours; [`load`] turns what was read into a [`crate::model::Bundle`]; [`manifest`] is
 //! `mcpgw/manifest.json`; [`yaml`] the emitter and [`locate`] the way back from a field to a line.
 
+pub mod gated;
 pub mod load;
 pub mod locate;
 pub mod manifest;

@@ -5,6 +5,7 @@
 use super::read::{Source, Visit};
 use crate::error::CommandError;
 use crate::redact::Redactor;
+use crate::redact::obfuscate::{Remains, What};
 use crate::redact::verify::{Certainty, Scanner};
 
 /// How much is read at once.
@@ -18,6 +19,7 @@ const PIECE: usize = 64 * 1024;
 pub fn look(source: &dyn Source, redactor: &Redactor) -> Result<(), CommandError> {
     let mut hits: Vec<(String, u64, &'static str)> = Vec::new();
     let mut broken = None;
+    let names = redactor.obfuscator().map(crate::redact::obfuscate::Obfuscator::remains);
     let walked = source.walk(&mut |entry, content| {
         let mut scanner = Scanner::new(Certainty::Certain);
         let mut learned = redactor.learned_scanner();
@@ -25,6 +27,11 @@ pub fn look(source: &dyn Source, redactor: &Redactor) -> Result<(), CommandError
         let in_path = !scanner.finish().is_empty();
         if in_path {
             hits.push((entry.path.clone(), 0, "path"));
+        }
+        let mut originals = names.as_ref().map(Remains::fresh);
+        if let Some(mut originals) = names.as_ref().map(Remains::fresh) {
+            originals.push(entry.path.as_bytes());
+            hits.extend(originals.finish().map(|(_, what)| (entry.path.clone(), 0, name_of(what))));
         }
         let mut scanner = Scanner::new(Certainty::Certain);
         let mut piece = vec![0u8; PIECE];
@@ -34,6 +41,9 @@ pub fn look(source: &dyn Source, redactor: &Redactor) -> Result<(), CommandError
                 Ok(read) => {
                     scanner.push(&piece[..read]);
                     learned.push(&piece[..read]);
+                    if let Some(originals) = &mut originals {
+                        originals.push(&piece[..read]);
+                    }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -44,6 +54,9 @@ pub fn look(source: &dyn Source, redactor: &Redactor) -> Result<(), CommandError
         }
         hits.extend(scanner.finish().into_iter().map(|leak| (entry.path.clone(), leak.line, leak.kind)));
         hits.extend(learned.finish().map(|line| (entry.path.clone(), line, "value of a Secret")));
+        if let Some((line, what)) = originals.and_then(Remains::finish) {
+            hits.push((entry.path.clone(), line, name_of(what)));
+        }
         Visit::Next
     });
     walked.map_err(CommandError::unusable)?;
@@ -53,10 +66,22 @@ pub fn look(source: &dyn Source, redactor: &Redactor) -> Result<(), CommandError
     let Some((file, line, kind)) = hits.first() else { return Ok(()) };
     let more = if hits.len() > 1 { format!(", and {} more", hits.len() - 1) } else { String::new() };
     let place = if *line == 0 { String::new() } else { format!(" line {line}") };
-    let file = redactor.path(file);
+    let file = redactor.without_names().path(file);
     Err(CommandError::unpublished(format!(
         "the archive was not published: {}{place} still holds what looks like a {kind}{more}",
         file.as_str()
     ))
     .hint("name the value or the file in a --redact-rules file, and report this as a bug"))
+}
+
+/// What remained, in words.
+fn name_of(what: What) -> &'static str {
+    match what {
+        What::Ip => "network address that has a pseudonym",
+        What::Host => "host that has a pseudonym",
+        What::Email => "mail address that has a pseudonym",
+        What::Namespace => "namespace that has a pseudonym",
+        What::Node => "node that has a pseudonym",
+        What::Cluster => "cluster that has a pseudonym",
+    }
 }

@@ -5,6 +5,7 @@ use crate::cli::Global;
 use crate::commands::analyze::{FailOn, Format, analysis};
 use crate::commands::filter::{Filter, FilterArgs};
 use crate::commands::gather::{CollectArgs, exit, run_until_signalled};
+use crate::commands::obfuscate::{self, ObfuscateArgs};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::gather::progress::Progress;
 use crate::gather::{Options, Output};
@@ -25,6 +26,9 @@ pub struct CheckArgs {
     /// Exit with code 1 when a finding of this severity or worse remains
     #[arg(long, value_enum, default_value_t, value_name = "SEVERITY")]
     fail_on: FailOn,
+    /// Names and what becomes of them.
+    #[command(flatten)]
+    obfuscate: ObfuscateArgs,
     /// What is read, and how.
     #[command(flatten)]
     collect: CollectArgs,
@@ -33,14 +37,19 @@ pub struct CheckArgs {
 /// Runs the command.
 pub(crate) fn run(args: CheckArgs, global: &Global) -> CommandResult {
     let filter = Filter::new(&args.filter)?;
+    let mapping = args.obfuscate.mapping(&[])?;
+    let redact = crate::redact::Options { obfuscate: args.obfuscate.what(), ..Default::default() };
     let options = args.collect.options(Output::Target(Target::Memory));
     let progress = Progress::stderr();
-    let gathered = run_until_signalled(Options { analyze: false, ..options }, &progress)?;
+    let gathered = run_until_signalled(Options { analyze: false, redact, ..options }, &progress)?;
     progress.finish();
     let Some(gathered) = gathered else { return Ok(Exit::Interrupted) };
     let Some(kept) = &gathered.kept else {
         return Err(CommandError::unusable_message("what was collected is gone"));
     };
+    if let Some(line) = obfuscate::finish(mapping, gathered.obfuscator.as_ref())? {
+        progress.note(&line);
+    }
     let report = analysis(&*kept.0, &filter).map_err(CommandError::unusable)?;
     let options = TextOptions { full: args.verbose, ..term::text_options(global) };
     term::print(&args.output.render(&report, &options, args.fail_on))?;

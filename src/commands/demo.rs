@@ -68,7 +68,7 @@ pub(crate) fn run(args: DemoArgs, global: &Global) -> CommandResult {
     term::print(&render::text(&report, &options))?;
     if args.keep {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        return runtime.block_on(serve::serve(serve::ServeArgs::until_signalled(), cluster));
+        return runtime.block_on(serve::serve(serve::ServeArgs::until_signalled(), cluster, true));
     }
     Ok(if gathered.cut_short.is_some() { gather::exit(&gathered) } else { Exit::Ok })
 }

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use crate::archive::write::{Format, Target};
 use crate::cli::Global;
 use crate::commands::dry_run;
+use crate::commands::obfuscate::{self, ObfuscateArgs};
 use crate::commands::redact::RulesArgs;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::gather::connect::Connection;
@@ -50,6 +51,9 @@ pub struct GatherArgs {
     /// Rules of redaction.
     #[command(flatten)]
     rules: RulesArgs,
+    /// Names and what becomes of them.
+    #[command(flatten)]
+    obfuscate: ObfuscateArgs,
     /// What is read, and how.
     #[command(flatten)]
     collect: CollectArgs,
@@ -185,8 +189,9 @@ fn must_gather(args: GatherArgs) -> Result<Options, CommandError> {
 
 /// Runs the command.
 pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
-    let redact = args.rules.options()?;
     let form = args.dry_run;
+    let redact = crate::redact::Options { obfuscate: args.obfuscate.what(), ..args.rules.options()? };
+    let obfuscation = args.obfuscate.clone();
     let options = if args.must_gather {
         must_gather(args)?
     } else {
@@ -203,13 +208,21 @@ pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
         return dry_run::run(options, form);
     }
     let to_stdout = options.output == Output::Target(Target::Stdout);
+    let mapping = match &options.output {
+        Output::Path(path) if options.format == Format::Dir && !path.is_dir() => {
+            obfuscation.mapping(&[path])?
+        }
+        Output::Target(Target::Into(directory)) => obfuscation.mapping(&[directory])?,
+        _ => obfuscation.mapping(&[])?,
+    };
     let progress = Progress::stderr();
     let Some(gathered) = run_until_signalled(options, &progress)? else {
         progress.finish();
         return Ok(Exit::Interrupted);
     };
     progress.finish();
-    let summary = summary(&gathered, global);
+    let pseudonyms = obfuscate::finish(mapping, gathered.obfuscator.as_ref())?;
+    let summary = summary(&gathered, pseudonyms.as_deref(), global);
     if to_stdout {
         progress.note(&summary);
     } else {
@@ -337,7 +350,9 @@ fn grouped(failures: &[Failure]) -> Vec<String> {
 }
 
 /// What a person sees at the end.
-pub(crate) fn summary(gathered: &Gathered, global: &Global) -> String {
+///
+/// It uses the names of the archive, because it is often passed on; `pseudonyms` says so.
+pub(crate) fn summary(gathered: &Gathered, pseudonyms: Option<&str>, global: &Global) -> String {
     let mut text = String::new();
     let size = units::human_bytes(gathered.archive.bytes);
     let files = gathered.archive.files;
@@ -351,6 +366,9 @@ pub(crate) fn summary(gathered: &Gathered, global: &Global) -> String {
         term::sanitize(&gathered.cluster),
         units::count(gathered.redactions, "value")
     );
+    if let Some(pseudonyms) = pseudonyms {
+        let _ = writeln!(text, "  {pseudonyms}");
+    }
     if let Some(why) = &gathered.cut_short {
         let _ = writeln!(text, "  cut short by {why}: the archive holds what was read until then");
     }

@@ -9,6 +9,7 @@ pub(crate) mod dry_run;
 pub mod explain;
 pub mod filter;
 pub mod gather;
+pub mod obfuscate;
 pub mod redact;
 pub mod rules;
 pub mod serve;

@@ -10,7 +10,9 @@ use crate::archive::write::{self, Format, Target, WriteError, Writer};
 use crate::archive::{path, second_look};
 use crate::cli::Global;
 use crate::commands::analyze;
+use crate::commands::obfuscate::{self, Mapping, ObfuscateArgs};
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::redact::obfuscate::Names;
 use crate::redact::{Options, Redactor, UserRules};
 use crate::term;
 
@@ -34,6 +36,8 @@ pub struct RedactArgs {
     format: Option<Format>,
     #[command(flatten)]
     rules: RulesArgs,
+    #[command(flatten)]
+    obfuscate: ObfuscateArgs,
     /// Show what redaction does to this file, on standard output, and write nothing
     #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "output"])]
     test: Option<PathBuf>,
@@ -68,15 +72,17 @@ impl RulesArgs {
             }
             None => UserRules::default(),
         };
-        Ok(Options { rules })
+        Ok(Options { rules, ..Options::default() })
     }
 }
 
 /// Runs the command.
 pub(crate) fn run(args: RedactArgs, global: &Global) -> CommandResult {
     let redactor = Redactor::new(args.rules.options()?);
+    let names = Some(args.obfuscate.what()).filter(|what| !what.is_empty()).map(Names::new);
     if let Some(sample) = &args.test {
-        return test(&redactor, sample);
+        let mapping = args.obfuscate.mapping(&[])?;
+        return test(redactor, names, mapping, sample);
     }
     let (Some(input), Some(output)) = (args.input, args.output) else {
         return Err(CommandError::usage_message("INPUT and --output are needed"));
@@ -84,9 +90,20 @@ pub(crate) fn run(args: RedactArgs, global: &Global) -> CommandResult {
     let input = Input::new(input, global)?;
     let target = if output == Path::new("-") { Target::Stdout } else { Target::Path(output.clone()) };
     let format = args.format.unwrap_or_else(|| format_of(&output));
+    let mapping = args.obfuscate.mapping(&[&output, &input.path])?;
     rewrite::learn(&*input.open(global)?, &redactor).map_err(|error| analyze::refused(error, global))?;
+    let redactor = match names {
+        Some(mut names) => {
+            rewrite::learn_names(&*input.open(global)?, &mut names)
+                .map_err(|error| analyze::refused(error, global))?;
+            redactor.obfuscating(&names.obfuscator())
+        }
+        None => redactor,
+    };
     let source = input.open(global)?;
-    let options = write::Options { target, format, root: root(&output, &input.path), time: input.time() };
+    // The root folder may be named after the cluster.
+    let root = redactor.path(&root(&output, &input.path)).as_str().to_owned();
+    let options = write::Options { target, format, root, time: input.time() };
     let writer = Writer::create(options).map_err(unwritable)?;
     let outcome = rewrite::rewrite(&*source, &redactor, &writer).map_err(|error| match error {
         RewriteError::Read(error) => analyze::refused(error, global),
@@ -102,22 +119,32 @@ pub(crate) fn run(args: RedactArgs, global: &Global) -> CommandResult {
     };
     let finished = writer.finish().map_err(unwritable)?;
     summary(&redactor, &rewritten, finished.path.as_deref())?;
+    if let Some(line) = obfuscate::finish(mapping, redactor.obfuscator())? {
+        eprintln_line(&line);
+    }
     Ok(if rewritten.left_out.is_empty() && rewritten.problems.is_empty() { Exit::Ok } else { Exit::Partial })
 }
 
 /// Shows what redaction does to a sample: the redacted text, and counts on standard error.
-fn test(redactor: &Redactor, sample: &Path) -> CommandResult {
+fn test(redactor: Redactor, names: Option<Names>, mapping: Option<Mapping>, sample: &Path) -> CommandResult {
     let name = sample.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let bytes = std::fs::read(sample).map_err(|error| {
         CommandError::unusable(anyhow::Error::new(error).context(format!("cannot read {}", sample.display())))
     })?;
+    let memory = read::Memory([(name.clone(), bytes)].into());
+    let redactor = match names {
+        Some(mut names) => {
+            rewrite::learn_names(&memory, &mut names)?;
+            redactor.obfuscating(&names.obfuscator())
+        }
+        None => redactor,
+    };
     let place = redactor.path(&name);
     let text = if redactor.drops(&name) {
         String::new()
     } else {
-        let memory = read::Memory([(name.clone(), bytes)].into());
         let unusable = |error: RewriteError| CommandError::unusable(error);
-        rewrite::learn(&memory, redactor)?;
+        rewrite::learn(&memory, &redactor)?;
         let writer = Writer::create(write::Options {
             target: Target::Memory,
             format: Format::Dir,
@@ -125,7 +152,7 @@ fn test(redactor: &Redactor, sample: &Path) -> CommandResult {
             time: chrono::Utc::now(),
         })
         .map_err(unwritable)?;
-        rewrite::rewrite(&memory, redactor, &writer).map_err(unusable)?;
+        rewrite::rewrite(&memory, &redactor, &writer).map_err(unusable)?;
         let shown = writer.source().read(place.as_str(), u64::MAX)?;
         String::from_utf8_lossy(&shown.unwrap_or_default()).into_owned()
     };
@@ -138,6 +165,9 @@ fn test(redactor: &Redactor, sample: &Path) -> CommandResult {
         eprintln_line(&format!("{count:>6}  {rule}"));
     }
     eprintln_line(&format!("{:>6}  redactions", report.total()));
+    if let Some(line) = obfuscate::finish(mapping, redactor.obfuscator())? {
+        eprintln_line(&line);
+    }
     Ok(Exit::Ok)
 }
 

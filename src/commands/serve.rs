@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
-use crate::archive::{load, read};
+use crate::archive::{gated, read};
 use crate::cli::Global;
 use crate::commands::analyze;
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::redact::Redactor;
 use crate::serve::{Cluster, Server};
 use crate::term;
 
@@ -40,14 +41,16 @@ impl ServeArgs {
 /// Runs the command.
 pub(crate) fn run(args: ServeArgs, global: &Global) -> CommandResult {
     let source = read::open(&args.bundle).map_err(|error| analyze::refused(error, global))?;
-    let bundle = load::load(&*source).map_err(|error| analyze::refused(error, global))?;
+    let redactor = || Redactor::new(crate::redact::Options::default());
+    let (source, bundle, ours) =
+        gated::open(source, redactor).map_err(|error| analyze::refused(error, global))?;
     let cluster = Cluster::new(bundle, Arc::from(source));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(args, cluster))
+    runtime.block_on(serve(args, cluster, ours))
 }
 
 /// Serves until a signal ends it, or as long as the user's command runs.
-pub(crate) async fn serve(args: ServeArgs, cluster: Arc<Cluster>) -> CommandResult {
+pub(crate) async fn serve(args: ServeArgs, cluster: Arc<Cluster>, ours: bool) -> CommandResult {
     let objects = cluster.bundle().objects().count();
     let server = Server::start(Arc::clone(&cluster), args.port).await.map_err(|error| {
         let what = anyhow::Error::new(error).context(format!("cannot listen on 127.0.0.1:{}", args.port));
@@ -59,7 +62,7 @@ pub(crate) async fn serve(args: ServeArgs, cluster: Arc<Cluster>) -> CommandResu
     let outcome = match args.command.split_first() {
         Some((program, arguments)) => child(program, arguments, kubeconfig.path(), &mut signals).await,
         None => {
-            let text = announcement(&server, &cluster, objects, &kubeconfig);
+            let text = announcement(&server, &cluster, objects, &kubeconfig, ours);
             match term::print(&text) {
                 Ok(()) => {
                     signals.end().await;
@@ -75,7 +78,18 @@ pub(crate) async fn serve(args: ServeArgs, cluster: Arc<Cluster>) -> CommandResu
 }
 
 /// What a person needs to begin: what is served, and the line to paste.
-fn announcement(server: &Server, cluster: &Cluster, objects: usize, kubeconfig: &Kubeconfig) -> String {
+fn announcement(
+    server: &Server,
+    cluster: &Cluster,
+    objects: usize,
+    kubeconfig: &Kubeconfig,
+    ours: bool,
+) -> String {
+    let redacted = if ours {
+        ""
+    } else {
+        "\nIt is redacted on the way: `gather` did not write it, or it was changed since."
+    };
     let bundle = &cluster.bundle().meta;
     let name = bundle.cluster.as_deref().unwrap_or("the bundle");
     let when = cluster.now().format("%Y-%m-%d %H:%M:%S UTC");
@@ -89,7 +103,7 @@ fn announcement(server: &Server, cluster: &Cluster, objects: usize, kubeconfig: 
         Kubeconfig::Kept(_) => "Ctrl-C ends it.",
     };
     let text = format!(
-        "Serving {name}, {objects} objects as of {when}, read-only on https://{}\n\n  \
+        "Serving {name}, {objects} objects as of {when}, read-only on https://{}{redacted}\n\n  \
          export KUBECONFIG={quoted}\n  kubectl get mcpsr,mcpge,gateway,httproute -A\n\n{end}\n",
         server.address(),
     );

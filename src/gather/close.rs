@@ -7,11 +7,12 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::cx::Cx;
 use super::objects::Scope;
+use super::out::Out;
 use super::{event_page, topology};
 use crate::archive::manifest::{Manifest, SCHEMA_VERSION};
 use crate::archive::read::{Entry, ReadError, Source, Visit};
 use crate::archive::write::WriteError;
-use crate::archive::{load, locate, path};
+use crate::archive::{load, locate, path, rewrite};
 use crate::model::bundle::Failure;
 use crate::redact::RedactedReport;
 use crate::{render, rules};
@@ -34,7 +35,14 @@ pub(crate) struct Closed {
 const SELF: &str = "oc-mcpgw";
 
 /// Writes everything that the collection says of itself. The manifest comes last.
-pub(crate) fn close(cx: &Cx, identity: &Identity, scope: &Arc<Scope>) -> Result<Closed, WriteError> {
+/// What comes from the cluster goes through `out` as it is; what is read back from the archive has its
+/// pseudonyms already.
+pub(crate) fn close(
+    cx: &Cx,
+    out: &Out,
+    identity: &Identity,
+    scope: &Arc<Scope>,
+) -> Result<Closed, WriteError> {
     let ended = Utc::now();
     let cut_short = cx.stop.why();
     if let Some(why) = &cut_short {
@@ -42,7 +50,6 @@ pub(crate) fn close(cx: &Cx, identity: &Identity, scope: &Arc<Scope>) -> Result<
     }
     cx.journal.line("closes the archive");
     let record = cx.journal.record(cut_short.as_deref());
-    let out = &cx.out;
     let version = format!("mcpgw-gather\n{}\n", env!("CARGO_PKG_VERSION"));
     out.text(path::VERSION, SELF, version.as_bytes())?;
     // The form in which Go prints a time, because that is what readers of must-gathers parse.
@@ -51,7 +58,7 @@ pub(crate) fn close(cx: &Cx, identity: &Identity, scope: &Arc<Scope>) -> Result<
     out.text(path::GATHER_LOG, SELF, (record.lines.join("\n") + "\n").as_bytes())?;
     out.json(path::FAILURES, SELF, &record.failures)?;
 
-    let mut manifest = Manifest {
+    let manifest = Manifest {
         schema_version: SCHEMA_VERSION.to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: identity.cluster.clone(),
@@ -64,17 +71,28 @@ pub(crate) fn close(cx: &Cx, identity: &Identity, scope: &Arc<Scope>) -> Result<
         collections: record.collections,
         files: Vec::new(),
     };
-    let report = analyze(cx, &mut manifest)?;
+    let mut manifest = rewrite::obfuscated(manifest, &out.redactor);
+    let plain = Out { redactor: out.redactor.without_names(), ..out.clone() };
+    let report = analyze(cx, &plain, &mut manifest)?;
     let redaction = out.redactor.report_counts();
     out.json(path::REDACTION_REPORT, SELF, &redaction)?;
     manifest.files = out.writer.entries();
-    out.json(path::MANIFEST, SELF, &manifest)?;
-    Ok(Closed { failures: record.failures, redactions: redaction.total(), cut_short, report })
+    plain.json(path::MANIFEST, SELF, &manifest)?;
+    let failures = shown(record.failures, out);
+    Ok(Closed { failures, redactions: redaction.total(), cut_short, report })
+}
+
+/// The failures as the archive tells them.
+fn shown(failures: Vec<Failure>, out: &Out) -> Vec<Failure> {
+    if out.redactor.obfuscator().is_none() {
+        return failures;
+    }
+    let place = out.redactor.path(path::FAILURES);
+    serde_json::from_slice(out.redactor.json(&place, &failures).as_bytes()).unwrap_or_default()
 }
 
 /// Reads the archive back, writes topology, event page and, if wanted, the reports.
-fn analyze(cx: &Cx, manifest: &mut Manifest) -> Result<Option<RedactedReport>, WriteError> {
-    let out = &cx.out;
+fn analyze(cx: &Cx, out: &Out, manifest: &mut Manifest) -> Result<Option<RedactedReport>, WriteError> {
     manifest.files = out.writer.entries();
     let preliminary = serde_json::to_vec(&manifest).unwrap_or_default();
     // Topology and events need no log; reading them all back would only take time.

@@ -24,11 +24,13 @@ use super::progress::Progress;
 use super::stop::Stop;
 use super::{Options, Output, close, live, permissions, probe, room, secrets};
 use crate::archive::read::Source;
+use crate::archive::rewrite::{self, RewriteError};
 use crate::archive::write::{self, Finished, Format, Target, WriteError, Writer};
 use crate::archive::{path, second_look};
 use crate::error::CommandError;
 use crate::model::workloads::components;
 use crate::model::{Bundle, Object, kinds};
+use crate::redact::obfuscate::{Names, Obfuscator};
 use crate::redact::{RedactedReport, Redactor};
 
 /// What came of a collection.
@@ -38,7 +40,7 @@ pub struct Gathered {
     pub archive: Finished,
     /// The name of the archive's root folder.
     pub root: String,
-    /// The cluster's name.
+    /// The cluster's name, as the archive tells it.
     pub cluster: String,
     /// How many objects and logs were read.
     pub counts: (u64, u64),
@@ -52,6 +54,8 @@ pub struct Gathered {
     pub cut_short: Option<String>,
     /// What is wrong, unless that was not wanted.
     pub report: Option<RedactedReport>,
+    /// What gave the names in all of this their pseudonyms, if anything did.
+    pub obfuscator: Option<Obfuscator>,
     /// Requests sent and bytes read.
     pub traffic: (u64, u64),
     /// What was collected, where it was written nowhere else.
@@ -95,12 +99,25 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
     let server_version =
         version.as_ref().and_then(|version| version["gitVersion"].as_str()).map(str::to_owned);
     let cluster = cluster_name(&api, &served, &connected).await;
-    let root = path::root(&cluster, started);
+    let names = (!options.redact.obfuscate.is_empty()).then(|| Names::new(options.redact.obfuscate.clone()));
+    let shown = names.as_ref().map_or_else(|| cluster.clone(), |names| names.cluster_pseudonym(&cluster));
+    let root = path::root(&shown, started);
     let writer = create(&options, &root, started)?;
+    // Names are known when everything is read; until then it waits, redacted, where nobody sees it.
+    let collecting = match names {
+        Some(_) => Writer::create(write::Options {
+            target: Target::Memory,
+            format: Format::Dir,
+            root: root.clone(),
+            time: started,
+        })
+        .map_err(write_error)?,
+        None => writer.clone(),
+    };
     let redactor = Redactor::new(options.redact.clone());
     let journal = Journal::new(progress.clone());
     journal.line(format!("oc-mcpgw {} gathers from {}", env!("CARGO_PKG_VERSION"), connected.server));
-    let out = Out { writer: writer.clone(), redactor, progress: progress.clone() };
+    let out = Out { writer: collecting, redactor, progress: progress.clone() };
     let cx = Arc::new(Cx::new(api, served, out, journal, stop.clone(), options));
 
     let collected = collect(&cx, &connected).await;
@@ -116,10 +133,25 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
         }
     };
     write_role(&cx).await;
+    let out = match names {
+        Some(names) => {
+            progress.phase("giving names their pseudonyms");
+            let given =
+                super::work::off_reactor(|| pseudonyms(&cx, names, &connected, &cluster, &scope, &writer));
+            match given {
+                Ok(out) => out,
+                Err(error) => {
+                    writer.abandon();
+                    return Err(error);
+                }
+            }
+        }
+        None => cx.out.clone(),
+    };
     progress.phase("closing the archive");
     room::close(&cx);
     let identity = close::Identity { cluster: cluster.clone(), server_version, started };
-    let closed = super::work::off_reactor(|| close::close(&cx, &identity, &scope));
+    let closed = super::work::off_reactor(|| close::close(&cx, &out, &identity, &scope));
     let closed = match closed {
         Ok(closed) => closed,
         Err(error) => {
@@ -129,7 +161,7 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
     };
     if cx.options.output != Output::Target(Target::Memory) {
         progress.phase("looking for what redaction may have missed");
-        let looked = super::work::off_reactor(|| second_look::look(&*writer.source(), &cx.out.redactor));
+        let looked = super::work::off_reactor(|| second_look::look(&*writer.source(), &out.redactor));
         if let Err(error) = looked {
             writer.abandon();
             return Err(error);
@@ -141,16 +173,54 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
     Ok(Gathered {
         archive,
         root,
-        cluster,
+        cluster: shown,
         counts: progress.counts(),
         failures: closed.failures.len(),
         refused: closed.failures,
         redactions: closed.redactions,
         cut_short: closed.cut_short,
         report: closed.report,
+        obfuscator: out.redactor.obfuscator().cloned(),
         kept,
         traffic: (stats.requests.load(Ordering::Relaxed), stats.bytes.load(Ordering::Relaxed)),
     })
+}
+
+/// Copies what was collected into the archive, with pseudonyms for the names in it.
+fn pseudonyms(
+    cx: &Cx,
+    mut names: Names,
+    connected: &Connected,
+    cluster: &str,
+    scope: &Scope,
+    writer: &Writer,
+) -> Result<Out, CommandError> {
+    let collected = cx.out.writer.source();
+    rewrite::learn_names(&*collected, &mut names).map_err(CommandError::unusable)?;
+    names.cluster(cluster);
+    names.host(cluster);
+    names.host(&connected.server);
+    let existing = scope.existing.iter().flatten();
+    scope.namespaces.keys().chain(existing).for_each(|namespace| names.namespace(namespace));
+    let redactor = cx.out.redactor.obfuscating(&names.obfuscator());
+    let entries = cx.out.writer.entries();
+    let copied = rewrite::copy(&*collected, entries, &redactor, writer).map_err(|error| match error {
+        RewriteError::Write(error) => write_error(error),
+        RewriteError::Read(error) => CommandError::unusable(error),
+    })?;
+    for line in copied.left_out.iter().chain(&copied.problems) {
+        cx.journal.failure(crate::model::bundle::Failure {
+            what: "give names their pseudonyms".to_owned(),
+            request: "nothing was asked of the cluster".to_owned(),
+            code: None,
+            reason: "LeftOut".to_owned(),
+            message: line.clone(),
+            consequence: "this file is not, or not wholly, in the archive".to_owned(),
+            resource: None,
+            namespace: None,
+        });
+    }
+    Ok(Out { writer: writer.clone(), redactor, progress: cx.progress.clone() })
 }
 
 /// Reads everything into the archive.

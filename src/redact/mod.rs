@@ -12,6 +12,7 @@ mod jwt;
 mod learned;
 mod names;
 mod needles;
+pub mod obfuscate;
 mod objects;
 mod patterns;
 mod placeholder;
@@ -26,7 +27,7 @@ pub mod verify;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -37,6 +38,7 @@ use crate::model::broker_config;
 pub use findings::RedactedReport;
 use learned::Learned;
 pub use learned::LearnedScanner;
+use obfuscate::{Obfuscator, What};
 use objects::Walk;
 use placeholder::{Key, Kind, Style};
 pub use stream::TextStream;
@@ -131,6 +133,8 @@ impl RedactedObject {
 pub struct Options {
     /// The rules of the user.
     pub rules: UserRules,
+    /// Which names get pseudonyms. Whoever collects does that, when all names are known.
+    pub obfuscate: BTreeSet<What>,
 }
 
 /// Redacts objects, text, streams and paths. Cheap to clone; clones share what was learned, the
@@ -138,6 +142,8 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct Redactor {
     inner: Arc<Inner>,
+    /// What is replaced after the secrets, if anything is.
+    obfuscator: Option<Obfuscator>,
 }
 
 /// What the clones of a redactor share.
@@ -203,7 +209,7 @@ impl Redactor {
     /// Makes a redactor with a fresh random key, which is never stored.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let Options { rules } = options;
+        let Options { rules, obfuscate: _ } = options;
         Self {
             inner: Arc::new(Inner {
                 key: Key::random(),
@@ -212,7 +218,39 @@ impl Redactor {
                 rules,
                 counts: Mutex::default(),
             }),
+            obfuscator: None,
         }
+    }
+
+    /// The same redactor, which also replaces names. What has gone through it must not go through it
+    /// again: an address that is a pseudonym looks like any other.
+    #[must_use]
+    pub fn obfuscating(&self, obfuscator: &Obfuscator) -> Self {
+        Self { inner: Arc::clone(&self.inner), obfuscator: Some(obfuscator.clone()) }
+    }
+
+    /// The same redactor for what has its pseudonyms already.
+    #[must_use]
+    pub fn without_names(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), obfuscator: None }
+    }
+
+    /// Redacts a line that is said of a file.
+    #[must_use]
+    pub fn line(&self, text: &str) -> String {
+        let redacted = self.inner.text(crate::archive::path::MANIFEST, text.as_bytes());
+        let mut line =
+            redacted.map_or_else(|| text.to_owned(), |text| String::from_utf8_lossy(&text).into_owned());
+        if let Some(obfuscator) = &self.obfuscator {
+            obfuscator.string(&mut line);
+        }
+        line
+    }
+
+    /// What is replaced after the secrets, if anything is.
+    #[must_use]
+    pub fn obfuscator(&self) -> Option<&Obfuscator> {
+        self.obfuscator.as_ref()
     }
 
     /// Learns the values of a Secret as the API server sent it (`data`, `stringData`), so that
@@ -251,18 +289,25 @@ impl Redactor {
     pub fn path(&self, path: &str) -> RedactedPath {
         let found: Vec<Found> =
             self.inner.scan(path.as_bytes()).into_iter().map(|f| Found { style: Style::Url, ..f }).collect();
-        if found.is_empty() {
-            return RedactedPath(path.to_owned());
+        let mut redacted = path.to_owned();
+        if !found.is_empty() {
+            let mut out = Vec::new();
+            self.inner.replace(path, path.as_bytes(), &found, &mut out);
+            redacted = String::from_utf8_lossy(&out).into_owned();
         }
-        let mut out = Vec::new();
-        self.inner.replace(path, path.as_bytes(), &found, &mut out);
-        RedactedPath(String::from_utf8_lossy(&out).into_owned())
+        if let Some(obfuscator) = &self.obfuscator {
+            obfuscator.string(&mut redacted);
+        }
+        RedactedPath(redacted)
     }
 
     /// Redacts one object, structure first, then every string in it.
     #[must_use]
     pub fn object(&self, file: &RedactedPath, mut object: Value) -> RedactedObject {
         Walk { inner: &self.inner, file: file.as_str() }.object(&mut object, 0);
+        if let Some(obfuscator) = &self.obfuscator {
+            obfuscator.object(&mut object);
+        }
         RedactedObject(object)
     }
 
@@ -280,13 +325,18 @@ impl Redactor {
     /// How often which rule redacted something in which file, for the redaction report.
     #[must_use]
     pub fn report_counts(&self) -> report::RedactionReport {
-        self.inner.report()
+        let obfuscated = self.obfuscator.as_ref().map(Obfuscator::counts).unwrap_or_default();
+        report::RedactionReport { obfuscated, ..self.inner.report() }
     }
 
     /// Redacts a text that is whole in memory.
     #[must_use]
     pub fn text(&self, file: &RedactedPath, text: &[u8]) -> Redacted {
-        Redacted(self.inner.text(file.as_str(), text).unwrap_or_else(|| text.to_vec()))
+        let redacted = self.inner.text(file.as_str(), text).unwrap_or_else(|| text.to_vec());
+        match &self.obfuscator {
+            Some(obfuscator) => Redacted(obfuscator.text(&redacted).unwrap_or(redacted)),
+            None => Redacted(redacted),
+        }
     }
 
     /// Searches a text that arrives in pieces for the values that are known by now.
@@ -298,7 +348,7 @@ impl Redactor {
     /// Redacts a text that arrives in pieces, in bounded memory.
     #[must_use]
     pub fn stream(&self, file: &RedactedPath) -> TextStream {
-        TextStream::new(Arc::clone(&self.inner), file.as_str())
+        TextStream::new(Arc::clone(&self.inner), file.as_str(), self.obfuscator.clone())
     }
 
     /// Redacts a file of our own making (manifest, failures, reports) or an answer in JSON that was
@@ -307,6 +357,9 @@ impl Redactor {
     pub fn json<T: Serialize>(&self, file: &RedactedPath, value: &T) -> Redacted {
         let mut value = serde_json::to_value(value).unwrap_or_default();
         Walk { inner: &self.inner, file: file.as_str() }.object(&mut value, 0);
+        if let Some(obfuscator) = &self.obfuscator {
+            obfuscator.object(&mut value);
+        }
         let mut text = serde_json::to_vec_pretty(&value).unwrap_or_default();
         text.push(b'\n');
         Redacted(text)

@@ -145,14 +145,19 @@ impl Key {
         Self(key)
     }
 
-    /// The equality token of a value.
-    pub(crate) fn token(&self, value: &[u8]) -> String {
+    /// The keyed digest of a value.
+    pub(super) fn digest(&self, value: &[u8]) -> [u8; 32] {
         // HMAC takes keys of any length.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.0.as_slice()) else {
-            return "00000000".to_owned();
+            return [0; 32];
         };
         mac.update(value);
-        let digest = mac.finalize().into_bytes();
+        mac.finalize().into_bytes().into()
+    }
+
+    /// The equality token of a value.
+    pub(crate) fn token(&self, value: &[u8]) -> String {
+        let digest = self.digest(value);
         format!("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
     }
 

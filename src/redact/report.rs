@@ -28,6 +28,9 @@ pub struct RedactionReport {
     pub files: BTreeMap<String, BTreeMap<String, u64>>,
     /// What stays readable on purpose, and why.
     pub kept: Vec<String>,
+    /// How many names of each kind have pseudonyms.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub obfuscated: BTreeMap<String, u64>,
 }
 
 impl RedactionReport {
@@ -51,6 +54,9 @@ impl RedactionReport {
             }
         }
         self.learned_values = self.learned_values.max(before.learned_values);
+        for (kind, count) in before.obfuscated {
+            *self.obfuscated.entry(kind).or_default() += count;
+        }
         self
     }
 }
@@ -101,6 +107,7 @@ impl Inner {
             learned_values: self.learned.len(),
             files,
             kept: KEPT.iter().map(|&kept| kept.to_owned()).collect(),
+            obfuscated: BTreeMap::new(),
         }
     }
 }

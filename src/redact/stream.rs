@@ -6,6 +6,7 @@
 //! A line longer than the block is cut where nothing was found, and [`BEHIND`] bytes before the cut are
 //! scanned again with what follows, so that nothing is split.
 
+use super::obfuscate::{Obfuscator, Veil};
 use super::value::{BEHIND, REACH};
 use super::{Inner, Redacted, text};
 use std::sync::Arc;
@@ -25,11 +26,13 @@ pub struct TextStream {
     buffer: Vec<u8>,
     /// So much at the beginning of the buffer is out already and only serves as context.
     seen: usize,
+    /// The stage behind it, for names.
+    veil: Veil,
 }
 
 impl TextStream {
-    pub(super) fn new(inner: Arc<Inner>, file: &str) -> Self {
-        Self { inner, file: file.to_owned(), buffer: Vec::new(), seen: 0 }
+    pub(super) fn new(inner: Arc<Inner>, file: &str, obfuscator: Option<Obfuscator>) -> Self {
+        Self { inner, file: file.to_owned(), buffer: Vec::new(), seen: 0, veil: Veil::new(obfuscator) }
     }
 
     /// Takes the next piece, of any size, and gives what is ready.
@@ -40,7 +43,7 @@ impl TextStream {
             self.buffer.extend_from_slice(part);
             while self.buffer.len() - self.seen >= BLOCK + HOLD && self.flush(&mut out) {}
         }
-        Redacted(out)
+        Redacted(self.veil.push(out))
     }
 
     /// Gives out a part of the buffer; `false` when a match reaches over all possible cuts.
@@ -76,11 +79,11 @@ impl TextStream {
 
     /// Ends the text and gives the rest.
     #[must_use]
-    pub fn finish(self) -> Redacted {
+    pub fn finish(mut self) -> Redacted {
         let mut out = Vec::new();
         let found = self.inner.scan(&self.buffer);
         self.emit(&found, self.buffer.len(), &mut out);
-        Redacted(out)
+        Redacted(self.veil.finish(out))
     }
 }
 

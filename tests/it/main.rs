@@ -25,6 +25,7 @@ mod gather_end;
 mod gather_faults;
 mod gather_live;
 mod gather_logs;
+mod obfuscate;
 mod packaging;
 // Faults for whoever tests a client.
 #[allow(dead_code)]
