@@ -38,5 +38,6 @@ mod render_hostile;
 mod roots;
 mod serve;
 mod serve_command;
+mod serve_foreign;
 mod serve_kubectl;
 mod serve_live;

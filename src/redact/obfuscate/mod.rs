@@ -112,6 +112,7 @@ impl Obfuscator {
         let Names { what, key, namespaces, nodes, clusters, hosts: learned, pairs } = names;
         let hosts = Hosts::default();
         let wanted = |kind: What| what.contains(&kind);
+        hosts.keep_typing_errors(&key, &learned);
         let namespaces =
             if wanted(What::Namespace) { pseudonym::namespaces(&namespaces) } else { BTreeMap::new() };
         let taken = nodes.clone();

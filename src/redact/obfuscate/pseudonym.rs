@@ -69,6 +69,60 @@ impl Hosts {
     }
 }
 
+/// How many hosts are compared with each other; beyond it typing errors are not looked for.
+const COMPARED: usize = 400;
+
+impl Hosts {
+    /// Hosts that differ in a typing error get pseudonyms that differ in one, because the analysis looks for
+    /// such pairs.
+    pub(super) fn keep_typing_errors(&self, key: &Key, hosts: &BTreeSet<String>) {
+        let mut sorted: Vec<&String> = hosts.iter().take(COMPARED).collect();
+        // A host under a common top label is the one that is right.
+        let common = |host: &str| vocabulary::TOP.contains(&host.rsplit('.').next().unwrap_or_default());
+        sorted.sort_by_key(|host| (!common(host), host.as_str()));
+        for (at, host) in sorted.iter().enumerate() {
+            if let Some(right) = sorted[..at].iter().find(|right| is_typing_error(host, right)) {
+                self.follow(key, host, right);
+            }
+        }
+    }
+
+    /// Gives the labels of a host the pseudonyms of another's, and the one that differs a similar one.
+    fn follow(&self, key: &Key, host: &str, right: &str) {
+        let mapped = self.map(key, right);
+        let mut state = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let (labels, rights): (Vec<&str>, Vec<&str>) =
+            (host.split('.').collect(), right.split('.').collect());
+        let news: Vec<&str> = mapped.split('.').collect();
+        let mut whole: Vec<String> = Vec::new();
+        for index in (0..labels.len()).rev() {
+            let (suffix, of_right) = (labels[index..].join("."), rights[index..].join("."));
+            let mut new = news[index].to_owned();
+            if labels[index] != rights[index] {
+                // The last letter becomes another one.
+                let last = new.pop().map_or('a', |c| if c == 'z' { 'y' } else { 'z' });
+                new.push(last);
+            }
+            whole.insert(0, new.clone());
+            if suffix != of_right && !state.taken.contains(&whole.join(".")) {
+                state.taken.insert(whole.join("."));
+                state.of.entry(suffix).or_insert(new);
+            }
+        }
+    }
+}
+
+/// Whether two hosts differ in one label, and there by no more than a finger.
+fn is_typing_error(host: &str, right: &str) -> bool {
+    let (labels, rights): (Vec<&str>, Vec<&str>) = (host.split('.').collect(), right.split('.').collect());
+    if labels.len() != rights.len() {
+        return false;
+    }
+    let mut different = labels.iter().zip(&rights).filter(|(a, b)| a != b);
+    let (Some((a, b)), None) = (different.next(), different.next()) else { return false };
+    a.len() >= 4 && b.len() >= 4 && *a != "*" && strsim::damerau_levenshtein(a, b) <= 2
+}
+
 /// A pseudonym with a word in front that is not among these names.
 fn free(key: &Key, word: &str, name: &str, taken: &BTreeSet<String>) -> String {
     let mut attempt = 0;
@@ -215,6 +269,18 @@ mod tests {
         assert_eq!(new.len(), 36, "{new}");
         assert!(new.split('-').map(str::len).eq([8, 4, 4, 4, 12]), "{new}");
         assert!(cluster(&key, "prod").starts_with("cluster-"));
+    }
+
+    #[test]
+    fn a_typing_error_stays_one() {
+        let (key, hosts) = (Key::random(), Hosts::default());
+        let names =
+            ["tickets.vendor.example", "tickets.vendor.exmple", "api.acme-bank.com", "api.acme-bnak.com"];
+        hosts.keep_typing_errors(&key, &names.map(str::to_owned).into());
+        for (right, wrong) in [(names[0], names[1]), (names[2], names[3])] {
+            let (right, wrong) = (hosts.map(&key, right), hosts.map(&key, wrong));
+            assert_eq!(strsim::damerau_levenshtein(&right, &wrong), 1, "{right} {wrong}");
+        }
     }
 
     fn label() -> impl Strategy<Value = String> {
