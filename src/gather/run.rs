@@ -133,6 +133,7 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
         }
     };
     write_role(&cx).await;
+    room::close(&cx);
     let out = match names {
         Some(names) => {
             progress.phase("giving names their pseudonyms");
@@ -149,7 +150,6 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
         None => cx.out.clone(),
     };
     progress.phase("closing the archive");
-    room::close(&cx);
     let identity = close::Identity { cluster: cluster.clone(), server_version, started };
     let closed = super::work::off_reactor(|| close::close(&cx, &out, &identity, &scope));
     let closed = match closed {

@@ -364,7 +364,7 @@ impl Names {
         for window in parts.windows(2) {
             match window {
                 ["namespaces", name] => {
-                    self.namespace(name.trim_end_matches(".yaml").trim_end_matches(".json"))
+                    self.namespace(name.trim_end_matches(".yaml").trim_end_matches(".json"));
                 }
                 ["nodes", name] => self.node(name.trim_end_matches(".yaml").trim_end_matches(".json")),
                 _ => {}

@@ -239,10 +239,7 @@ impl Inner {
             return;
         }
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (kind, original.to_owned());
-        if !used.contains_key(&key) {
-            used.insert(key, pseudonym.to_owned());
-        }
+        used.entry((kind, original.to_owned())).or_insert_with(|| pseudonym.to_owned());
     }
 
     /// The pseudonym of a name whose field says what it is.

@@ -123,11 +123,8 @@ fn stands_alone(text: &[u8], start: usize, end: usize, kind: What) -> bool {
         let further = start.checked_sub(2).map(|at| text[at]);
         // `Browser/120.0.0.0` is a version.
         let version = before == Some(b'/') && further.is_some_and(|b| b.is_ascii_alphabetic());
-        return !word(before)
-            && !word(after)
-            && !version
-            && !digits(before, further)
-            && !(after == Some(b'.') && digits(after, text.get(end + 1).copied()));
+        let goes_on = after == Some(b'.') && digits(after, text.get(end + 1).copied());
+        return !(word(before) || word(after) || version || digits(before, further) || goes_on);
     }
     // Hosts and names may be parts of paths; a letter before or behind makes another word of them.
     !word(before) && !word(after)

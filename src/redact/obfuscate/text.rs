@@ -239,12 +239,11 @@ impl Inner {
                 return;
             };
             let rest = &text[body..];
-            let end = memchr::memmem::find(rest, b"-----END").map_or_else(
-                || rest.iter().take_while(|b| b.is_ascii_alphanumeric() || b"+/=\r\n \\".contains(b)).count(),
-                |end| end,
-            );
+            let end = memchr::memmem::find(rest, b"-----END").unwrap_or_else(|| {
+                rest.iter().take_while(|b| b.is_ascii_alphanumeric() || b"+/=\r\n \\".contains(b)).count()
+            });
             from = body + end;
-            if end < 64 || rest[..end].iter().any(|b| *b == b'<') {
+            if end < 64 || rest[..end].contains(&b'<') {
                 continue;
             }
             // Line breaks stay, so that what is written around it stays valid.
@@ -302,7 +301,7 @@ impl Inner {
                 (true, false) => BASE64_URL_SAFE_NO_PAD.encode(new),
                 (false, true) => BASE64_STANDARD.encode(new),
                 // Whether padding was due before or is now, cannot be told from what is not there.
-                (false, false) if body.len() % 4 == 0 => BASE64_STANDARD.encode(new),
+                (false, false) if body.len().is_multiple_of(4) => BASE64_STANDARD.encode(new),
                 (false, false) => BASE64_STANDARD_NO_PAD.encode(new),
             };
             hits.push(Hit { start, end, new: new.into_bytes() });
