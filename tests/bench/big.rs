@@ -18,7 +18,9 @@ use serde_json::Value;
 pub struct Size {
     /// How many teams, each in a namespace of its own.
     pub namespaces: usize,
-    /// How many pods each of them has.
+    /// How many MCP servers each of them has registered.
+    pub servers: usize,
+    /// How many pods each server has.
     pub pods: usize,
     /// The size of the log of each pod, in bytes.
     pub log_bytes: u64,
@@ -27,12 +29,11 @@ pub struct Size {
 /// The team that is the model of all others.
 const MODEL: &str = "team-weather";
 
-/// Builds it.
-pub fn cluster(size: Size) -> Arc<Cluster> {
+/// Hands over every object of the installation, and the log (its path and owner) of every pod.
+pub fn installation(size: Size, mut object: impl FnMut(Value), mut log: impl FnMut(LogFile)) {
     let healthy = demo::healthy();
-    let mut bundle: Bundle = healthy.bundle();
-    let files = oc_mcpgw::archive::read::Memory(healthy.files(&demo::Refused::default()));
-    let of_model: Vec<&Value> = healthy
+    let model_pod = healthy.pod_of(MODEL, "weather");
+    let of_model: Vec<(bool, String)> = healthy
         .objects
         .iter()
         .filter(|o| {
@@ -40,39 +41,56 @@ pub fn cluster(size: Size) -> Arc<Cluster> {
                 || (o["kind"] == "Namespace" && o["metadata"]["name"] == MODEL)
         })
         .filter(|o| o["kind"] != "Event")
+        .map(|o| (o["kind"] == "Pod", o.to_string()))
         .collect();
-    let model_pod = healthy.pod_of(MODEL, "weather");
-    let mut logs = Vec::new();
+    healthy.objects.into_iter().for_each(&mut object);
     for number in 0..size.namespaces {
         let namespace = format!("team-{number:04}");
-        for object in &of_model {
-            let pods = if object["kind"] == "Pod" { size.pods } else { 1 };
-            for pod in 0..pods {
-                let name = format!("weather-864kj26mj-{pod:05}");
-                let text = object
-                    .to_string()
-                    .replace(MODEL, &namespace)
-                    .replace(&model_pod, &name)
-                    .replace("weather_", &format!("w{number}_"))
-                    .replace("weather.mcp", &format!("w{number}.mcp"));
-                let mut value: Value = serde_json::from_str(&text).expect("still JSON");
-                renumber(&mut value, &format!("{number:04x}{pod:04x}"));
-                bundle.add_object(Object::new(value, "big.yaml".into(), None).expect("an object"));
-                if object["kind"] == "Pod" {
-                    let file = path::log(&namespace, &name, "server", false);
-                    logs.push((file.clone(), size.log_bytes));
-                    bundle.add_log(LogFile {
-                        file,
-                        namespace: namespace.clone(),
-                        pod: name,
-                        container: "server".into(),
-                        bytes: size.log_bytes,
-                        ..LogFile::default()
-                    });
+        for server in 0..size.servers {
+            let id = number * size.servers + server;
+            let name = format!("srv{id}");
+            for (is_pod, text) in &of_model {
+                for pod in 0..if *is_pod { size.pods } else { 1 } {
+                    let pod_name = format!("{name}-864kj26mj-{pod:05}");
+                    let text = text
+                        .replace(MODEL, &namespace)
+                        .replace(&model_pod, &pod_name)
+                        .replace("weather", &name);
+                    let mut value: Value = serde_json::from_str(&text).expect("still JSON");
+                    renumber(&mut value, &format!("{id:05x}{pod:03x}"));
+                    object(value);
+                    if *is_pod {
+                        log(LogFile {
+                            file: path::log(&namespace, &pod_name, "server", false),
+                            namespace: namespace.clone(),
+                            pod: pod_name,
+                            container: "server".into(),
+                            bytes: size.log_bytes,
+                            ..LogFile::default()
+                        });
+                    }
                 }
             }
         }
     }
+}
+
+/// Builds it.
+pub fn cluster(size: Size) -> Arc<Cluster> {
+    let healthy = demo::healthy();
+    let mut bundle: Bundle = healthy.bundle();
+    let files = oc_mcpgw::archive::read::Memory(healthy.files(&demo::Refused::default()));
+    let mut logs = Vec::new();
+    let mut log_files = Vec::new();
+    installation(
+        size,
+        |value| bundle.add_object(Object::new(value, "big.yaml".into(), None).expect("an object")),
+        |log| {
+            logs.push((log.file.clone(), log.bytes));
+            log_files.push(log);
+        },
+    );
+    log_files.into_iter().for_each(|log| bundle.add_log(log));
     logs.sort();
     Cluster::new(bundle, Arc::new(MadeUp { files, logs }))
 }
@@ -131,7 +149,7 @@ impl Source for MadeUp {
 }
 
 /// Lines as a busy MCP server writes them, each different, up to a number of bytes.
-struct Log {
+pub struct Log {
     seed: u64,
     line: u64,
     left: u64,
@@ -140,7 +158,8 @@ struct Log {
 }
 
 impl Log {
-    fn new(path: &str, bytes: u64) -> Self {
+    /// The log at a path, of this size.
+    pub fn new(path: &str, bytes: u64) -> Self {
         let seed = path.bytes().fold(7_u64, |seed, b| seed.wrapping_mul(31).wrapping_add(u64::from(b)));
         Self { seed, line: 0, left: bytes, buffer: Vec::new(), at: 0 }
     }

@@ -41,6 +41,7 @@ fn settings() -> Settings {
     Settings {
         size: big::Size {
             namespaces: small("--namespaces", 20),
+            servers: 1,
             pods: small("--pods", 10),
             log_bytes: number("--log-kib", 420) * 1024,
         },
@@ -210,7 +211,7 @@ fn kubectl(who: &'static str, script: &str, meter: &Meter, directory: &Path, kub
 }
 
 fn report(settings: &Settings, rows: &[Row]) {
-    let big::Size { namespaces, pods, log_bytes } = settings.size;
+    let big::Size { namespaces, pods, log_bytes, .. } = settings.size;
     let mut text = format!(
         "{namespaces} namespaces, {} pods, {} MiB of logs, {} ms added to every answer\n\n\
          {:<22} {:>9} {:>7} {:>9} {:>9} {:>9}\n",
