@@ -154,7 +154,7 @@ pub(crate) fn analysis(source: &dyn Source, filter: &Filter) -> Result<RedactedR
 }
 
 fn timed(source: &dyn Source, filter: &Filter, timings: &mut Timings) -> Result<RedactedReport, ReadError> {
-    let bundle = load::load(source)?;
+    let bundle = load::for_rules(source)?;
     timings.phase("load");
     let redactor = Redactor::new(redact::Options::default());
     for secret in bundle.list(&kinds::SECRET) {

@@ -97,7 +97,7 @@ fn analyze(cx: &Cx, out: &Out, manifest: &mut Manifest) -> Result<Option<Redacte
     let preliminary = serde_json::to_vec(&manifest).unwrap_or_default();
     // Topology and events need no log; reading them all back would only take time.
     let source = WithManifest { inner: out.writer.source(), manifest: preliminary, logs: cx.options.analyze };
-    let bundle = match load::load(&source) {
+    let bundle = match load::for_rules(&source) {
         Ok(bundle) => bundle,
         Err(error) => {
             cx.journal.line(format!("the archive cannot be read back for the analysis: {error}"));

@@ -189,6 +189,8 @@ pub struct Bundle {
     logs: Vec<LogFile>,
     extra: BTreeMap<String, ExtraFile>,
     collections: Vec<Collection>,
+    /// Where in `collections` those of a group and kind stand, by namespace.
+    collections_of: BTreeMap<(String, String), BTreeMap<Option<String>, Vec<usize>>>,
     /// Namespaces of which the bundle holds anything.
     namespaces: BTreeSet<String>,
 }
@@ -230,6 +232,9 @@ impl Bundle {
 
     /// Says that (and how) the objects of a kind were collected.
     pub fn add_collection(&mut self, collection: Collection) {
+        let kind = (collection.group.clone(), collection.kind.clone());
+        let of_kind = self.collections_of.entry(kind).or_default();
+        of_kind.entry(collection.namespace.clone()).or_default().push(self.collections.len());
         self.collections.push(collection);
     }
 
@@ -321,13 +326,19 @@ impl Bundle {
                 how: format!("oc get {} {scope}-o yaml", kind.resource()),
             }
         };
-        let of_kind = || self.collections.iter().filter(|c| c.group == kind.group && c.kind == kind.kind);
+        let of_kind = self.collections_of.get(&(kind.group.to_owned(), kind.kind.to_owned()));
+        let in_place = |place: Option<&str>| {
+            let places = of_kind.and_then(|places| places.get(&place.map(str::to_owned)));
+            places.into_iter().flatten().copied()
+        };
+        // A collection of all namespaces covers each of them.
+        let mut covering: Vec<usize> = in_place(None).collect();
+        if namespace.is_some() {
+            covering.extend(in_place(namespace));
+            covering.sort_unstable();
+        }
         let mut why_not: Option<&Collection> = None;
-        for collection in of_kind() {
-            let covers = collection.namespace.is_none() || collection.namespace.as_deref() == namespace;
-            if !covers {
-                continue;
-            }
+        for collection in covering.into_iter().map(|at| &self.collections[at]) {
             match collection.outcome {
                 Outcome::Complete | Outcome::NotInstalled => return Ok(()),
                 Outcome::Partial | Outcome::Failed => why_not = Some(collection),
@@ -345,9 +356,14 @@ impl Bundle {
     /// Whether the cluster does not serve this kind at all, as far as the bundle knows.
     #[must_use]
     pub fn not_installed(&self, kind: &Kind) -> bool {
-        self.collections
-            .iter()
-            .any(|c| c.group == kind.group && c.kind == kind.kind && c.outcome == Outcome::NotInstalled)
+        self.collections_of_kind(kind).any(|collection| collection.outcome == Outcome::NotInstalled)
+    }
+
+    /// What is known of how a kind was collected, by namespace.
+    pub fn collections_of_kind(&self, kind: &Kind) -> impl Iterator<Item = &Collection> {
+        let of_kind = self.collections_of.get(&(kind.group.to_owned(), kind.kind.to_owned()));
+        let places = of_kind.into_iter().flat_map(BTreeMap::values).flatten();
+        places.map(|at| &self.collections[*at])
     }
 
     /// What is known of how kinds were collected.

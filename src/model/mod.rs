@@ -18,6 +18,7 @@ pub mod istio;
 pub mod kinds;
 pub mod kuadrant;
 pub mod labels;
+pub mod lean;
 pub mod logs;
 pub mod mcp;
 pub mod object;

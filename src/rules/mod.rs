@@ -29,6 +29,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{LazyLock, OnceLock};
 
 use chrono::{DateTime, Utc};
+use rayon::prelude::*;
 
 use crate::model::envoy::{self, Proxy};
 use crate::model::graph::Graph;
@@ -398,11 +399,7 @@ fn not_collected(bundle: &Bundle, rule: &Rule) -> Option<Missing> {
     let words = rule.needs.iter().filter_map(|need| need.split_whitespace().next());
     words.filter_map(|word| crate::model::kinds::ALL.iter().find(|kind| kind.plural == word)).find_map(
         |kind| {
-            let mut of_kind = bundle
-                .collections()
-                .iter()
-                .filter(|c| c.group == kind.group && c.kind == kind.kind)
-                .peekable();
+            let mut of_kind = bundle.collections_of_kind(kind).peekable();
             if of_kind.peek().is_none() {
                 return bundle.collected(kind, None).err();
             }
@@ -416,9 +413,18 @@ fn not_collected(bundle: &Bundle, rule: &Rule) -> Option<Missing> {
 #[must_use]
 pub fn analyze(bundle: &Bundle) -> Report {
     let context = Context::new(bundle);
-    let mut findings = Findings::default();
-    for rule in all() {
+    // Rules know nothing of each other, so that they may run side by side; what they found is put
+    // together in their order.
+    let found = all().par_iter().map(|rule| {
+        let mut findings = Findings::default();
         (rule.check)(&context, &mut findings);
+        findings
+    });
+    let found: Vec<Findings> = found.collect();
+    let mut findings = Findings::default();
+    for (rule, found) in all().iter().zip(found) {
+        findings.drafts.extend(found.drafts);
+        findings.unknown.extend(found.unknown);
         if !findings.is_undecided(rule)
             && let Some(missing) = not_collected(bundle, rule)
         {

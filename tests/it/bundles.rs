@@ -112,8 +112,14 @@ fn redaction_changes_no_finding() {
         .filter_map(|(name, fixture)| {
             let before = essence(&fixture.report());
             let files = fixture.installation.sealed(fixture.refusals(), redacted(&fixture.files()));
-            let bundle = load::load(&Memory(files)).expect("a bundle");
-            let after = essence(&rules::analyze(&bundle));
+            let files = Memory(files);
+            let report = rules::analyze(&load::for_rules(&files).expect("a bundle"));
+            // What is let go for want of a rule that reads it is missed by none.
+            let of_all = rules::analyze(&load::load(&files).expect("a bundle"));
+            if report != of_all {
+                return Some(format!("{name}: {of_all:#?}\nbecame {report:#?} with what rules read"));
+            }
+            let after = essence(&report);
             (before != after).then(|| format!("{name}: {before:#?}\nbecame {after:#?}"))
         })
         .collect();

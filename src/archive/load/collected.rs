@@ -24,7 +24,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::objects::{Contents, List};
+use super::objects::{Contents, Keep, List};
 use super::place::{self, Place, Scope};
 use crate::archive::manifest::{FileEntry, Manifest};
 use crate::archive::path;
@@ -32,6 +32,10 @@ use crate::archive::read::{ReadError, breaks_off};
 use crate::model::Bundle;
 use crate::model::bundle::{Collection, ExtraFile, Failure, LogFile, Meta, Origin, Outcome};
 use crate::model::kinds::{self, Kind};
+use crate::model::lean;
+
+/// How many of the last lines of a log are kept where its pod is fine.
+const FEW: usize = 5;
 
 /// How many lost files are named one by one.
 const NAMED: usize = 20;
@@ -90,39 +94,19 @@ impl Held {
     }
 }
 
-/// Puts the bundle together. The files come in the order of the container.
-pub(super) fn assemble(files: Vec<Held>, walked: Vec<String>) -> Result<Bundle, ReadError> {
-    let cut = walked.iter().any(|problem| breaks_off(problem));
-    let mut problems = walked;
-    let mut sums = BTreeMap::new();
-    let mut assembly = Assembly::default();
-    let in_tree = |path: &str| !matches!(place::of(path), Place::Objects(place::Objects { scope: None, .. }));
-    let layout = files
-        .iter()
-        .any(|f| in_tree(&f.path) && !matches!(place::of(&f.path), Place::Unknown | Place::Ignored));
-    for mut file in files {
-        // A must-gather holds other YAML and JSON than objects, in places of its own.
-        if in_tree(&file.path) || !layout {
-            problems.append(&mut file.problems);
-        }
-        sums.insert(file.path.to_string(), (!file.truncated).then_some((file.bytes, file.sha256)));
-        assembly.take(file.path, file.facts);
-    }
-    let empty = assembly.bundle.objects().next().is_none()
-        && assembly.bundle.logs().is_empty()
-        && assembly.manifest.is_none()
-        && assembly.bundle.extras("").next().is_none();
-    if empty {
-        let why = "it holds no Kubernetes object, container log or file of a gather".to_owned();
-        let why = problems.first().map_or_else(|| why.clone(), |first| format!("{why} ({first})"));
-        return Err(ReadError::NotABundle { path: "the input".to_owned(), why });
-    }
-    Ok(assembly.conclude(problems, &sums, layout, cut))
-}
-
+/// A bundle that is being put together. The files come in the order of the container.
 #[derive(Default)]
-struct Assembly {
+pub(super) struct Assembly {
+    keep: Keep,
     bundle: Bundle,
+    /// Sizes and checksums, by path; none for what was not read whole.
+    sums: BTreeMap<String, Option<(u64, String)>>,
+    /// Problems of files that stand where a must-gather has objects, logs or evidence.
+    in_tree: Vec<String>,
+    /// Problems in the order of the files, of all of them.
+    problems: Vec<String>,
+    /// Whether the input has the layout of a must-gather.
+    layout: bool,
     manifest: Option<(Manifest, Value)>,
     time: Option<DateTime<Utc>>,
     newest: Option<DateTime<Utc>>,
@@ -131,6 +115,53 @@ struct Assembly {
 }
 
 impl Assembly {
+    pub(super) fn new(keep: Keep) -> Self {
+        Self { keep, ..Self::default() }
+    }
+
+    /// Takes the next file.
+    pub(super) fn file(&mut self, file: Held) {
+        let place = place::of(&file.path);
+        let in_tree = !matches!(place, Place::Objects(place::Objects { scope: None, .. }));
+        self.layout |= in_tree && !matches!(place, Place::Unknown | Place::Ignored);
+        if in_tree {
+            self.in_tree.extend_from_slice(&file.problems);
+        }
+        self.problems.extend(file.problems);
+        self.sums.insert(file.path.to_string(), (!file.truncated).then_some((file.bytes, file.sha256)));
+        self.take(file.path, file.facts);
+    }
+
+    /// Ends it; `walked` are the problems of the container.
+    pub(super) fn conclude(mut self, walked: Vec<String>) -> Result<Bundle, ReadError> {
+        let cut = walked.iter().any(|problem| breaks_off(problem));
+        let mut problems = walked;
+        // A must-gather holds other YAML and JSON than objects, in places of its own.
+        problems.append(if self.layout { &mut self.in_tree } else { &mut self.problems });
+        let empty = self.bundle.objects().next().is_none()
+            && self.bundle.logs().is_empty()
+            && self.manifest.is_none()
+            && self.bundle.extras("").next().is_none();
+        if empty {
+            let why = "it holds no Kubernetes object, container log or file of a gather".to_owned();
+            let why = problems.first().map_or_else(|| why.clone(), |first| format!("{why} ({first})"));
+            return Err(ReadError::NotABundle { path: "the input".to_owned(), why });
+        }
+        Ok(self.bundle(problems, cut))
+    }
+
+    /// Lets go of the lines of a log in which nobody will look for the reason of a trouble.
+    fn shorten(&self, log: &mut LogFile) {
+        let pod = self.bundle.get(&kinds::POD, &log.namespace, &log.pod);
+        if self.keep == Keep::ForRules
+            && !log.previous
+            && pod.is_some_and(|pod| lean::is_fine(pod.value()))
+        {
+            log.tail.drain(..log.tail.len().saturating_sub(FEW));
+            log.tail.shrink_to_fit();
+        }
+    }
+
     fn take(&mut self, path: Arc<str>, facts: Facts) {
         match facts {
             Facts::Nothing => {}
@@ -138,7 +169,10 @@ impl Assembly {
             Facts::Failures(failures) => self.bundle.meta.failures = failures,
             Facts::Time(time) => self.time = self.time.max(Some(time)),
             Facts::Discovery(value) => self.discovery = Some(value),
-            Facts::Log(log) => self.bundle.add_log(log),
+            Facts::Log(mut log) => {
+                self.shorten(&mut log);
+                self.bundle.add_log(log);
+            }
             Facts::Extra(extra) => self.bundle.add_extra(extra),
             Facts::Objects(place, contents, whole) => {
                 self.newest = self.newest.max(contents.newest);
@@ -153,15 +187,9 @@ impl Assembly {
         }
     }
 
-    fn conclude(
-        mut self,
-        mut problems: Vec<String>,
-        sums: &BTreeMap<String, Option<(u64, String)>>,
-        layout: bool,
-        cut: bool,
-    ) -> Bundle {
+    fn bundle(mut self, mut problems: Vec<String>, cut: bool) -> Bundle {
         let mut meta = Meta {
-            origin: if layout { Origin::MustGather } else { Origin::Files },
+            origin: if self.layout { Origin::MustGather } else { Origin::Files },
             failures: std::mem::take(&mut self.bundle.meta.failures),
             ..Meta::default()
         };
@@ -171,7 +199,7 @@ impl Assembly {
             let time = |text: &str| DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
             meta.collected_at = time(&manifest.ended).or_else(|| time(&manifest.started));
             meta.manifest = Some(value);
-            let lost = lost(&manifest.files, sums, &self.collected.broken);
+            let lost = lost(&manifest.files, &self.sums, &self.collected.broken);
             let mut collections = manifest.collections;
             for (path, why) in &lost {
                 distrust(&mut collections, path, why);

@@ -14,7 +14,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,8 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use self::collected::{Facts, Held};
+use self::collected::{Assembly, Facts, Held};
+use self::objects::Keep;
 use self::place::Place;
 use super::manifest::{Manifest, hex, sha256};
 use super::read::{Entry, ReadError, Source, Visit};
@@ -31,7 +32,7 @@ use crate::model::Bundle;
 use crate::model::bundle::{ExtraFile, Failure, LogFile};
 
 /// How many bytes may wait between the thread that reads and those that parse.
-const IN_FLIGHT: usize = 64 << 20;
+const IN_FLIGHT: usize = 16 << 20;
 
 /// The largest file of objects that is parsed: a list of some ten thousand pods.
 const OBJECTS: u64 = 512 << 20;
@@ -59,8 +60,21 @@ pub(crate) fn documents(bytes: &[u8]) -> (Vec<serde_json::Value>, bool) {
 /// # Errors
 /// Only when the input as a whole cannot be read, or holds nothing that could be analyzed.
 pub fn load(source: &dyn Source) -> Result<Bundle, ReadError> {
+    load_with(source, Keep::All)
+}
+
+/// Loads what the rules look at: of objects and logs in which nothing is wrong, the fields and
+/// lines that no rule reads are let go at once, so that a large installation fits into memory.
+///
+/// # Errors
+/// As [`load`].
+pub fn for_rules(source: &dyn Source) -> Result<Bundle, ReadError> {
+    load_with(source, Keep::ForRules)
+}
+
+fn load_with(source: &dyn Source, keep: Keep) -> Result<Bundle, ReadError> {
     let began = std::time::Instant::now();
-    let queue = Queue::default();
+    let queue = Queue::new(keep);
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8);
     let walked = std::thread::scope(|scope| {
         for _ in 0..workers {
@@ -70,11 +84,10 @@ pub fn load(source: &dyn Source) -> Result<Bundle, ReadError> {
         queue.close();
         walked
     });
-    let mut files = std::mem::take(&mut queue.lock().done);
-    files.sort_by_key(|file| file.number);
-    let (count, read) = (files.len(), began.elapsed());
-    let bundle = collected::assemble(files, walked?);
-    tracing::debug!(files = count, ?read, total = ?began.elapsed(), "loaded the bundle");
+    let read = began.elapsed();
+    let done = queue.finish();
+    let bundle = done.conclude(walked?);
+    tracing::debug!(?read, total = ?began.elapsed(), "loaded the bundle");
     bundle
 }
 
@@ -169,10 +182,12 @@ enum Job {
     Log(Held, place::Log, Receiver<Result<Vec<u8>, String>>),
 }
 
-#[derive(Default)]
 struct Queue {
     state: Mutex<State>,
     changed: Condvar,
+    /// What the files gave, put together as soon as all files before them have been.
+    done: Mutex<Done>,
+    keep: Keep,
 }
 
 #[derive(Default)]
@@ -181,10 +196,23 @@ struct State {
     /// Bytes of jobs that wait or are being worked on.
     in_flight: usize,
     closed: bool,
-    done: Vec<Held>,
+}
+
+/// Files in the order of the container, whatever the order in which they were read.
+struct Done {
+    assembly: Assembly,
+    /// How many files have been put together.
+    taken: usize,
+    /// Files that wait for one before them.
+    waiting: BTreeMap<usize, Held>,
 }
 
 impl Queue {
+    fn new(keep: Keep) -> Self {
+        let done = Done { assembly: Assembly::new(keep), taken: 0, waiting: BTreeMap::new() };
+        Self { state: Mutex::default(), changed: Condvar::new(), done: Mutex::new(done), keep }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nobody panics while holding the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -203,7 +231,20 @@ impl Queue {
     }
 
     fn done(&self, held: Held) {
-        self.lock().done.push(held);
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = &mut *done;
+        done.waiting.insert(held.number, held);
+        while let Some(next) = done.waiting.remove(&(done.taken + 1)) {
+            done.taken += 1;
+            done.assembly.file(next);
+        }
+    }
+
+    fn finish(self) -> Assembly {
+        let mut done = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Every number was given, so that nothing waits.
+        std::mem::take(&mut done.waiting).into_values().for_each(|file| done.assembly.file(file));
+        done.assembly
     }
 
     fn close(&self) {
@@ -223,10 +264,9 @@ impl Queue {
                 continue;
             };
             drop(state);
-            let held = work(job);
+            self.done(work(job, self.keep));
             state = self.lock();
             state.in_flight -= bytes;
-            state.done.push(held);
             self.changed.notify_all();
         }
     }
@@ -234,11 +274,11 @@ impl Queue {
 
 /// Does a job. A panic over one file is a bug; it costs that file, not the others, and above all
 /// not the wait for a worker that no longer exists.
-fn work(job: Job) -> Held {
+fn work(job: Job, keep: Keep) -> Held {
     let (Job::Whole(held, ..) | Job::Log(held, ..)) = &job;
     let (number, path) = (held.number, held.path.clone());
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match job {
-        Job::Whole(held, place, bytes) => whole(held, place, bytes),
+        Job::Whole(held, place, bytes) => whole(held, place, bytes, keep),
         Job::Log(held, log, pieces) => log_of(held, log, &pieces),
     }));
     outcome.unwrap_or_else(|_| {
@@ -250,13 +290,21 @@ fn work(job: Job) -> Held {
 }
 
 /// Makes of a file what its place promises.
-fn whole(mut held: Held, place: Place, bytes: Vec<u8>) -> Held {
+fn whole(mut held: Held, place: Place, bytes: Vec<u8>, keep: Keep) -> Held {
     held.sha256 = sha256(&bytes);
     held.bytes = bytes.len() as u64;
     match place {
         Place::Manifest => match serde_json::from_slice::<Value>(&bytes) {
-            Ok(value) => match serde_json::from_value::<Manifest>(value.clone()) {
-                Ok(manifest) => held.facts = Facts::Manifest(Box::new(manifest), value),
+            Ok(mut value) => match serde_json::from_slice::<Manifest>(&bytes) {
+                Ok(manifest) => {
+                    // As values, the entries of ten thousands of files would be larger than the files.
+                    for list in ["files", "collections"] {
+                        if let Some(list) = value.get_mut(list) {
+                            list.take();
+                        }
+                    }
+                    held.facts = Facts::Manifest(Box::new(manifest), value);
+                }
                 Err(error) => held.problem(None, &format!("is no manifest that this version reads: {error}")),
             },
             Err(error) => held.problem(Some(error.line()), &error.to_string()),
@@ -280,19 +328,19 @@ fn whole(mut held: Held, place: Place, bytes: Vec<u8>) -> Held {
         Place::Extra => {
             held.facts = Facts::Extra(ExtraFile { file: held.path.to_string(), content: bytes });
         }
-        Place::Objects(place) => parse_objects(&mut held, place, &bytes),
+        Place::Objects(place) => parse_objects(&mut held, place, &bytes, keep),
         // Its content has told.
-        Place::Unknown => parse_objects(&mut held, place::Objects::default(), &bytes),
+        Place::Unknown => parse_objects(&mut held, place::Objects::default(), &bytes, keep),
         Place::Ignored | Place::Log(_) => {}
     }
     held
 }
 
-fn parse_objects(held: &mut Held, place: place::Objects, bytes: &[u8]) {
+fn parse_objects(held: &mut Held, place: place::Objects, bytes: &[u8], keep: Keep) {
     let parsed = parse::parse(bytes);
     let whole = parsed.problems.is_empty();
     held.problems_at(parsed.problems);
-    let mut contents = objects::objects(parsed.documents, &held.path);
+    let mut contents = objects::objects(parsed.documents, &held.path, keep);
     for problem in std::mem::take(&mut contents.problems) {
         held.problem(None, &problem);
     }

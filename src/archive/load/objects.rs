@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::model::Object;
+use crate::model::{Object, lean};
 use crate::model::kinds::by_kind;
 
 /// A list that a file held, whatever became of its items.
@@ -29,11 +29,22 @@ pub(super) struct Contents {
     pub(super) newest: Option<DateTime<Utc>>,
     /// Documents that are no Kubernetes objects, items without a name.
     pub(super) problems: Vec<String>,
+    keep: Keep,
+}
+
+/// What is kept of the objects and logs of a bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Keep {
+    /// Everything, for whoever shows the objects themselves.
+    #[default]
+    All,
+    /// What the rules read.
+    ForRules,
 }
 
 /// Takes the documents of a file apart.
-pub(super) fn objects(documents: Vec<Value>, file: &Arc<str>) -> Contents {
-    let mut contents = Contents::default();
+pub(super) fn objects(documents: Vec<Value>, file: &Arc<str>, keep: Keep) -> Contents {
+    let mut contents = Contents { keep, ..Contents::default() };
     let several = documents.len() > 1;
     for (n, document) in documents.into_iter().enumerate() {
         match document {
@@ -93,6 +104,9 @@ fn list(mut document: Value, file: &Arc<str>, contents: &mut Contents) {
 
 fn one(mut value: Value, file: &Arc<str>, item: Option<usize>, contents: &mut Contents) {
     newest(&value, &mut contents.newest);
+    if contents.keep == Keep::ForRules {
+        lean::lean(&mut value);
+    }
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         // Often half of an object, and about who wrote it rather than what it is.
         metadata.remove("managedFields");
@@ -186,6 +200,7 @@ mod tests {
                 json!("just text"),
             ],
             &file,
+            Keep::All,
         );
         let names: Vec<_> =
             contents.objects.iter().map(|o| format!("{} {}", o.kind(), o.full_name())).collect();
