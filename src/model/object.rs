@@ -314,8 +314,8 @@ mod tests {
     fn a_pointer_leads_where_the_standard_one_does() {
         let value = json!({"a": [{"b": 1}, [2]], "": {"": 3}, "x~y": 4, "c/d": 5, "0": 6});
         for pointer in [
-            "", "/", "//", "/a", "/a/0/b", "/a/1/0", "/a/01", "/a/+1", "/a/-1", "/a/7", "/a/", "/0", "/x~0y", "/c~1d", "a",
-            "/a/0/b/c", "/nothing",
+            "", "/", "//", "/a", "/a/0/b", "/a/1/0", "/a/01", "/a/+1", "/a/-1", "/a/7", "/a/", "/0", "/x~0y",
+            "/c~1d", "a", "/a/0/b/c", "/nothing",
         ] {
             assert_eq!(at(&value, pointer), value.pointer(pointer), "{pointer}");
         }

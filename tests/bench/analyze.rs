@@ -66,7 +66,18 @@ fn main() {
     log_speed();
     let mut table = format!(
         "\n{:<24} {:>8} {:>8} {:>6} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>6} {:>8}\n",
-        "", "objects", "servers", "logs", "load s", "rules s", "lines s", "render", "all s", "CPU s", "MiB", "findings"
+        "",
+        "objects",
+        "servers",
+        "logs",
+        "load s",
+        "rules s",
+        "lines s",
+        "render",
+        "all s",
+        "CPU s",
+        "MiB",
+        "findings"
     );
     for case in &cases {
         let directory = tempfile::tempdir().expect("a directory");

@@ -1,9 +1,14 @@
 //! `gather` beside the same collection by `kubectl`, in sequence and eight at a time, against a
 //! large served installation whose every answer comes some milliseconds late.
 //!
-//! `cargo bench --bench gather -- --namespaces 200 --pods 25 --log-kib 420 --latency-ms 5`;
-//! `--no-kubectl` measures `gather` alone. What `kubectl` collects is exactly what `gather` asked
-//! for: one command for each of its requests.
+//! `cargo bench --bench gather -- --full` is the full size (200 namespaces, 5,000 pods, 2 GiB of
+//! logs); `--namespaces`, `--pods`, `--log-kib` and `--latency-ms` choose another, `--growth` shows
+//! 50, 500 and 5,000 pods instead, `--no-kubectl` measures `gather` alone, and `--kubectl PATH` names
+//! the program where `kubectl` is a wrapper around it, which would flatter us. What `kubectl` collects
+//! is exactly what `gather` asked for: one command for each of its requests, but no analysis.
+//!
+//! No request of `gather` may come twice or be answered with an error: the answer would have been
+//! known beforehand.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -11,7 +16,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -21,12 +26,15 @@ use oc_mcpgw::serve::{Background, router};
 
 #[allow(unreachable_pub, reason = "a bench has no outside")]
 mod big;
+#[allow(unreachable_pub, reason = "a bench has no outside")]
+mod process;
 
 /// What is measured.
 struct Settings {
     size: big::Size,
     latency: Duration,
-    kubectl: bool,
+    kubectl: Option<String>,
+    growth: bool,
 }
 
 fn settings() -> Settings {
@@ -38,15 +46,20 @@ fn settings() -> Settings {
         })
     };
     let small = |name: &str, default: u64| usize::try_from(number(name, default)).expect("a sane number");
+    let is = |name: &str| arguments.iter().any(|argument| argument == name);
+    let (namespaces, pods) = if is("--full") { (200, 25) } else { (20, 10) };
+    let program = arguments.iter().position(|argument| argument == "--kubectl");
+    let program = program.and_then(|at| arguments.get(at + 1)).cloned();
     Settings {
         size: big::Size {
-            namespaces: small("--namespaces", 20),
+            namespaces: small("--namespaces", namespaces),
             servers: 1,
-            pods: small("--pods", 10),
+            pods: small("--pods", pods),
             log_bytes: number("--log-kib", 420) * 1024,
         },
         latency: Duration::from_millis(number("--latency-ms", 5)),
-        kubectl: !arguments.iter().any(|argument| argument == "--no-kubectl"),
+        kubectl: (!is("--no-kubectl")).then(|| program.unwrap_or_else(|| "kubectl".to_owned())),
+        growth: is("--growth"),
     }
 }
 
@@ -54,6 +67,8 @@ fn settings() -> Settings {
 #[derive(Default)]
 struct Meter {
     requests: Mutex<Vec<String>>,
+    /// Those that were answered with an error.
+    refused: Mutex<Vec<String>>,
     bytes: AtomicU64,
 }
 
@@ -67,9 +82,10 @@ impl Meter {
 
 /// One line of the table.
 struct Row {
-    who: &'static str,
+    who: String,
     time: Duration,
-    peak_kib: Option<u64>,
+    cpu: Duration,
+    peak_kib: u64,
     requests: usize,
     bytes: u64,
 }
@@ -80,17 +96,36 @@ fn main() {
         return;
     }
     let settings = settings();
-    let cluster = big::cluster(settings.size);
+    if settings.growth {
+        let rows = [2, 20, 200].map(|namespaces| {
+            let size = big::Size { namespaces, pods: 25, ..settings.size };
+            let mut row = measure(size, settings.latency, None).remove(0);
+            row.who = format!("{} pods", namespaces * size.pods);
+            row
+        });
+        return report(&settings, &rows);
+    }
+    report(&settings, &measure(settings.size, settings.latency, settings.kubectl.as_deref()));
+}
+
+/// Serves an installation of this size, and has it collected by `gather` and by `kubectl`.
+fn measure(size: big::Size, latency: Duration, kubectl: Option<&str>) -> Vec<Row> {
+    let cluster = big::cluster(size);
     let meter = Arc::new(Meter::default());
-    let (seen, latency) = (Arc::clone(&meter), settings.latency);
+    let seen = Arc::clone(&meter);
     let routes =
         router(Arc::clone(&cluster)).layer(middleware::from_fn(move |request: Request, next: Next| {
             let seen = Arc::clone(&seen);
             async move {
                 let asked = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-                seen.requests.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+                seen.requests.lock().unwrap_or_else(PoisonError::into_inner).push(asked.clone());
                 tokio::time::sleep(latency).await;
-                next.run(request).await.map(|body| {
+                let answer = next.run(request).await;
+                if answer.status().is_client_error() || answer.status().is_server_error() {
+                    let refused = format!("{} {asked}", answer.status());
+                    seen.refused.lock().unwrap_or_else(PoisonError::into_inner).push(refused);
+                }
+                answer.map(|body| {
                     Body::from_stream(body.into_data_stream().inspect(move |chunk| {
                         let length = chunk.as_ref().map_or(0, bytes::Bytes::len);
                         seen.bytes.fetch_add(length as u64, Ordering::Relaxed);
@@ -105,56 +140,48 @@ fn main() {
 
     let (first, asked) = gather(&meter, directory.path(), &kubeconfig);
     let mut rows = vec![first];
-    if settings.kubectl {
+    if let Some(program) = kubectl {
         let commands = directory.path().join("commands");
-        std::fs::write(&commands, kubectl_commands(&asked)).expect("the commands");
+        std::fs::write(&commands, kubectl_commands(program, &asked)).expect("the commands");
+        // The first command fills the cache of what the server has.
         let sequence = "while read -r line; do eval \"$line\"; done < commands";
         let parallel = "xargs -P8 -d '\\n' -n1 sh -c 'eval \"$1\"' sh < commands";
         for (who, script) in [("kubectl, one by one", sequence), ("kubectl, xargs -P8", parallel)] {
-            rows.push(kubectl(who, script, &meter, directory.path(), &kubeconfig));
+            rows.push(by_kubectl(who, script, &meter, directory.path(), &kubeconfig));
         }
     }
-    report(&settings, &rows);
+    rows
 }
 
-/// Runs `gather` and gives what it asked for.
+/// Runs `gather`, analysis and second look included, and gives what it asked for.
 fn gather(meter: &Meter, directory: &Path, kubeconfig: &Path) -> (Row, Vec<String>) {
     meter.take();
-    let begin = Instant::now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_oc-mcpgw"))
-        .args(["gather", "--no-analyze", "--kubeconfig"])
-        .arg(kubeconfig)
-        .current_dir(directory)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program");
-    let mut stderr = child.stderr.take().expect("a pipe");
-    let said = std::thread::spawn(move || std::io::read_to_string(&mut stderr).unwrap_or_default());
-    let mut peak_kib = None;
-    let status = loop {
-        peak_kib = high_water_mark(child.id()).max(peak_kib);
-        match child.try_wait().expect("the program") {
-            Some(status) => break status,
-            None => std::thread::sleep(Duration::from_millis(10)),
-        }
-    };
-    let time = begin.elapsed();
-    let said = said.join().unwrap_or_default();
-    assert_eq!(status.code(), Some(0), "gather failed:\n{said}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oc-mcpgw"));
+    command.args(["gather", "--kubeconfig"]).arg(kubeconfig).current_dir(directory).stdout(Stdio::null());
+    let run = process::run(&mut command);
+    assert_eq!(run.status.code(), Some(0), "gather failed:\n{}", run.stderr);
     let (asked, bytes) = meter.take();
-    (Row { who: "oc-mcpgw gather", time, peak_kib, requests: asked.len(), bytes }, asked)
-}
-
-/// The most memory that a process ever had, where the system tells (Linux).
-fn high_water_mark(process: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+    let refused = std::mem::take(&mut *meter.refused.lock().unwrap_or_else(PoisonError::into_inner));
+    assert!(refused.is_empty(), "asked for what cannot be had: {refused:#?}");
+    let mut sorted = asked.clone();
+    sorted.sort();
+    let twice: Vec<&[String]> = sorted.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    // A port-forward is a stream: each of the ports of a pod has its own.
+    let twice: Vec<_> = twice.into_iter().filter(|pair| !pair[0].contains("/portforward")).collect();
+    assert!(twice.is_empty(), "asked twice: {twice:#?}");
+    let row = Row {
+        who: "oc-mcpgw gather".to_owned(),
+        time: run.time,
+        cpu: run.cpu,
+        peak_kib: run.peak_kib,
+        requests: asked.len(),
+        bytes,
+    };
+    (row, asked)
 }
 
 /// The `kubectl` command for each request; discovery is `kubectl`'s own business.
-fn kubectl_commands(asked: &[String]) -> String {
+fn kubectl_commands(program: &str, asked: &[String]) -> String {
     let mut commands = String::new();
     for (number, asked) in asked.iter().enumerate() {
         let (path, query) = asked.split_once('?').unwrap_or((asked, ""));
@@ -188,53 +215,56 @@ fn kubectl_commands(asked: &[String]) -> String {
             _ => continue,
         };
         // Writing to a string cannot fail.
-        let _ = writeln!(commands, "kubectl {what} > {number}.out");
+        let _ = writeln!(commands, "{program} {what} > {number}.out");
     }
     commands
 }
 
-fn kubectl(who: &'static str, script: &str, meter: &Meter, directory: &Path, kubeconfig: &Path) -> Row {
+fn by_kubectl(who: &str, script: &str, meter: &Meter, directory: &Path, kubeconfig: &Path) -> Row {
     meter.take();
-    let begin = Instant::now();
-    let status = Command::new("sh")
-        .args(["-c", script])
-        .current_dir(directory)
-        .env("KUBECONFIG", kubeconfig)
-        .env("HOME", directory)
-        .stderr(Stdio::null())
-        .status()
-        .expect("a shell");
-    let time = begin.elapsed();
-    assert!(status.success(), "{who} failed: is kubectl installed (kubernetes-client)?");
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).current_dir(directory).stdout(Stdio::null());
+    let run = process::run(command.env("KUBECONFIG", kubeconfig).env("HOME", directory));
+    assert!(run.status.success(), "{who} failed: is kubectl installed (kubernetes-client)?\n{}", run.stderr);
     let (asked, bytes) = meter.take();
-    Row { who, time, peak_kib: None, requests: asked.len(), bytes }
+    // Memory and processor time are those of the shell, so that they say nothing.
+    Row {
+        who: who.to_owned(),
+        time: run.time,
+        cpu: Duration::ZERO,
+        peak_kib: 0,
+        requests: asked.len(),
+        bytes,
+    }
 }
 
 fn report(settings: &Settings, rows: &[Row]) {
     let big::Size { namespaces, pods, log_bytes, .. } = settings.size;
     let mut text = format!(
         "{namespaces} namespaces, {} pods, {} MiB of logs, {} ms added to every answer\n\n\
-         {:<22} {:>9} {:>7} {:>9} {:>9} {:>9}\n",
+         {:<22} {:>9} {:>7} {:>9} {:>9} {:>9} {:>9}\n",
         namespaces * pods,
         ((namespaces * pods) as u64 * log_bytes) >> 20,
         settings.latency.as_millis(),
         "",
         "seconds",
         "factor",
+        "CPU s",
         "peak MiB",
         "requests",
         "MiB",
     );
     for row in rows {
         let factor = row.time.as_secs_f64() / rows[0].time.as_secs_f64();
-        let peak = row.peak_kib.map_or("-".to_owned(), |kib| (kib >> 10).to_string());
+        let known = |number: f64| if number > 0.0 { format!("{number:.1}") } else { "-".to_owned() };
         let _ = writeln!(
             text,
-            "{:<22} {:>9.1} {:>7.1} {:>9} {:>9} {:>9.1}",
+            "{:<22} {:>9.1} {:>7.1} {:>9} {:>9} {:>9} {:>9.1}",
             row.who,
             row.time.as_secs_f64(),
             factor,
-            peak,
+            known(row.cpu.as_secs_f64()),
+            known(row.peak_kib as f64 / 1024.0),
             row.requests,
             row.bytes as f64 / f64::from(1 << 20),
         );

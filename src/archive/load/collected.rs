@@ -153,10 +153,7 @@ impl Assembly {
     /// Lets go of the lines of a log in which nobody will look for the reason of a trouble.
     fn shorten(&self, log: &mut LogFile) {
         let pod = self.bundle.get(&kinds::POD, &log.namespace, &log.pod);
-        if self.keep == Keep::ForRules
-            && !log.previous
-            && pod.is_some_and(|pod| lean::is_fine(pod.value()))
-        {
+        if self.keep == Keep::ForRules && !log.previous && pod.is_some_and(|pod| lean::is_fine(pod.value())) {
             log.tail.drain(..log.tail.len().saturating_sub(FEW));
             log.tail.shrink_to_fit();
         }

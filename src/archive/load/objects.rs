@@ -6,8 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::model::{Object, lean};
 use crate::model::kinds::by_kind;
+use crate::model::{Object, lean};
 
 /// A list that a file held, whatever became of its items.
 #[derive(Debug, Default, PartialEq, Eq)]
