@@ -22,6 +22,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroize as _;
 
+use super::joined;
 use super::needles::{Hit, Needles, SHORTEST};
 use super::placeholder::{Kind, Style};
 use super::text::{Engine, Found};
@@ -183,7 +184,7 @@ impl Learned {
             }
         } else if !is_certificate && !is_public && !is_file {
             // Without the scheme word, which is no secret and stays readable elsewhere, too.
-            let skip = super::text::scheme_word(trimmed).unwrap_or(0);
+            let skip = super::words::scheme_word(trimmed).unwrap_or(0);
             pieces(trimmed[skip..].trim_ascii(), &mut new);
             // A value that is base64 once more is a fault that people make; the inner one is the secret.
             if let Some(inner) = super::base64::decode_text(trimmed) {
@@ -258,12 +259,7 @@ impl Learned {
         if needles.is_empty() {
             return;
         }
-        needles.search(text, &mut |Hit { start, end }| {
-            let (start, end) = if text[start..end].iter().all(|b| super::base64::is_character(*b)) {
-                widen(text, start, end)
-            } else {
-                (start, end)
-            };
+        let mut found_at = |start: usize, end: usize| {
             found.push(Found {
                 context: start,
                 start,
@@ -272,7 +268,29 @@ impl Learned {
                 style: Style::Plain,
                 rule: "learned",
             });
+        };
+        needles.search(text, &mut |hit| {
+            let (start, end) = whole(text, hit);
+            found_at(start, end);
         });
+        let folded = needles.has_spaces().then(|| joined::unfolded(text)).flatten();
+        for joined in joined::broken_lines(text).iter().chain(&folded) {
+            needles.search(&joined.bytes, &mut |hit| {
+                let (start, end) = whole(&joined.bytes, hit);
+                if let Some((start, end)) = joined.across(start, end) {
+                    found_at(start, end);
+                }
+            });
+        }
+    }
+}
+
+/// A hit with what belongs to it when it is base64.
+fn whole(text: &[u8], Hit { start, end }: Hit) -> (usize, usize) {
+    if text[start..end].iter().all(|b| super::base64::is_character(*b)) {
+        widen(text, start, end)
+    } else {
+        (start, end)
     }
 }
 
@@ -368,7 +386,7 @@ fn looks_harmless(value: &[u8]) -> bool {
 /// Adds a value, long ones in pieces that overlap at the end.
 fn pieces(value: &[u8], out: &mut BTreeSet<Vec<u8>>) {
     let common = |part: &[u8]| COMMON.iter().any(|common| part.eq_ignore_ascii_case(common.as_bytes()));
-    if value.len() < MIN_LEN || common(value) || super::text::harmless(value, Kind::Password) {
+    if value.len() < MIN_LEN || common(value) || super::words::harmless(value, Kind::Password) {
         return;
     }
     if value.starts_with(b"<redacted:") || value.ends_with(b" bytes long") || is_bare_url(value) {

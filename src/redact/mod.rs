@@ -8,8 +8,11 @@
 
 mod base64;
 mod findings;
+mod joined;
 mod jwt;
 mod learned;
+mod lines;
+mod matcher;
 mod names;
 mod needles;
 pub mod obfuscate;
@@ -20,9 +23,11 @@ pub mod report;
 mod secret;
 mod stream;
 mod text;
+mod urls;
 mod user_rules;
 mod value;
 pub mod verify;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -192,10 +197,10 @@ impl Inner {
     }
 }
 
-/// The expressions of the table, for the benchmark that applies them one after the other.
+/// The rows of the table with their expressions, for the benchmark that applies them one after the other.
 #[doc(hidden)]
-pub fn expressions() -> impl Iterator<Item = &'static str> {
-    patterns::PATTERNS.iter().map(|pattern| pattern.expression)
+pub fn expressions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    patterns::PATTERNS.iter().map(|pattern| (pattern.id, pattern.expression))
 }
 
 /// Whether a string is one placeholder and nothing else.

@@ -22,11 +22,13 @@ struct Class {
 const LONGEST: usize = 4096;
 
 /// A needle of at least `shortest` bytes has `stride` windows: `width + stride - 1 <= shortest`.
-const CLASSES: [Class; 4] = [
+///
+/// What a pass over the text costs is its stride. Where needles of the second class make a pass with a short
+/// stride necessary, the long ones go with it and the third class is not used.
+const CLASSES: [Class; 3] = [
     Class { shortest: 6, width: 4, stride: 3 },
     Class { shortest: 8, width: 5, stride: 4 },
     Class { shortest: 12, width: 6, stride: 7 },
-    Class { shortest: 20, width: 8, stride: 13 },
 ];
 
 /// The shortest needle.
@@ -71,6 +73,7 @@ struct Table {
 pub(super) struct Needles {
     needles: HashSet<Box<[u8]>>,
     tables: Vec<Table>,
+    has_spaces: bool,
 }
 
 /// A place where a needle stands.
@@ -111,8 +114,10 @@ impl Needles {
             .map(Vec::into_boxed_slice)
             .collect();
         let mut tables = Vec::new();
-        for (index, class) in CLASSES.into_iter().enumerate() {
-            let longer = CLASSES.get(index + 1).map_or(usize::MAX, |next| next.shortest);
+        let short = needles.iter().any(|n| n.len() >= CLASSES[1].shortest && n.len() < CLASSES[2].shortest);
+        let used = if short { &CLASSES[..2] } else { &CLASSES[..] };
+        for (index, &class) in used.iter().enumerate() {
+            let longer = used.get(index + 1).map_or(usize::MAX, |next| next.shortest);
             let of_class: Vec<&[u8]> = needles
                 .iter()
                 .map(|n| &**n)
@@ -122,12 +127,18 @@ impl Needles {
                 tables.push(Table::new(class, &of_class));
             }
         }
-        Self { needles, tables }
+        let has_spaces = needles.iter().any(|n| n.contains(&b' '));
+        Self { needles, tables, has_spaces }
     }
 
     /// Whether there is nothing to search for.
     pub(super) fn is_empty(&self) -> bool {
         self.tables.is_empty()
+    }
+
+    /// Whether a space stands in a needle, at which YAML may fold it.
+    pub(super) fn has_spaces(&self) -> bool {
+        self.has_spaces
     }
 
     /// Finds every place where a needle stands, in no order.
@@ -142,7 +153,9 @@ impl Table {
     fn new(class: Class, of_class: &[&[u8]]) -> Self {
         let mask = if class.width >= 8 { u64::MAX } else { (1u64 << (class.width * 8)) - 1 };
         let windows_total = of_class.len() * class.stride;
-        let words = (windows_total * 32 / 64).next_power_of_two().clamp(64, 1 << 20);
+        // Twelve to twenty-four bits per window: more would tell apart a few more looks, but fall out of the
+        // cache, which costs each of them far more.
+        let words = (windows_total * 12 / 64).next_power_of_two().clamp(64, 1 << 20);
         let mut table = Self { class, mask, bits: vec![0; words], windows: WindowMap::default() };
         for &needle in of_class {
             // Many secrets begin alike (`sk-proj-…`): take the windows where the fewest others are.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::names::{self, Class, Place};
 use super::placeholder::{Kind, Style};
-use super::{Inner, secret, text};
+use super::{Inner, secret, words};
 
 /// How deep objects may hold text that holds objects.
 const MAX_DEPTH: usize = 6;
@@ -302,12 +302,12 @@ impl Walk<'_> {
     /// A string that is a secret as a whole, but for a scheme word, a URL's harmless parts and what
     /// only refers to a secret.
     pub(super) fn secret_string(&self, text: &mut String, kind: Kind, rule: &'static str) {
-        if text::harmless(text.as_bytes(), kind) || super::is_placeholder(text) {
+        if words::harmless(text.as_bytes(), kind) || super::is_placeholder(text) {
             return;
         }
-        let skip = text::scheme_word(text.as_bytes()).unwrap_or(0);
+        let skip = words::scheme_word(text.as_bytes()).unwrap_or(0);
         let (scheme, rest) = text.split_at(skip);
-        if super::is_placeholder(rest) || text::harmless(rest.as_bytes(), kind) {
+        if super::is_placeholder(rest) || words::harmless(rest.as_bytes(), kind) {
             return;
         }
         let shown = self.inner.placeholder(kind, Style::Plain, rest.as_bytes());

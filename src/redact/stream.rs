@@ -11,8 +11,8 @@ use super::value::{BEHIND, REACH};
 use super::{Inner, Redacted, text};
 use std::sync::Arc;
 
-/// How much is scanned at once.
-const BLOCK: usize = 256 * 1024;
+/// How much is scanned at once. What is held back is scanned again with the next block: an eighth.
+const BLOCK: usize = 512 * 1024;
 /// How much is held back.
 const HOLD: usize = REACH + BEHIND;
 /// Where a cut is forced even within a match, so that memory stays bounded.
@@ -31,6 +31,12 @@ pub struct TextStream {
 }
 
 impl TextStream {
+    /// The bytes that a stream keeps, beside one piece: a block, what is held back behind it, and the context
+    /// before it.
+    pub const USUAL_MEMORY: usize = BLOCK + HOLD + BEHIND;
+    /// The most bytes that it keeps, where a match leaves no place for a cut.
+    pub const MOST_MEMORY: usize = 2 * MAX + BEHIND;
+
     pub(super) fn new(inner: Arc<Inner>, file: &str, obfuscator: Option<Obfuscator>) -> Self {
         Self { inner, file: file.to_owned(), buffer: Vec::new(), seen: 0, veil: Veil::new(obfuscator) }
     }

@@ -24,6 +24,29 @@ fn every_row_of_the_table_hits_and_misses() {
     }
 }
 
+/// What is asked of the Kubernetes API and of Envoy's admin pages says why an answer failed.
+#[test]
+fn a_harmless_query_stays_readable() {
+    for line in [
+        "GET /api/v1/namespaces/mcp-system/pods?limit=500&labelSelector=app.kubernetes.io%2Fname%3Dmcp-gateway HTTP/1.1",
+        "GET /api/v1/namespaces/a/pods/b-7c9d8b5f6d-x2x4v/log?container=broker&previous=true&timestamps=true&tailLines=500",
+        "\"GET /config_dump?include_eds&resource=dynamic_active_clusters HTTP/1.1\" 200",
+    ] {
+        assert_eq!(redact(line), line);
+    }
+    let mixed = redact("GET /api/v1/pods?limit=500&code=hunter2x&state=hunter2y&watch=true HTTP/1.1");
+    assert!(!mixed.contains("hunter2"), "{mixed}");
+    assert!(mixed.starts_with("GET /api/v1/pods?limit=500&redacted.query."), "{mixed}");
+    assert!(mixed.ends_with("&watch=true HTTP/1.1"), "{mixed}");
+    for line in [
+        "GET /api/v1/pods?limit=500&labelSelector=token%3Dhunter2x9 HTTP/1.1",
+        "GET /api/v1/pods?hunter2x9 HTTP/1.1",
+        "GET /api/v1/pods?limit=\u{1}hunter2x9 HTTP/1.1",
+    ] {
+        assert!(!redact(line).contains("hunter2x9"), "{}", redact(line));
+    }
+}
+
 /// A word that announces a secret must not hide another one that begins with it.
 #[test]
 fn a_name_without_a_value_hides_nothing() {
@@ -250,4 +273,59 @@ fn a_stream_gives_what_the_whole_text_gives() {
         out.extend_from_slice(stream.finish().as_bytes());
         assert!(out == whole.as_bytes(), "pieces of {size} bytes");
     }
+}
+
+/// What breaks a line does not know what it breaks.
+#[test]
+fn learned_values_are_found_across_broken_lines() {
+    use ::base64::prelude::*;
+    let redactor = Redactor::new(Options::default());
+    let values = ["s3cr3tVALUE0123456789", "correct horse battery staple"];
+    values.iter().for_each(|value| redactor.learn(value.as_bytes()));
+    let file = redactor.path("f.log");
+    let check = |text: &str, halves: &[&str]| {
+        let redacted = redactor.text(&file, text.as_bytes());
+        let shown = String::from_utf8_lossy(redacted.as_bytes()).into_owned();
+        for half in halves {
+            assert!(!shown.contains(half), "{half}: {text}\n{shown}");
+        }
+        assert_eq!(redactor.text(&file, redacted.as_bytes()), redacted, "twice is once: {text}");
+    };
+    for columns in [64, 76] {
+        for before in columns - 20..columns {
+            let encoded =
+                BASE64_STANDARD.encode(format!("{}{}{}", "x".repeat(before), values[0], "y".repeat(50)));
+            for (newline, text) in
+                [("\n", ""), ("\r\n", ""), ("\n    ", "data: |\n    "), ("\\n", "\"data\":\"")]
+            {
+                let lines: Vec<&str> = encoded
+                    .as_bytes()
+                    .chunks(columns)
+                    .map(|l| std::str::from_utf8(l).expect("ASCII"))
+                    .collect();
+                let text = format!("{text}{}\n", lines.join(newline));
+                let redacted = redactor.text(&file, text.as_bytes());
+                let joined: Vec<u8> =
+                    String::from_utf8_lossy(redacted.as_bytes()).replace("\\n", "").into_bytes();
+                // Of the value only what is left of the line breaks would give it away.
+                let bare: Vec<u8> = joined.into_iter().filter(|b| base64::is_character(*b)).collect();
+                for skip in 0..4 {
+                    let decoded = base64::decode(bare.get(skip..).unwrap_or_default()).unwrap_or_default();
+                    assert!(memchr::memmem::find(&decoded, &values[0].as_bytes()[..8]).is_none(), "{text}");
+                }
+            }
+        }
+    }
+    check(
+        "2026-11-22T10:11:12.123456789Z stdout P a long line with s3cr3tVALUE\n2026-11-22T10:11:12.123456789Z stderr F another\n2026-11-22T10:11:12.123456790Z stdout F 0123456789 and its end\n",
+        &["s3cr3tVALUE", "0123456789 and"],
+    );
+    check(
+        "note: the phrase is correct horse\n  battery staple, they say\n",
+        &["correct horse", "battery staple"],
+    );
+    check(
+        "note: \"the phrase is correct\n    horse battery\n    staple\"\n",
+        &["correct", "horse battery", "staple"],
+    );
 }

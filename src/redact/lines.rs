@@ -1,0 +1,185 @@
+//! Log lines that are known by their message: request lines, dumps, audit lines, bodies of answers.
+
+use super::matcher::Matcher;
+use super::placeholder::{self, Kind, Style};
+use super::value::{self, BEHIND, Extent, Join, REACH, Value};
+use super::words::harmless;
+
+/// Parameters of the Kubernetes API and of Envoy's admin pages, whose values are names and numbers.
+const HARMLESS_PARAMETERS: &[&[u8]] = &[
+    b"allowWatchBookmarks",
+    b"container",
+    b"dryRun",
+    b"fieldManager",
+    b"fieldSelector",
+    b"filter",
+    b"follow",
+    b"format",
+    b"include_eds",
+    b"includeObject",
+    b"insecureSkipTLSVerifyBackend",
+    b"labelSelector",
+    b"limit",
+    b"limitBytes",
+    b"mask",
+    b"ports",
+    b"pretty",
+    b"previous",
+    b"propagationPolicy",
+    b"resource",
+    b"resourceVersion",
+    b"resourceVersionMatch",
+    b"sendInitialEvents",
+    b"sinceSeconds",
+    b"sinceTime",
+    b"stderr",
+    b"stdin",
+    b"stdout",
+    b"tailLines",
+    b"timeout",
+    b"timeoutSeconds",
+    b"timestamps",
+    b"tty",
+    b"usedonly",
+    b"watch",
+];
+
+/// Whether a `name=value` of a query is one that anyone may read.
+fn harmless_pair(pair: &[u8]) -> bool {
+    let (name, value) = match memchr::memchr(b'=', pair) {
+        Some(at) => (&pair[..at], &pair[at + 1..]),
+        None => (pair, &b""[..]),
+    };
+    HARMLESS_PARAMETERS.contains(&name)
+        && value.len() <= 512
+        && value.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%,=/:!()+".contains(b))
+}
+
+impl Matcher<'_> {
+    pub(super) fn query(&mut self) -> usize {
+        let start = self.end;
+        let limit = self.text.len().min(start + REACH);
+        let end = self.text[start..limit]
+            .iter()
+            .position(|b| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'\\'))
+            .map_or(limit, |n| start + n);
+        // What is said to the Kubernetes API and to Envoy's own pages stays readable; other detectors still
+        // look at it. Of anything else not even the names are known to be harmless.
+        let mut at = start;
+        let mut secret: Option<usize> = None;
+        while at < end {
+            let stop = memchr::memchr(b'&', &self.text[at..end]).map_or(end, |n| at + n);
+            let pair = &self.text[at..stop];
+            if harmless_pair(pair) || placeholder::recognise(pair) == Some(pair.len()) {
+                if let Some(from) = secret.take() {
+                    self.push(from, at - 1, Kind::Query, Style::Url);
+                }
+            } else {
+                secret.get_or_insert(at);
+            }
+            at = stop + 1;
+        }
+        if let Some(from) = secret {
+            self.push(from, end, Kind::Query, Style::Url);
+        }
+        start
+    }
+
+    /// The fields of a log line behind a message that dumps whole values.
+    pub(super) fn dump(&mut self, keys: &[&str]) -> usize {
+        let line = self.line_end(self.end);
+        for key in keys {
+            let mut at = self.end;
+            while let Some(n) = memchr::memmem::find(&self.text[at..line], key.as_bytes()) {
+                let word = at + n;
+                at = word + key.len();
+                let before = self.text[word - 1];
+                if before.is_ascii_alphanumeric() || before == b'_' {
+                    continue;
+                }
+                let Some((join, value)) = value::join(self.text, at, false, false) else { continue };
+                if !matches!(join, Join::Colon | Join::Equals) {
+                    continue;
+                }
+                let json = join == Join::Colon && matches!(self.text.get(value), Some(b'{' | b'['));
+                let end = if json {
+                    value::json_end(self.text, value)
+                } else {
+                    let mut end = value;
+                    value::values(self.text, value, join, word, Extent::Line, &mut |v| end = end.max(v.end));
+                    end
+                };
+                let start = value
+                    + usize::from(!json && self.text.get(value).is_some_and(|b| matches!(b, b'"' | b'\'')));
+                if start < end {
+                    self.push_value(Value { start, end: end.min(line.max(start)), quoted: true }, Kind::Dump);
+                }
+                at = at.max(end.min(line));
+                if at >= line {
+                    break;
+                }
+            }
+        }
+        self.end
+    }
+
+    pub(super) fn audit(&mut self) -> usize {
+        let low = self.start.saturating_sub(BEHIND);
+        let from = memchr::memrchr(b'\n', &self.text[low..self.start]).map_or(low, |n| low + n + 1);
+        let line = self.line_end(self.end);
+        self.start = from;
+        for (key, kind) in [(&b"user"[..], Kind::User), (b"session", Kind::Session)] {
+            let mut at = from;
+            while let Some(n) = memchr::memmem::find(&self.text[at..line], key) {
+                let word = at + n;
+                at = word + key.len();
+                if word > 0
+                    && (self.text[word - 1].is_ascii_alphanumeric()
+                        || matches!(self.text[word - 1], b'_' | b'-'))
+                {
+                    continue;
+                }
+                let Some((join @ (Join::Colon | Join::Equals), value)) =
+                    value::join(self.text, at, false, false)
+                else {
+                    continue;
+                };
+                let mut values = Vec::new();
+                value::values(self.text, value, join, word, Extent::Word, &mut |v| values.push(v));
+                for value in values {
+                    if !harmless(&self.text[value.start..value.end], kind) {
+                        self.push_value(value, kind);
+                    }
+                }
+            }
+        }
+        self.end
+    }
+
+    pub(super) fn upstream_body(&mut self) -> usize {
+        const KEPT: usize = 80;
+        let line = self.line_end(self.end);
+        let end = self.text[self.end..line]
+            .iter()
+            .enumerate()
+            .position(|(n, b)| *b == b'"' && (n == 0 || self.text[self.end + n - 1] != b'\\'))
+            .map_or(line, |n| self.end + n);
+        if end > self.end + KEPT {
+            let mut start = self.end + KEPT;
+            // Not within a character, an escape or a placeholder.
+            while start < end && (self.text[start] & 0xC0 == 0x80 || self.text[start - 1] == b'\\') {
+                start += 1;
+            }
+            let window = &self.text[self.end..end];
+            if memchr::memmem::find(window, b"redacted:body").is_none() {
+                self.push(start, end, Kind::Body, Style::Plain);
+            }
+        }
+        self.end
+    }
+
+    fn line_end(&self, from: usize) -> usize {
+        let limit = self.text.len().min(from + REACH - BEHIND);
+        memchr::memchr(b'\n', &self.text[from..limit]).map_or(limit, |n| from + n)
+    }
+}
