@@ -86,7 +86,8 @@ pub struct CollectArgs {
     qps: Option<f64>,
     /// What running pods are asked: `http` reads Envoy's admin ports, status and metrics, and asks the
     /// gateway as a client without credentials would, all through port-forward; `mcp` speaks MCP with
-    /// the registered servers (initialize, tools/list); `none` asks nothing
+    /// the registered servers (initialize, tools/list); `exec` resolves and reaches issuers and external
+    /// hosts from inside existing pods, with what their images offer; `none` asks nothing
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Probe::Http], value_name = "WHAT")]
     probe: Vec<Probe>,
     /// How to reach the cluster.
@@ -112,7 +113,7 @@ impl CollectArgs {
                 Probes {
                     http: self.probe.contains(&Probe::Http),
                     mcp: self.probe.contains(&Probe::Mcp),
-                    exec: false,
+                    exec: self.probe.contains(&Probe::Exec),
                 }
             },
             ..Options::default()
@@ -127,6 +128,8 @@ enum Probe {
     Http,
     /// Speak MCP with the registered servers, through port-forward.
     Mcp,
+    /// Resolve and reach hosts from inside existing pods.
+    Exec,
     /// Nothing.
     None,
 }

@@ -7,7 +7,7 @@ use chrono::SecondsFormat;
 use serde_json::Value;
 
 use super::Installation;
-use crate::gather::probe::{Probes, questions};
+use crate::gather::probe::{Probes, exec, questions};
 use crate::model::gateway_api::backend_refs;
 use crate::model::kuadrant::{Policy, auth_policies, effective};
 use crate::model::mcp::{Chain, Extension};
@@ -22,7 +22,7 @@ pub(super) fn answers(installation: &Installation) -> Vec<(String, Vec<u8>)> {
     let pods: Vec<Value> = installation.objects.iter().filter(|o| o["kind"] == "Pod").cloned().collect();
     let workloads = Workloads::new(&bundle);
     let world = World { bundle: &bundle, chain: Chain::new(&workloads), workloads: &workloads, installation };
-    questions(&bundle, &pods, Probes { http: true, mcp: true, exec: false })
+    questions(&bundle, &pods, Probes { http: true, mcp: true, exec: true })
         .into_iter()
         .flat_map(|probe| if probe.skipped.is_some() { vec![probe] } else { world.answered(probe) })
         .map(|probe| (probe.file(), serde_json::to_vec_pretty(&probe).unwrap_or_default()))
@@ -52,8 +52,13 @@ impl World<'_> {
                 verification: None,
             });
         }
-        if probe.purpose == Purpose::McpInitialize {
-            return self.server(probe);
+        match probe.purpose {
+            Purpose::McpInitialize => return self.server(probe),
+            Purpose::Dns | Purpose::Https => {
+                self.inside(&mut probe);
+                return vec![probe];
+            }
+            _ => {}
         }
         self.gateway(&mut probe);
         vec![probe]
@@ -73,6 +78,26 @@ impl World<'_> {
             is_ca: false,
             serial: "2a".to_owned(),
         }
+    }
+
+    /// What a pod finds out about a host: everything outside resolves and answers.
+    fn inside(&self, probe: &mut Probe) {
+        probe.request.via.command = exec::commands(probe).into_iter().next().unwrap_or_default();
+        if probe.purpose == Purpose::Https {
+            probe.timings.tls_ms = Some(9);
+            probe.status = Some(200);
+            return;
+        }
+        probe.timings = Timings { total_ms: 7, ..Timings::default() };
+        let gateways = self
+            .chain
+            .extensions
+            .iter()
+            .filter(|extension| extension.public_host().as_deref() == Some(probe.request.host.as_str()));
+        let gateway = gateways.filter_map(|extension| extension.gateway).next();
+        let address = gateway.map(|gateway| gateway.str("/status/addresses/0/value"));
+        let address = address.filter(|address| address.parse::<std::net::IpAddr>().is_ok());
+        probe.addresses = vec![address.unwrap_or("198.51.100.77").to_owned()];
     }
 
     /// What the gateway answers.

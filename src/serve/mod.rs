@@ -12,6 +12,7 @@
 mod builtin;
 mod catalog;
 mod discovery;
+mod exec;
 mod live;
 mod logs;
 mod objects;
@@ -210,6 +211,9 @@ async fn answer(cluster: Arc<Cluster>, mut request: Request<Body>) -> Result<Ans
         return match sub.as_str() {
             "portforward" if cluster.has_streams() => {
                 portforward::answer(&cluster, namespace, name, &query, &mut request).map(Answer::Other)
+            }
+            "exec" if exec::any(&cluster.bundle) => {
+                exec::answer(&cluster, namespace, name, &query, &mut request).map(Answer::Other)
             }
             "proxy" if cluster.has_streams() => proxy(&cluster, namespace, name, &request).map(Answer::Other),
             _ => Err(Status::not_implemented(format!(

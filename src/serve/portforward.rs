@@ -45,28 +45,47 @@ pub(super) fn answer(
     if cluster.bundle.get_dynamic("", "Pod", namespace, pod).is_none() {
         return Err(Status::no_such_object("", "pods", pod));
     }
-    let key = websocket_key(request.headers())?;
     let ports = ports(query)?;
+    let (namespace, pod) = (namespace.to_owned(), pod.to_owned());
+    upgraded(cluster, request, move |cluster, socket| async move {
+        forward(&cluster, &namespace, &pod, &ports, socket).await;
+    })
+}
+
+/// A WebSocket to a client.
+pub(super) type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+
+/// Turns a request into a WebSocket and leaves a conversation over it running.
+pub(super) fn upgraded<F, C>(
+    cluster: &Arc<Cluster>,
+    request: &mut Request<Body>,
+    converse: C,
+) -> Result<Response, Status>
+where
+    C: FnOnce(Arc<Cluster>, Socket) -> F + Send + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let key = websocket_key(request.headers())?;
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        return Err(Status::not_implemented("a port-forward needs a connection of its own"));
+        return Err(Status::not_implemented("this needs a connection of its own"));
     };
     let accept = HeaderValue::try_from(derive_accept_key(&key))
         .map_err(|_| Status::bad_request("not a WebSocket handshake"))?;
-    let (cluster, namespace, pod) = (Arc::clone(cluster), namespace.to_owned(), pod.to_owned());
+    let cluster = Arc::clone(cluster);
     tokio::spawn(async move {
         let mut ended = cluster.ended.subscribe();
-        let forwarding = async {
+        let conversation = async {
             match upgrade.await {
                 Ok(connection) => {
                     let socket =
                         WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, None).await;
-                    forward(&cluster, &namespace, &pod, &ports, socket).await;
+                    converse(Arc::clone(&cluster), socket).await;
                 }
-                Err(error) => tracing::debug!(%error, "port-forward"),
+                Err(error) => tracing::debug!(%error, "WebSocket"),
             }
         };
         tokio::select! {
-            () = forwarding => {}
+            () = conversation => {}
             _ = async { ended.wait_for(|ended| *ended).await.map(|ended| *ended) } => {}
         }
     });
@@ -88,7 +107,7 @@ fn websocket_key(headers: &HeaderMap) -> Result<Vec<u8>, Status> {
     };
     if !has(UPGRADE, "websocket") || !has(SEC_WEBSOCKET_PROTOCOL, PROTOCOL) {
         return Err(Status::bad_request(format!(
-            "this server forwards ports over WebSocket with the protocol {PROTOCOL} only"
+            "this server speaks to pods over WebSocket with the protocol {PROTOCOL} only"
         )));
     }
     let key =

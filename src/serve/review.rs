@@ -74,7 +74,8 @@ fn access(cluster: &Cluster, spec: &Value) -> Value {
     }
     let verb = field("/resourceAttributes/verb");
     let subresource = field("/resourceAttributes/subresource");
-    let streams = ["portforward", "proxy"].contains(&subresource) && cluster.has_streams();
+    let streams = (["portforward", "proxy"].contains(&subresource) && cluster.has_streams())
+        || (subresource == "exec" && super::exec::any(cluster.bundle()));
     if streams && ["get", "create"].contains(&verb) {
         return json!({"allowed": true});
     }

@@ -27,6 +27,7 @@ mod gather_live;
 mod gather_logs;
 mod obfuscate;
 mod packaging;
+mod probe;
 // Faults for whoever tests a client.
 #[allow(dead_code)]
 mod proxy;

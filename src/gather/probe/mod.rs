@@ -1,10 +1,11 @@
 //! Probes: what a client would see, asked through port-forward, recorded as one file each.
 //!
 //! [`known`] keeps the objects that say whom to ask, [`plan`] makes questions of them, [`wire`] asks,
-//! [`mcp`] speaks the protocol of the servers. Each probe has a deadline of its own and none waits
+//! [`mcp`] speaks the protocol of the servers, [`exec`] asks from inside of pods. Each probe has a deadline of its own and none waits
 //! for another's answer; what cannot be asked is said in its record. Nothing is sent that
 //! authenticates, nothing is kept of a body but its shape, and every record goes through the redactor.
 
+pub(crate) mod exec;
 mod known;
 mod mcp;
 mod plan;
@@ -78,6 +79,8 @@ struct Run {
     lanes: Semaphore,
     /// Whether a port-forward was refused: the next would be, too.
     refused: AtomicBool,
+    /// The same for commands in pods.
+    exec_refused: AtomicBool,
 }
 
 /// The questions that would be asked of an installation, for whoever plays it; `pods` as the API
@@ -95,6 +98,9 @@ fn planned(bundle: &Bundle, pods: &[Pod], wanted: Probes) -> Vec<Probe> {
     if wanted.mcp {
         probes.extend(plan::servers(bundle, pods));
     }
+    if wanted.exec {
+        probes.extend(plan::inside(bundle, pods));
+    }
     probes
 }
 
@@ -106,11 +112,16 @@ pub(crate) async fn collect(cx: &Arc<Cx>, pods: &[Pod]) {
     }
     let mut probes = planned(&cx.known.bundle(), pods, wanted);
     if !cx.served.port_forward {
-        for probe in &mut probes {
+        for probe in probes.iter_mut().filter(|probe| probe.request.via.way != plan::EXEC) {
             probe.skipped.get_or_insert_with(|| "the API server offers no pods/portforward".to_owned());
         }
     }
-    let run = Arc::new(Run { cx: cx.clone(), lanes: Semaphore::new(LANES), refused: AtomicBool::new(false) });
+    let run = Arc::new(Run {
+        cx: cx.clone(),
+        lanes: Semaphore::new(LANES),
+        refused: AtomicBool::new(false),
+        exec_refused: AtomicBool::new(false),
+    });
     let mut tasks = JoinSet::new();
     for probe in probes {
         if probe.skipped.is_some() {
@@ -126,6 +137,7 @@ pub(crate) async fn collect(cx: &Arc<Cx>, pods: &[Pod]) {
             }
             match probe.purpose {
                 Purpose::McpInitialize | Purpose::McpTools => mcp::talk(&run, probe).await,
+                Purpose::Dns | Purpose::Https => run.inside(probe).await,
                 _ => {
                     let probe = run.make(probe, Vec::new()).await.0;
                     run.write(&probe);
@@ -192,6 +204,32 @@ impl Run {
         }
         probe.body = Some(shape::of(&headers, &answer.body, answer.truncated, probe.purpose));
         (probe, headers)
+    }
+
+    /// Asks from inside of a pod and writes what came of it.
+    async fn inside(&self, mut probe: Probe) {
+        probe.time = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+        if self.exec_refused.load(Ordering::Relaxed) {
+            let message = "pods/exec was refused before".to_owned();
+            probe.error = Some(Fault { reason: "Forbidden".to_owned(), message });
+        } else if let Some(refusal) = exec::ask(&self.cx.api, &mut probe).await
+            && !self.exec_refused.swap(true, Ordering::Relaxed)
+        {
+            let via = &probe.request.via;
+            self.cx.journal.failure(Failure {
+                what: format!("probes inside of {}/{}", via.namespace, via.pod),
+                request: format!("exec {}/{}", via.namespace, via.pod),
+                code: refusal.code,
+                reason: refusal.reason.clone(),
+                message: refusal.message.clone(),
+                consequence:
+                    "what can be reached from inside the cluster is unknown (MG218, MG509, MG510, MG810)"
+                        .to_owned(),
+                resource: Some("pods/exec".to_owned()),
+                namespace: Some(via.namespace.clone()),
+            });
+        }
+        self.write(&probe);
     }
 
     /// Teaches the redactor what a session is known by: it is as good as a password while it lasts.

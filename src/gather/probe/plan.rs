@@ -4,10 +4,12 @@
 use serde_json::Value;
 
 use super::super::pods::Pod;
+use super::exec;
 use crate::model::gateway_api::backend_refs;
+use crate::model::kuadrant::auth_policies;
 use crate::model::mcp::{Chain, Extension, Registration};
 use crate::model::probes::{Probe, Purpose, Request, Subject, UNKNOWN_PATH, Via, WELL_KNOWN};
-use crate::model::workloads::{Workloads, selector};
+use crate::model::workloads::{Component, Workloads, selector};
 use crate::model::{Bundle, Object, kinds};
 
 /// The way of a request through a port-forward.
@@ -132,6 +134,105 @@ fn entrance(
         ..Request::default()
     };
     Ok((request, authority))
+}
+
+/// The way of a question from inside of a pod.
+pub(super) const EXEC: &str = "exec";
+
+/// The host, the port where one is named, and the scheme of a URL.
+fn parts(url: &str) -> Option<(&str, &str, Option<u16>)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port.parse().ok()?)),
+        None => (authority, None),
+    };
+    matches!(scheme, "http" | "https").then_some((scheme, host, port))
+}
+
+/// The questions from inside of pods of the chain: the issuers from Authorino, hosts outside from
+/// brokers and gateways, the public hosts from the gateways.
+pub(super) fn inside(bundle: &Bundle, pods: &[Pod]) -> Vec<Probe> {
+    let workloads = Workloads::new(bundle);
+    let chain = Chain::new(&workloads);
+    let mut probes: Vec<Probe> = Vec::new();
+    let best = |wanted: &dyn Fn(&Pod) -> bool| {
+        let candidates = pods.iter().filter(|pod| pod.running && wanted(pod));
+        candidates.max_by_key(|pod| (pod.ready, std::cmp::Reverse((&pod.namespace, &pod.name))))
+    };
+    let of_gateway = |gateway: &Object| {
+        best(&|pod| pod.namespace == gateway.namespace() && pod.gateway.as_deref() == Some(gateway.name()))
+    };
+    let mut ask = |object: &Object, pod: Option<&Pod>, host: &str, url: Option<String>| {
+        for (purpose, line) in [
+            (Purpose::Dns, Some(format!("resolve {host}"))),
+            (Purpose::Https, url.map(|url| format!("GET {url}"))),
+        ] {
+            let Some(line) = line else { continue };
+            let (Some(pod), true) = (pod, exec::is_host(host)) else {
+                let why = match pod {
+                    None => "no pod that could ask runs",
+                    Some(_) => "this is no host name",
+                };
+                probes.push(skipped(purpose, object, host, why));
+                continue;
+            };
+            let preferred = ["istio-proxy", "mcp-gateway", "authorino", "envoy"];
+            let containers = || pod.logs.iter().filter(|log| !log.previous).map(|log| log.container.as_str());
+            let container =
+                containers().find(|name| preferred.contains(name)).or_else(|| containers().next());
+            let via = Via {
+                way: EXEC.to_owned(),
+                namespace: pod.namespace.clone(),
+                pod: pod.name.clone(),
+                container: container.map(str::to_owned),
+                ..Via::default()
+            };
+            let known = |other: &Probe| {
+                other.purpose == purpose && other.request.host == host && other.request.via.pod == pod.name
+            };
+            if probes.iter().any(known) {
+                continue;
+            }
+            let request = Request { line, host: host.to_owned(), via, ..Request::default() };
+            probes.push(Probe::new(purpose, subject(object), request));
+        }
+    };
+    let authorino = best(&|pod| pod.component == Some(Component::Authorino));
+    for policy in auth_policies(bundle) {
+        for (issuer, _) in policy.issuers() {
+            let Some((scheme, host, port)) = parts(issuer) else { continue };
+            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            ask(policy.object, authorino, host, Some(format!("{scheme}://{host}{port}/")));
+        }
+    }
+    for registration in chain.registrations.iter().filter(|registration| !registration.is_disabled()) {
+        let Some(route) = registration.route else { continue };
+        for backend in backend_refs(route).iter().filter(|backend| backend.is_hostname()) {
+            let url = match backend.port.unwrap_or(443) {
+                443 => format!("https://{}/", backend.name),
+                80 => format!("http://{}/", backend.name),
+                port => format!("https://{}:{port}/", backend.name),
+            };
+            for &at in &registration.extensions {
+                let extension = &chain.extensions[at];
+                let namespace = extension.object.namespace();
+                let broker =
+                    best(&|pod| pod.component == Some(Component::Broker) && pod.namespace == namespace);
+                ask(registration.object, broker, backend.name, Some(url.clone()));
+                if let Some(gateway) = extension.gateway {
+                    ask(registration.object, of_gateway(gateway), backend.name, Some(url.clone()));
+                }
+            }
+        }
+    }
+    for extension in &chain.extensions {
+        if let (Some(gateway), Some(host)) = (extension.gateway, extension.public_host()) {
+            ask(extension.object, of_gateway(gateway), &host, None);
+        }
+    }
+    probes
 }
 
 /// The questions to the registered servers: `initialize`; what follows is asked when it succeeds.

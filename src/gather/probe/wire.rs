@@ -299,3 +299,87 @@ impl ServerCertVerifier for Examiner {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    use super::*;
+
+    fn request(sni: Option<&str>) -> Ask {
+        Ask {
+            method: Method::GET,
+            path: "/x".to_owned(),
+            host: "h.example.com".to_owned(),
+            sni: sni.map(str::to_owned),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            enough: |_| true,
+        }
+    }
+
+    /// What comes of a peer that reads the request's head and then sends these bytes and hangs up.
+    async fn told(bytes: Vec<u8>) -> (Answer, Option<Refusal>, String) {
+        let (ours, mut theirs): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 20);
+        let peer = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                theirs.read_exact(&mut byte).await.expect("a request");
+                seen.push(byte[0]);
+            }
+            // The client may hang up before it has read everything.
+            let _ = theirs.write_all(&bytes).await;
+            String::from_utf8_lossy(&seen).into_owned()
+        });
+        let mut answer = Answer::default();
+        let result = talk(ours, request(None), &mut answer).await;
+        (answer, result.err(), peer.await.expect("no panic"))
+    }
+
+    #[tokio::test]
+    async fn answers_of_every_kind() {
+        let (answer, refusal, seen) = told(
+            b"HTTP/1.1 302 Found\r\nlocation: https://elsewhere.example/\r\ncontent-length: 0\r\n\r\n"
+                .to_vec(),
+        )
+        .await;
+        assert!(
+            refusal.is_none() && answer.head.is_some_and(|(status, _)| status == 302),
+            "a redirect is an answer"
+        );
+        assert!(seen.starts_with("GET /x HTTP/1.1\r\nhost: h.example.com\r\n"), "{seen}");
+        assert!(!seen.to_ascii_lowercase().contains("authorization"), "{seen}");
+
+        let (answer, refusal, _) = told(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()).await;
+        assert!(answer.head.is_none());
+        assert_eq!(refusal.map(|refusal| refusal.reason).as_deref(), Some("NotHttp"));
+
+        let (answer, refusal, _) = told(Vec::new()).await;
+        assert!(answer.head.is_none() && refusal.is_some(), "a peer that hangs up has not answered");
+
+        let mut endless = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
+        endless.resize(BODY_LIMIT * 2, b'x');
+        let (answer, _, _) = told(endless).await;
+        assert!(answer.truncated && answer.body.len() == BODY_LIMIT, "{} bytes", answer.body.len());
+
+        let (answer, _, _) =
+            told(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {}\n\n".to_vec()).await;
+        assert_eq!(answer.body, b"data: {}\n\n", "a stream ends for us when the answer is in it");
+    }
+
+    #[tokio::test]
+    async fn a_peer_without_tls_is_said() {
+        let (ours, mut theirs): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 16);
+        let peer = tokio::spawn(async move {
+            let mut hello = [0; 64];
+            let _ = theirs.read(&mut hello).await;
+            let _ = theirs.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        });
+        let mut answer = Answer::default();
+        let refusal = talk(ours, request(Some("h.example.com")), &mut answer).await.expect_err("no TLS");
+        assert_eq!(refusal.reason, "TlsError");
+        assert!(answer.tls.is_some_and(|tls| tls.peer.is_none()) && answer.timings.tls_ms.is_some());
+        peer.await.expect("no panic");
+    }
+}

@@ -121,11 +121,24 @@ fn bundle_incomplete(context: &Context<'_>, findings: &mut Findings) {
         for evidence in evidence {
             draft.evidence(evidence);
         }
-        for (_, failure) in failures.iter().filter(|(_, f)| f.code == Some(403)).take(5) {
+        let mut questions: Vec<String> = Vec::new();
+        for (_, failure) in failures.iter().filter(|(_, f)| f.code == Some(403)) {
             if let Some(resource) = &failure.resource {
                 let scope = failure.namespace.as_ref().map_or("-A".to_owned(), |ns| format!("-n {ns}"));
-                draft.command(format!("oc auth can-i list {resource} {scope}"));
+                // Subresources are not listed: streams are made, logs are got.
+                let verb = match resource.split_once('/') {
+                    None => "list",
+                    Some((_, "log")) => "get",
+                    Some(_) => "create",
+                };
+                let question = format!("oc auth can-i {verb} {resource} {scope}");
+                if questions.len() < 5 && !questions.contains(&question) {
+                    questions.push(question);
+                }
             }
+        }
+        for question in questions {
+            draft.command(question);
         }
         draft.command("oc-mcpgw gather --dry-run");
         draft.verify("oc-mcpgw gather");

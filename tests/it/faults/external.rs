@@ -17,6 +17,18 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG506", name: "the DestinationRule begins no TLS", root: true, apply: rule_tls },
     Fault { code: "MG507", name: "the backend's port is not the entry's", root: true, apply: backend_port },
     Fault { code: "MG508", name: "the host is not rewritten", root: true, apply: no_rewrite },
+    Fault {
+        code: "MG509",
+        name: "the host does not resolve in the broker's pod",
+        root: true,
+        apply: unknown_inside,
+    },
+    Fault {
+        code: "MG510",
+        name: "the host does not answer the gateway's pod",
+        root: true,
+        apply: silent_inside,
+    },
     Fault { code: "MG509", name: "the host does not resolve", root: true, apply: dns },
     Fault { code: "MG510", name: "the host does not answer", root: true, apply: timeout },
     Fault { code: "MG511", name: "a policy denies egress", root: true, apply: egress },
@@ -71,6 +83,26 @@ fn no_rewrite(fixture: Fixture) -> Fixture {
 fn fails(fixture: Fixture, message: &str) -> Fixture {
     let fixture = broker_fails(fixture, "team-platform/tickets", message);
     registration_not_ready(fixture, "team-platform", "tickets", message)
+}
+
+fn unknown_inside(fixture: Fixture) -> Fixture {
+    let pod = fixture.pod_of("mcp-system", "mcp-gateway");
+    let about = "team-platform.tickets.tickets.vendor.example";
+    ["dns", "https"].iter().fold(fixture, |fixture, purpose| {
+        fixture.probe(&format!("{purpose}.{about}.{pod}"), |probe| {
+            probe["addresses"] = json!([]);
+            probe["status"] = json!(null);
+            probe["error"] = json!({"reason": "UnknownHost", "message": "the name does not resolve"});
+        })
+    })
+}
+
+fn silent_inside(fixture: Fixture) -> Fixture {
+    let pod = fixture.pod_of("gateway-system", "mcp-gateway-istio");
+    fixture.probe(&format!("https.team-platform.tickets.tickets.vendor.example.{pod}"), |probe| {
+        probe["status"] = json!(null);
+        probe["error"] = json!({"reason": "ConnectTimeout", "message": "curl: (28) Connection timed out"});
+    })
 }
 
 fn dns(fixture: Fixture) -> Fixture {

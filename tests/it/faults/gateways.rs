@@ -25,6 +25,12 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault { code: "MG206", name: "the certificate is gone", root: true, apply: certificate_gone },
     Fault { code: "MG207", name: "HTTP and HTTPS on one port", root: true, apply: port_conflict },
+    Fault {
+        code: "MG218",
+        name: "the host resolves to something else inside",
+        root: true,
+        apply: resolves_elsewhere,
+    },
     Fault { code: "MG218", name: "the record points elsewhere", root: true, apply: dns_elsewhere },
     Fault {
         code: "MG208",
@@ -254,6 +260,13 @@ fn port_conflict(fixture: Fixture) -> Fixture {
         "Listener with conflicting protocol",
     );
     listener_status(fixture, 2, "Accepted", "False", "ProtocolConflict", "Listener with conflicting protocol")
+}
+
+fn resolves_elsewhere(fixture: Fixture) -> Fixture {
+    let pod = fixture.pod_of("gateway-system", "mcp-gateway-istio");
+    fixture.probe(&format!("dns.mcp-system.mcp-gateway.mcp.example.com.{pod}"), |probe| {
+        probe["addresses"] = json!(["203.0.113.99"]);
+    })
 }
 
 fn dns_elsewhere(fixture: Fixture) -> Fixture {

@@ -20,6 +20,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG808", name: "no route on the path", root: true, apply: not_enforced },
     Fault { code: "MG808", name: "expression refused", root: false, apply: broken_cel },
     Fault { code: "MG809", name: "tokens without roles", root: true, apply: no_roles },
+    Fault { code: "MG810", name: "issuer refuses Authorino's pod", root: true, apply: issuer_refuses },
     Fault { code: "MG810", name: "issuer does not resolve", root: true, apply: issuer_unreachable },
     Fault { code: "MG811", name: "Limitador crashes", root: false, apply: limitador_down },
     Fault { code: "MG812", name: "class of another controller", root: true, apply: unknown_controller },
@@ -145,6 +146,14 @@ fn no_roles(fixture: Fixture) -> Fixture {
         "istio-proxy",
         "2026-09-14T10:24:31.498000Z\tinfo\tauthorization <redacted:jwt len=812 h=1f2e3d4c alg=RS256 iss=https://sso.example.com/realms/mcp aud=mcp exp=1789389600 claims=aud|exp|iss|sub>\n",
     )
+}
+
+fn issuer_refuses(fixture: Fixture) -> Fixture {
+    let pod = fixture.pod_of("kuadrant-system", "authorino");
+    fixture.probe(&format!("https.gateway-system.mcp-authentication.sso.example.com.{pod}"), |probe| {
+        probe["status"] = json!(null);
+        probe["error"] = json!({"reason": "ConnectionRefused", "message": "curl: (7) Failed to connect"});
+    })
 }
 
 fn issuer_unreachable(fixture: Fixture) -> Fixture {
