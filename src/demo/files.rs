@@ -111,6 +111,7 @@ impl Installation {
             origin: Origin::Gather,
             manifest: None,
             failures: failures(refused),
+            lost: Vec::new(),
         });
         for (file, objects) in self.by_file(refused) {
             let file: Arc<str> = file.into();

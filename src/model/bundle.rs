@@ -49,6 +49,8 @@ pub struct Meta {
     pub manifest: Option<Value>,
     /// The entries of `mcpgw/failures.json`.
     pub failures: Vec<Failure>,
+    /// Files of the manifest that are missing, differ or cannot be parsed, and why.
+    pub lost: Vec<(String, String)>,
 }
 
 /// A request of the collection that failed, as `mcpgw/failures.json` records it.

@@ -68,6 +68,8 @@ mod tests {
             ("mcp.example.com", false),
             ("*.mcp.example.com", true),
             ("API.example.com", true),
+            ("*.example.com", false),
+            ("*.a.mcp.example.com", false),
         ] {
             assert_eq!(covers(&facts, host), expected, "{host}");
         }

@@ -13,6 +13,7 @@ mod envoy_filter;
 pub(crate) mod evidence;
 mod extensions;
 mod external;
+mod gaps;
 mod gateways;
 mod installation;
 mod policies;
@@ -393,22 +394,6 @@ impl Findings {
     }
 }
 
-/// Evidence that a rule names among its needs, but that was refused, failed or never asked for: what
-/// the rule did not find in the rest is then no proof, whether or not it came across the gap.
-fn not_collected(bundle: &Bundle, rule: &Rule) -> Option<Missing> {
-    let words = rule.needs.iter().filter_map(|need| need.split_whitespace().next());
-    words.filter_map(|word| crate::model::kinds::ALL.iter().find(|kind| kind.plural == word)).find_map(
-        |kind| {
-            let mut of_kind = bundle.collections_of_kind(kind).peekable();
-            if of_kind.peek().is_none() {
-                return bundle.collected(kind, None).err();
-            }
-            let failed = of_kind.find(|c| c.outcome == crate::model::bundle::Outcome::Failed)?;
-            bundle.collected(kind, failed.namespace.as_deref()).err()
-        },
-    )
-}
-
 /// Runs every rule over a bundle and finds the roots.
 #[must_use]
 pub fn analyze(bundle: &Bundle) -> Report {
@@ -422,11 +407,12 @@ pub fn analyze(bundle: &Bundle) -> Report {
     });
     let found: Vec<Findings> = found.collect();
     let mut findings = Findings::default();
+    let mut gaps = gaps::Gaps::default();
     for (rule, found) in all().iter().zip(found) {
         findings.drafts.extend(found.drafts);
         findings.unknown.extend(found.unknown);
         if !findings.is_undecided(rule)
-            && let Some(missing) = not_collected(bundle, rule)
+            && let Some(missing) = rule.needs.iter().find_map(|need| gaps.of(&context, need))
         {
             findings.cannot_tell(rule, missing);
         }

@@ -34,6 +34,7 @@ mod proxy;
 mod redact;
 mod redact_canaries;
 mod remedies;
+mod removal;
 mod render;
 mod render_hostile;
 mod roots;

@@ -216,6 +216,7 @@ impl Assembly {
                     unnamed - NAMED
                 ));
             }
+            meta.lost = lost;
             for collection in collections {
                 self.bundle.add_collection(collection);
             }

@@ -42,6 +42,13 @@ pub enum ProblemKind {
     HeaderDash,
     /// A header name with capital letters: Envoy's are lower case.
     HeaderCase,
+    /// A pattern of `matches` that is no regular expression (RE2).
+    InvalidRegex,
+    /// `has` asks whether a field is there; its result is compared with something else, or what it asks for is
+    /// always there.
+    HasMisuse,
+    /// It names nothing of the request: the result is always the same.
+    Constant,
     /// `auth.metadata.X` or `auth.authorization.X` without a rule of that name.
     UnknownEvaluator,
 }
@@ -246,13 +253,33 @@ pub fn check(source: &str, environment: Environment, evaluators: &Evaluators<'_>
         }
     };
     let mut walk =
-        Walk { source, environment, evaluators, info: &info, bound: Vec::new(), found: Vec::new() };
+        Walk { source, environment, evaluators, info: &info, bound: Vec::new(), names: 0, found: Vec::new() };
     walk.dashes();
     walk.expression(&expression);
+    let names = walk.names;
     let mut found = walk.found;
+    if names == 0
+        && found.is_empty()
+        && let Some(result) = constant(source)
+    {
+        let message = format!("the result is always {result}, whatever the request is");
+        found.push(problem(source, ProblemKind::Constant, 1, 1, message));
+    }
     found.sort_by_key(|p| (p.line, p.column, p.kind));
     found.dedup();
     found
+}
+
+/// The result of an expression that refers to nothing, if it is a boolean. Short ones only: nobody writes long ones.
+fn constant(source: &str) -> Option<bool> {
+    if source.len() > 200 {
+        return None;
+    }
+    let program = cel::Program::compile(source).ok()?;
+    match program.execute(&cel::Context::default()) {
+        Ok(cel::Value::Bool(result)) => Some(result),
+        _ => None,
+    }
 }
 
 /// Words that people bring from other languages.
@@ -323,6 +350,8 @@ struct Walk<'w> {
     evaluators: &'w Evaluators<'w>,
     info: &'w SourceInfo,
     bound: Vec<String>,
+    /// How many names of the environment were met.
+    names: usize,
     found: Vec<Problem>,
 }
 
@@ -418,6 +447,9 @@ impl Walk<'_> {
             || name.starts_with("__")
             || BUILT_IN.contains(&name)
             || self.environment.roots().contains(&name);
+        if !self.bound.iter().any(|b| b == name) && !name.starts_with('@') && !name.starts_with("__") {
+            self.names += 1;
+        }
         if !known && !self.within_header(name) {
             let roots = self.environment.roots()[..5].join(", ");
             self.add(
@@ -437,7 +469,12 @@ impl Walk<'_> {
                     "auth" => AUTH,
                     _ => return,
                 };
-                if !fields.contains(&field) {
+                if select.test
+                    && (root == "request" || matches!(field, "identity" | "metadata" | "authorization"))
+                {
+                    let message = format!("`{root}.{field}` is always there: ask has() about a field in it");
+                    self.add(ProblemKind::HasMisuse, id, message);
+                } else if !fields.contains(&field) {
                     self.add(
                         ProblemKind::UnknownField,
                         id,
@@ -485,8 +522,30 @@ impl Walk<'_> {
             }
             return;
         }
+        if matches!(name, "_==_" | "_!=_") {
+            let tested = |e: &IdedExpr| matches!(&e.expr, Expr::Select(select) if select.test);
+            let other = |e: &IdedExpr| matches!(&e.expr, Expr::Literal(literal) if !matches!(literal, LiteralValue::Boolean(_)));
+            if call.args.iter().any(tested) && call.args.iter().any(other) {
+                let message = "has(…) is true or false, it is not the field's value: compare the field itself, \
+                               behind has(…) &&";
+                self.add(ProblemKind::HasMisuse, id, message.to_owned());
+            }
+        }
         if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return;
+        }
+        if name == "matches"
+            && let Some(argument) = call.args.last()
+            && let Expr::Literal(LiteralValue::String(pattern)) = &argument.expr
+            && let Err(error) = regex::RegexBuilder::new(pattern.inner()).size_limit(1 << 20).build()
+        {
+            let why = error.to_string();
+            let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            self.add(
+                ProblemKind::InvalidRegex,
+                argument.id,
+                format!("the pattern is no regular expression: {why}"),
+            );
         }
         let known = FUNCTIONS.contains(&name)
             || (self.environment == Environment::Operator && OPERATOR_FUNCTIONS.contains(&name));
@@ -533,11 +592,28 @@ mod tests {
             ("auth.authorization.gone == true", Authorino, &[UnknownEvaluator]),
             ("auth.authorization.opa && auth.metadata['user-info'].x", Authorino, &[]),
             ("request.path.lowerAscii().split('/').size() > 2", Authorino, &[]),
+            ("request.path.matches('^/mcp(/|$)')", Operator, &[]),
+            ("request.path.matches('^/mcp(')", Operator, &[InvalidRegex]),
+            ("request.path.matches('(?=mcp)')", Authorino, &[InvalidRegex]),
+            ("has(auth.identity.email) == 'a@example.com'", Authorino, &[HasMisuse]),
+            ("has(auth.identity.email) == true", Authorino, &[]),
+            ("has(auth.identity) && auth.identity.sub != ''", Authorino, &[HasMisuse]),
+            ("true", Operator, &[Constant]),
+            ("1 == 2", Authorino, &[Constant]),
+            ("['a', 'b'].exists(x, x == 'a')", Authorino, &[Constant]),
+            ("'/mcp'", Operator, &[]),
         ];
         for (source, environment, expected) in cases {
             assert_eq!(&kinds(source, *environment), expected, "{source}");
         }
-        for broken in ["auth.identity.a == 'x' and true", "request.path.contains('a'", "a = b", "'\\.'", ""] {
+        for broken in [
+            "auth.identity.a == 'x' and true",
+            "request.path.contains('a'",
+            "a = b",
+            "'\\.'",
+            "",
+            "has(request.headers['x-a'])",
+        ] {
             let found = kinds(broken, Authorino);
             assert!(!found.is_empty() && found.iter().all(|k| *k == Syntax), "{broken}: {found:?}");
         }

@@ -196,6 +196,10 @@ pub(super) fn debug_line(reader: &mut Reader, line: &[u8]) {
     }
 }
 
+/// How many seconds the clocks of an identity server and of a node may differ before a token counts as used
+/// outside its lifetime.
+const TOLERANCE: i64 = 60;
+
 /// A JSON web token, or the digest of its claims that redaction leaves.
 pub(super) fn jwt_digest(reader: &mut Reader, line: &[u8]) {
     let Ok(text) = std::str::from_utf8(line) else { return };
@@ -207,8 +211,8 @@ pub(super) fn jwt_digest(reader: &mut Reader, line: &[u8]) {
     let at =
         time.as_deref().and_then(|t| chrono::DateTime::parse_from_rfc3339(t).ok()).map(|t| t.timestamp());
     let verdict = match (at, claims.exp, claims.nbf) {
-        (Some(at), Some(exp), _) if exp < at => "expired",
-        (Some(at), _, Some(nbf)) if nbf > at => "not-yet-valid",
+        (Some(at), Some(exp), _) if exp < at - TOLERANCE => "expired",
+        (Some(at), _, Some(nbf)) if nbf > at + TOLERANCE => "not-yet-valid",
         (Some(_), Some(_), _) => "valid",
         _ => "unknown",
     };

@@ -142,7 +142,7 @@ impl<'a> Chain<'a> {
             Seen::Unknown(missing) => verdict.unknown.push(("MG401", missing)),
         }
         if let Some(route) = verdict.route {
-            self.gateways_of(route, &mut verdict);
+            self.gateways_of(bundle, route, &mut verdict);
             backend(bundle, route, &mut verdict);
         }
         let credential = object.str("/spec/credentialRef/name");
@@ -172,7 +172,7 @@ impl<'a> Chain<'a> {
 
     /// The steps about Gateways and extensions: a parent has accepted, a valid extension targets
     /// it, the route is attached to the extension's port.
-    fn gateways_of(&self, route: &'a Object, verdict: &mut Registration<'a>) {
+    fn gateways_of(&self, bundle: &'a Bundle, route: &'a Object, verdict: &mut Registration<'a>) {
         let Some(facts) = self.routes.get(&(route.namespace(), route.name())) else { return };
         let accepted = facts.attachments.iter().any(|attachment| {
             attachment.gateway.found().is_some()
@@ -211,7 +211,11 @@ impl<'a> Chain<'a> {
             serving.extend(attached.iter().copied());
             let valid: Vec<usize> =
                 all.iter().copied().filter(|&at| is_valid(&self.extensions[at], gateway)).collect();
-            if valid.is_empty() {
+            let collected = bundle.collected(&kinds::MCP_GATEWAY_EXTENSION, None);
+            if let (true, Err(missing)) = (all.is_empty(), collected) {
+                // The extension may be among those that the bundle lacks.
+                verdict.unknown.push(("MG311", missing));
+            } else if valid.is_empty() {
                 // The extension that would serve the route if it were valid is the one to repair.
                 let broken = if attached.is_empty() { all.to_vec() } else { attached };
                 none = none.or(Some(RegistrationFault::NoExtension(gateway, broken)));

@@ -223,9 +223,10 @@ impl<'a> Workloads<'a> {
         }
         match self.bundle.collected(&kinds::ENDPOINT_SLICE, Some(namespace)) {
             Ok(()) => Ok(found),
+            // Where the older kind is written at all, each Service has an object of it.
             Err(missing) => match self.bundle.collected(&kinds::ENDPOINTS, Some(namespace)) {
-                Ok(()) => Ok(found),
-                Err(_) => Err(missing),
+                Ok(()) if self.bundle.list_in(&kinds::ENDPOINTS, namespace).next().is_some() => Ok(found),
+                _ => Err(missing),
             },
         }
     }
@@ -236,7 +237,17 @@ impl<'a> Workloads<'a> {
     #[must_use]
     pub fn owner(&self, pod: &'a Object) -> Owner<'a> {
         let Some(first) = controller_of(pod) else {
-            return Owner { reference: pod.reference(), object: Some(pod) };
+            // Some collectors drop owners; the selector then tells, as it does for a pod that is adopted.
+            const COMPARED: usize = 500;
+            let deployments = self.bundle.list_in(&kinds::DEPLOYMENT, pod.namespace()).take(COMPARED);
+            let mut selecting = deployments.filter(|deployment| {
+                let labels = deployment.get("/spec/selector/matchLabels").and_then(Value::as_object);
+                labels.is_some_and(|selector| !selector.is_empty() && labels_contain(pod.labels(), selector))
+            });
+            return match (selecting.next(), selecting.next()) {
+                (Some(only), None) => Owner { reference: only.reference(), object: Some(only) },
+                _ => Owner { reference: pod.reference(), object: Some(pod) },
+            };
         };
         if first.kind == "ReplicaSet" {
             let set = self.bundle.get(&kinds::REPLICA_SET, pod.namespace(), &first.name);

@@ -305,7 +305,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The claim digests of tokens in the logs of the gateway, the broker and Authorino are compared with the time of
-    /// their line, with 60 s of tolerance built in by the three lines that are needed.
+    /// their line: it must be more than 60 s after the end or before the beginning of the token's lifetime, in at
+    /// least three lines.
     ///
     /// ## Causes
     /// A client that does not renew its token; clocks that differ.

@@ -156,16 +156,13 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
     let chain = context.chain();
     for registration in &chain.registrations {
         let Some(route) = registration.route else { continue };
+        for (_, missing) in registration.unknown.iter().filter(|(code, _)| *code == "MG311") {
+            findings.cannot_tell(&EXTENSION_CHAIN, missing.clone());
+        }
         for fault in &registration.faults {
             let object = registration.object;
             match fault {
                 RegistrationFault::NoExtension(gateway, broken) => {
-                    if broken.is_empty()
-                        && let Err(missing) = context.bundle.collected(&kinds::MCP_GATEWAY_EXTENSION, None)
-                    {
-                        findings.cannot_tell(&EXTENSION_CHAIN, missing);
-                        continue;
-                    }
                     let what = if broken.is_empty() { "no" } else { "no valid" };
                     let draft = findings.report(
                         &EXTENSION_CHAIN,

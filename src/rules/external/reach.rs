@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{External, externals};
 use crate::declare_rule;
+use crate::model::istio::visibility::{host_matches, is_visible};
 use crate::model::logs::ErrorClass;
 use crate::model::probes::{Fault, Purpose, Recorded};
 use crate::model::{Object, kinds};
@@ -243,7 +244,9 @@ declare_rule! {
     /// ## How it is decided
     /// NetworkPolicies that select the broker's or the proxies' pods for egress, of which none allows
     /// the port to addresses outside (a rule without `to`, or with an `ipBlock`); an EgressFirewall of
-    /// these namespaces that denies everything without allowing the host before.
+    /// these namespaces that denies everything without allowing the host before; or a broker with a sidecar
+    /// in a mesh that reaches registered hosts only (`outboundTrafficPolicy: REGISTRY_ONLY`), where no
+    /// ServiceEntry that its namespace sees has the host.
     ///
     /// ## Causes
     /// A default-deny policy.
@@ -305,6 +308,37 @@ fn denied_by(firewall: &Object, host: &str) -> Option<usize> {
     None
 }
 
+/// Where the mesh is told to let pods with a sidecar reach registered hosts only, if this pod has one and no
+/// ServiceEntry that it sees has the host: its Sidecar, the mesh's configuration, or Istio's resource.
+fn registry_only<'a>(context: &Context<'a>, pod: &Object, host: &str) -> Option<(&'a Object, String)> {
+    let name = |c: &Value| c.get("name").and_then(Value::as_str) == Some("istio-proxy");
+    let sidecar = pod.label("gateway.networking.k8s.io/gateway-name").is_none()
+        && ["/spec/containers", "/spec/initContainers"].iter().any(|list| pod.array(list).iter().any(name));
+    let bundle = context.bundle;
+    let registered = bundle.list(&kinds::SERVICE_ENTRY).any(|entry| {
+        let hosts = entry.array("/spec/hosts").iter().filter_map(Value::as_str);
+        is_visible(entry, pod.namespace()) && hosts.into_iter().any(|pattern| host_matches(pattern, host))
+    });
+    if !sidecar || registered {
+        return None;
+    }
+    const MODE: &str = "/spec/outboundTrafficPolicy/mode";
+    let own = bundle.list_in(&kinds::SIDECAR, pod.namespace()).find(|s| {
+        let labels = s.get("/spec/workloadSelector/labels").and_then(Value::as_object);
+        labels.is_none_or(|l| l.iter().all(|(key, value)| pod.label(key) == value.as_str()))
+            && s.get(MODE).is_some()
+    });
+    if let Some(own) = own {
+        return (own.str(MODE) == "REGISTRY_ONLY").then(|| (own, MODE.to_owned()));
+    }
+    let of_mesh = "/spec/values/meshConfig/outboundTrafficPolicy/mode";
+    let mesh = bundle.list(&kinds::ISTIO).find(|istio| istio.str(of_mesh) == "REGISTRY_ONLY");
+    let map = bundle
+        .list(&kinds::CONFIG_MAP)
+        .find(|map| map.name().starts_with("istio") && map.str("/data/mesh").contains("mode: REGISTRY_ONLY"));
+    mesh.map(|istio| (istio, of_mesh.to_owned())).or(map.map(|map| (map, "/data/mesh".to_owned())))
+}
+
 fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
     for external in externals(context) {
         let port = external.backend.port.unwrap_or(443);
@@ -352,6 +386,12 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
                     );
                     blocked = blocked.or(Some((firewall, format!("/spec/egress/{index}"), command)));
                 }
+            }
+            if let Some((object, pointer)) = registry_only(context, pod, host) {
+                let command = format!(
+                    "oc -n {namespace} get serviceentries,sidecars; oc explain serviceentry.spec.exportTo"
+                );
+                blocked = blocked.or(Some((object, pointer, command)));
             }
             let Some((policy, pointer, command)) = blocked else { continue };
             let draft = findings.report(

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{condition_evidence, explain_reason, in_chain};
 use crate::declare_rule;
-use crate::model::gateway_api::{GROUP, Granted, Listener, Reference, hostname, listeners};
+use crate::model::certificates::{self, Validity};
+use crate::model::gateway_api::{GROUP, Granted, Listener, Reference, listeners};
 use crate::model::object::{Condition, conditions};
 use crate::model::secret_shape::{self, Shape};
 use crate::model::{Missing, Object, Seen, kinds};
@@ -326,46 +327,32 @@ fn content_fault(
             ))),
         };
     };
-    let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
-    if let (Some(now), Some(end)) = (context.now, time(&leaf.not_after)) {
-        let left = (end.with_timezone(&chrono::Utc) - now).num_days();
-        if end <= now {
-            let what = format!("expired on {}", leaf.not_after);
-            return Ok(Some((what, format!("notAfter {}", leaf.not_after), Severity::Error)));
+    let validity = context.now.map_or(Validity::Unknown, |now| certificates::validity(leaf, now));
+    Ok(match validity {
+        Validity::Expired => Some((
+            format!("expired on {}", leaf.not_after),
+            format!("notAfter {}", leaf.not_after),
+            Severity::Error,
+        )),
+        Validity::NotYet => Some((
+            format!("is not valid before {}", leaf.not_before),
+            format!("notBefore {}", leaf.not_before),
+            Severity::Error,
+        )),
+        _ if !listener.hostname.is_empty() && !certificates::covers(leaf, listener.hostname) => {
+            Some(other_names(&leaf.names, listener))
         }
-        if time(&leaf.not_before).is_some_and(|begin| begin > now) {
-            let what = format!("is not valid before {}", leaf.not_before);
-            return Ok(Some((what, format!("notBefore {}", leaf.not_before), Severity::Error)));
-        }
-        if !covers(&leaf.names, listener.hostname) {
-            return Ok(Some(other_names(&leaf.names, listener)));
-        }
-        if left < EXPIRES_SOON {
-            let what = format!("expires in {left} days, on {}", leaf.not_after);
-            return Ok(Some((what, format!("notAfter {}", leaf.not_after), Severity::Warning)));
-        }
-        return Ok(None);
-    }
-    if !covers(&leaf.names, listener.hostname) {
-        return Ok(Some(other_names(&leaf.names, listener)));
-    }
-    Ok(None)
+        Validity::Valid(left) if left < EXPIRES_SOON => Some((
+            format!("expires in {left} days, on {}", leaf.not_after),
+            format!("notAfter {}", leaf.not_after),
+            Severity::Warning,
+        )),
+        Validity::Valid(_) | Validity::Unknown => None,
+    })
 }
 
 fn other_names(names: &[String], listener: &Listener<'_>) -> (String, String, Severity) {
     (format!("is not for {}", listener.hostname), format!("names: {}", names.join(", ")), Severity::Error)
-}
-
-/// Whether a certificate's names cover a listener's hostname. A wildcard name stands for one label,
-/// and a wildcard listener is covered by the same wildcard only.
-fn covers(names: &[String], host: &str) -> bool {
-    host.is_empty()
-        || names.iter().any(|name| {
-            name.eq_ignore_ascii_case(host)
-                || (!host.starts_with('*')
-                    && hostname::intersection(name, host).is_some()
-                    && name.split('.').count() == host.split('.').count())
-        })
 }
 
 declare_rule! {
@@ -446,29 +433,6 @@ fn listener_port_conflict(context: &Context<'_>, findings: &mut Findings) {
                     later.index
                 ));
             verify(draft, gateway);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::covers;
-
-    #[test]
-    fn names_of_certificates() {
-        let table: &[(&[&str], &str, bool)] = &[
-            (&["mcp.example.com"], "mcp.example.com", true),
-            (&["*.example.com"], "mcp.example.com", true),
-            (&["*.example.com"], "a.mcp.example.com", false),
-            (&["*.example.com"], "*.example.com", true),
-            (&["*.example.com"], "*.mcp.example.com", false),
-            (&["mcp.example.com"], "*.example.com", false),
-            (&["example.com"], "", true),
-            (&["other.com"], "mcp.example.com", false),
-        ];
-        for (names, host, expected) in table {
-            let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-            assert_eq!(covers(&names, host), *expected, "{names:?} for {host}");
         }
     }
 }

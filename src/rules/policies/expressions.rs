@@ -5,7 +5,7 @@ use crate::declare_rule;
 use crate::model::cel::{self, Environment, Problem, ProblemKind};
 use crate::model::workloads::Component;
 use crate::model::{Missing, Object};
-use crate::report::Evidence;
+use crate::report::{Evidence, Severity};
 use crate::rules::evidence::{self, resource};
 use crate::rules::{Context, Findings};
 
@@ -50,7 +50,9 @@ declare_rule! {
     /// ## How it is decided
     /// Free names, functions and fields of `request` and `auth` are compared with what the environment offers:
     /// Authorino for `rules`, the operator and its filter for `when` and limits. `auth.metadata.X` and
-    /// `auth.authorization.X` need a rule of that name. A header name with `-` after a dot is a subtraction.
+    /// `auth.authorization.X` need a rule of that name. A header name with `-` after a dot is a subtraction. The
+    /// pattern of `matches` must be a regular expression, `has()` is not compared with a value, and a predicate
+    /// must depend on the request: `1 == 2` does not (`true` is for information only).
     /// Also reported: evaluation errors in Authorino's log.
     ///
     /// ## Causes
@@ -145,13 +147,18 @@ fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
 fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &CEL_REFERENCE, findings);
     for (object, pointer, _, found) in problems(context) {
+        let predicate = pointer.ends_with("/predicate");
         let wrong: Vec<&Problem> = found
             .iter()
             .filter(|p| !matches!(p.kind, ProblemKind::Syntax | ProblemKind::TooComplex))
+            // Other expressions than conditions may well be constants.
+            .filter(|p| p.kind != ProblemKind::Constant || predicate)
             .collect();
         let Some(first) = wrong.first() else { continue };
+        let constant = first.kind == ProblemKind::Constant;
+        let effect = if constant { "decides nothing" } else { "cannot be evaluated" };
         let title = format!(
-            "{} {}: {} cannot be evaluated: {}",
+            "{} {}: {} {effect}: {}",
             object.kind(),
             object.full_name(),
             object.field_path(&pointer),
@@ -159,6 +166,10 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
         );
         let remedy = format!("Correct the expression: {}.", first.message);
         let draft = findings.report(&CEL_REFERENCE, object, title, shown(object, &pointer, first), remedy);
+        if constant && first.message.contains("always true") {
+            // Often written on purpose, as a place for a condition to come.
+            draft.severity(Severity::Info);
+        }
         for problem in &wrong[1..] {
             draft.evidence(shown(object, &pointer, problem));
         }

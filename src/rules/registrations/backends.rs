@@ -92,13 +92,13 @@ fn trouble(pod: &Object) -> (String, String) {
         if let Some((reason, _)) = container.waiting() {
             return (
                 format!("container {} waits: {reason}", container.name),
-                container.status_pointer("state/waiting"),
+                container.status_pointer("state/waiting/reason"),
             );
         }
         if let Some(end) = container.terminated().filter(|end| !end.succeeded()) {
             return (
                 format!("container {} ended: {}", container.name, end.describe()),
-                container.status_pointer("state/terminated"),
+                container.status_pointer("state/terminated/exitCode"),
             );
         }
     }

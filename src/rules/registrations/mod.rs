@@ -240,7 +240,7 @@ declare_rule! {
     /// Within seconds after a change.
     static REGISTRATION_NOT_READY = {
         code: "MG403", name: "registration-not-ready", severity: Error, section: "1.4",
-        needs: ["mcpserverregistrations", "httproutes"], since: "0.1.0",
+        needs: ["mcpserverregistrations", "httproutes", "gateways", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: [
             "MG401", "MG402", "MG404", "MG406", "MG411", "MG412", "MG413", "MG417", "MG419", "MG423", "MG601",
             "MG602", "MG603", "MG605", "MG210", "MG211", "MG311", "MG312", "MG405", "MG409", "MG410", "MG310",

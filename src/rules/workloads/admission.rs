@@ -34,7 +34,7 @@ declare_rule! {
     /// A node that was just restarted.
     pub(super) static NODE_TROUBLE = {
         code: "MG109", name: "node-trouble", severity: Warning, section: "1.1",
-        needs: ["pods", "nodes"], since: "0.1.0", caused_by: [],
+        needs: ["pods", "nodes", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: [],
         check: node_trouble,
     }
 }
@@ -119,7 +119,7 @@ declare_rule! {
     /// The object was created a moment ago; the kubelet tries again within a minute.
     pub(super) static CONTAINER_CONFIG = {
         code: "MG110", name: "container-config", severity: Error, section: "1.1",
-        needs: ["pods", "events"], since: "0.1.0", caused_by: ["MG309"],
+        needs: ["pods", "events", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: ["MG309"],
         check: container_config,
     }
 }
@@ -199,7 +199,7 @@ fn container_config(context: &Context<'_>, findings: &mut Findings) {
                         format!("oc -n {namespace} describe pod {}", pod.name()),
                     ),
                 };
-                let mut shown = vec![pod.evidence(&container.status_pointer("state/waiting"))];
+                let mut shown = super::waits(pod, &container);
                 shown.extend(event.map(evidence::event));
                 faults.push(PodFault {
                     pod,
@@ -245,7 +245,7 @@ declare_rule! {
     /// Never while pods are lacking.
     pub(super) static ADMISSION_DENIED = {
         code: "MG111", name: "admission-denied", severity: Error, section: "1.1",
-        needs: ["deployments", "replicasets", "events"], since: "0.1.0", caused_by: [],
+        needs: ["deployments", "replicasets", "events", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: [],
         check: admission_denied,
     }
 }

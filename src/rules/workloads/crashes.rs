@@ -46,7 +46,7 @@ declare_rule! {
     /// A crash that happened once and was repaired since stays visible until the pod is replaced.
     pub(super) static KNOWN_CRASH = {
         code: "MG108", name: "known-crash", severity: Error, section: "1.1",
-        needs: ["pods", "previous logs"], since: "0.1.0", caused_by: ["MG003", "MG110", "MG309"],
+        needs: ["pods", "previous logs", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: ["MG003", "MG110", "MG309"],
         check: known_crash,
     }
 }
@@ -234,8 +234,8 @@ fn known_crash(context: &Context<'_>, findings: &mut Findings) {
                     None => continue,
                 };
                 let mut shown: Vec<_> = line.into_iter().collect();
-                if let Some((_, pointer)) = container.last_end() {
-                    shown.push(pod.evidence(&pointer));
+                if let Some((end, pointer)) = container.last_end() {
+                    shown.push(super::ended(pod, &end, &pointer));
                 }
                 shown.extend(evidence::last_lines(log, 2));
                 faults.push(PodFault {

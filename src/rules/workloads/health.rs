@@ -46,7 +46,7 @@ declare_rule! {
     /// Planned reboots of the node, or trials by hand.
     pub(super) static RESTARTS = {
         code: "MG105", name: "restarts", severity: Warning, section: "1.1",
-        needs: ["pods", "events"], since: "0.1.0", caused_by: ["MG109"],
+        needs: ["pods", "events", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: ["MG109"],
         check: restarts,
     }
 }
@@ -116,8 +116,8 @@ fn restarts(context: &Context<'_>, findings: &mut Findings) {
                 let kill = evidence::latest(&kills, &["Killing"]);
                 let Some(why) = too_many_restarts(pod, &container, kill, context.now) else { continue };
                 let mut shown = vec![pod.evidence(&container.status_pointer("restartCount"))];
-                if let Some((_, pointer)) = container.last_end() {
-                    shown.push(pod.evidence(&pointer));
+                if let Some((end, pointer)) = container.last_end() {
+                    shown.push(super::ended(pod, &end, &pointer));
                 }
                 shown.extend(kill.map(evidence::event));
                 let memory = why.contains("memory");
@@ -202,7 +202,7 @@ declare_rule! {
     /// An application that needs longer to start than its probe says.
     pub(super) static NOT_READY = {
         code: "MG106", name: "not-ready", severity: Error, section: "1.1",
-        needs: ["pods", "events"], since: "0.1.0", caused_by: ["MG109"],
+        needs: ["pods", "events", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: ["MG109"],
         check: not_ready,
     }
 }
@@ -333,7 +333,7 @@ declare_rule! {
     /// A part that is switched off on purpose, and nothing should use it.
     pub(super) static NO_REPLICAS = {
         code: "MG107", name: "no-replicas", severity: Error, section: "1.1",
-        needs: ["deployments", "replicasets", "pods", "events"], since: "0.1.0",
+        needs: ["deployments", "replicasets", "pods", "events", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0",
         caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG108", "MG110", "MG111", "MG109"],
         check: no_replicas,
     }

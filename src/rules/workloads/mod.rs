@@ -12,7 +12,8 @@ mod start;
 use std::collections::BTreeMap;
 
 use super::{Context, Draft, Findings, Rule};
-use crate::model::workloads::{Role, Workloads, interest, is_over};
+use crate::model::workloads::container::Ended;
+use crate::model::workloads::{Container, Role, Workloads, interest, is_over};
 use crate::model::{Missing, Object, Seen, kinds};
 use crate::report::{Evidence, ObjectRef};
 
@@ -182,6 +183,25 @@ pub(super) fn report_faults<'f>(
         more(draft, first);
     }
     findings
+}
+
+/// What a container waits for, field by field.
+pub(super) fn waits(pod: &Object, container: &Container<'_>) -> Vec<Evidence> {
+    let fields =
+        ["state/waiting/reason", "state/waiting/message"].map(|field| container.status_pointer(field));
+    let set = fields.iter().filter(|pointer| !pod.str(pointer).is_empty());
+    let shown: Vec<Evidence> = set.map(|pointer| pod.evidence(pointer)).collect();
+    if shown.is_empty() { vec![pod.evidence(&container.status_pointer("state/waiting"))] } else { shown }
+}
+
+/// How a container ended: the reason or the exit code, with the rest as the note.
+pub(super) fn ended(pod: &Object, end: &Ended<'_>, pointer: &str) -> Evidence {
+    let field = if end.reason.is_empty() { "exitCode" } else { "reason" };
+    let mut note = end.describe();
+    if let Some(at) = end.finished {
+        note.push_str(&format!(", at {}", super::evidence::time(at)));
+    }
+    Evidence { note: Some(note), ..pod.evidence(&format!("{pointer}/{field}")) }
 }
 
 /// Doubles the memory limit of a container, where the workload's template can be changed.

@@ -42,7 +42,7 @@ declare_rule! {
     /// A cluster that adds nodes on demand needs some minutes for a new one.
     pub(super) static PENDING = {
         code: "MG103", name: "pending", severity: Error, section: "1.1",
-        needs: ["pods", "events"], since: "0.1.0", caused_by: ["MG109"],
+        needs: ["pods", "events", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: ["MG109"],
         check: pending,
     }
 }
@@ -193,10 +193,7 @@ fn not_set_up<'a>(context: &Context<'_>, pod: &'a Object, events: &[&Object]) ->
     }
     let waiting = all.iter().find(|c| c.waiting().is_some());
     let mut shown =
-        vec![waiting.map_or_else(
-            || pod.evidence("/status/phase"),
-            |c| pod.evidence(&c.status_pointer("state/waiting")),
-        )];
+        waiting.map_or_else(|| vec![pod.evidence("/status/phase")], |container| super::waits(pod, container));
     shown.extend(event.map(evidence::event));
     let (why, remedy) = explain_setup(event.map(|e| e.str("/reason")).unwrap_or_default(), message);
     Some(PodFault {

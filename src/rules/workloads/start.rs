@@ -44,7 +44,7 @@ declare_rule! {
     /// The registry was down for a moment and the next try succeeds by itself.
     pub(super) static IMAGE_PULL = {
         code: "MG101", name: "image-pull", severity: Error, section: "1.1",
-        needs: ["pods", "events"], since: "0.1.0", caused_by: ["MG109"],
+        needs: ["pods", "events", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: ["MG109"],
         check: image_pull,
     }
 }
@@ -68,7 +68,7 @@ fn image_pull(context: &Context<'_>, findings: &mut Findings) {
                 let account = account.unwrap_or("default");
                 let image = container.image();
                 let (why, remedy, command) = explain_pull(reason, &said, namespace, account, image);
-                let mut shown = vec![pod.evidence(&container.status_pointer("state/waiting"))];
+                let mut shown = super::waits(pod, &container);
                 if !container.spec_pointer.is_empty() {
                     shown.push(pod.evidence(&format!("{}/image", container.spec_pointer)));
                 }
@@ -205,7 +205,7 @@ declare_rule! {
     /// Something the container needs came up late and the container has been running since.
     pub(super) static CRASH_LOOP = {
         code: "MG102", name: "crash-loop", severity: Error, section: "1.1",
-        needs: ["pods", "previous logs"], since: "0.1.0", caused_by: ["MG108", "MG109"],
+        needs: ["pods", "previous logs", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: ["MG108", "MG109"],
         check: crash_loop,
     }
 }
@@ -238,11 +238,11 @@ fn crash_loop(context: &Context<'_>, findings: &mut Findings) {
                 }
                 let mut shown = Vec::new();
                 if container.waiting().is_some() {
-                    shown.push(pod.evidence(&container.status_pointer("state/waiting")));
+                    shown.extend(super::waits(pod, &container));
                 }
                 let end = container.last_end();
-                if let Some((_, pointer)) = &end {
-                    shown.push(pod.evidence(pointer));
+                if let Some((end, pointer)) = &end {
+                    shown.push(super::ended(pod, end, pointer));
                 }
                 shown.push(pod.evidence(&container.status_pointer("restartCount")));
                 let (lines, missing) = crash_log(workloads, pod, &container);
@@ -349,7 +349,7 @@ declare_rule! {
     /// An init container whose work really takes longer than five minutes, such as a big migration.
     pub(super) static INIT_CONTAINER_FAILURE = {
         code: "MG104", name: "init-container-failure", severity: Error, section: "1.1",
-        needs: ["pods", "logs"], since: "0.1.0", caused_by: ["MG108", "MG109"],
+        needs: ["pods", "logs", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: ["MG108", "MG109"],
         check: init_container_failure,
     }
 }
@@ -376,9 +376,16 @@ fn init_container_failure(context: &Context<'_>, findings: &mut Findings) {
                 if !looping && failed.is_none() && stuck.is_none() {
                     continue;
                 }
-                let mut shown = vec![pod.evidence(&container.status_pointer("state"))];
-                if let Some((_, pointer)) = container.last_end() {
-                    shown.push(pod.evidence(&pointer));
+                let mut shown = match container.running_since() {
+                    Some(_) => vec![pod.evidence(&container.status_pointer("state/running/startedAt"))],
+                    None if container.waiting().is_some() => super::waits(pod, &container),
+                    None => Vec::new(),
+                };
+                if let Some((end, pointer)) = container.last_end() {
+                    shown.push(super::ended(pod, &end, &pointer));
+                }
+                if shown.is_empty() {
+                    shown.push(pod.evidence(&container.status_pointer("state")));
                 }
                 let what = match (stuck, container.last_end()) {
                     (Some(time), _) => format!("has not ended after {}", evidence::duration(time)),
