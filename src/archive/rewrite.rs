@@ -19,6 +19,7 @@ use super::{load, path};
 use crate::redact::obfuscate::Names;
 use crate::redact::report::RedactionReport;
 use crate::redact::{Redacted, RedactedPath, Redactor};
+use crate::render;
 
 /// The largest file that is read as objects; larger ones are left out, because a Secret in them cannot
 /// be told from its surroundings.
@@ -29,6 +30,8 @@ const START: u64 = 4096;
 const NESTED: u64 = 512 << 20;
 /// What made the files that are not in the input.
 const SELF: &str = "oc-mcpgw redact";
+/// What is rendered from the report, and rendered anew where names are replaced.
+const RENDERED: [&str; 3] = [path::REPORT_TEXT, path::REPORT_HTML, path::REPORT_MARKDOWN];
 /// How deep archives may be nested.
 const DEPTH: usize = 3;
 
@@ -203,6 +206,7 @@ pub fn rewrite(source: &dyn Source, redactor: &Redactor, writer: &Writer) -> Res
     if let Some(error) = work.failed {
         return Err(error.into());
     }
+    work.reports()?;
     let report = redactor.report_counts().and_before(work.report.take());
     let place = redactor.path(path::REDACTION_REPORT);
     let text = redactor.json(&place, &report);
@@ -368,6 +372,8 @@ struct Work<'a> {
     manifest: Option<Manifest>,
     /// The redaction report of an earlier time.
     report: Option<RedactionReport>,
+    /// Renderings of the analysis that are made anew.
+    rendered: Vec<String>,
     /// What is known of the files of the input, by their paths.
     entries: BTreeMap<String, FileEntry>,
     /// Whether the input went through the gate already, so that nothing need be left out for safety.
@@ -383,6 +389,7 @@ impl<'a> Work<'a> {
             done: Rewritten::default(),
             manifest: None,
             report: None,
+            rendered: Vec::new(),
             entries: BTreeMap::new(),
             redacted_before: false,
             failed: None,
@@ -412,6 +419,37 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// Renders the report of the analysis anew, from the one that has pseudonyms: in a page, names are cut and
+    /// escaped, so that they cannot be found one by one.
+    fn reports(&mut self) -> Result<(), RewriteError> {
+        let rendered = std::mem::take(&mut self.rendered);
+        if rendered.is_empty() {
+            return Ok(());
+        }
+        let text = self.writer.source().read(path::REPORT_JSON, OBJECTS)?.unwrap_or_default();
+        // Its names have their pseudonyms already.
+        let plain = self.redactor.without_names();
+        let Ok(report) = serde_json::from_slice(&text) else {
+            for name in rendered {
+                self.left_out(&name, "cannot be rendered without a report that can be read");
+            }
+            return Ok(());
+        };
+        let report = plain.report(report);
+        for name in rendered {
+            let text = match name.as_str() {
+                path::REPORT_HTML => render::html(&report),
+                path::REPORT_MARKDOWN => render::markdown(&report),
+                _ => render::text(&report, &render::TextOptions { full: true, ..Default::default() }),
+            };
+            let place = plain.path(&name);
+            let text = plain.text(&place, text.as_bytes());
+            self.writer.add(place, SELF.to_owned(), &text)?;
+            self.done.files += 1;
+        }
+        Ok(())
+    }
+
     fn left_out(&mut self, path: &str, why: &str) {
         self.done.left_out.push(format!("{}: {why}", self.redactor.path(path).as_str()));
     }
@@ -419,6 +457,10 @@ impl<'a> Work<'a> {
     fn file(&mut self, entry: &Entry, content: &mut dyn Read, depth: usize) -> Result<(), WriteError> {
         if self.redactor.drops(&entry.path) {
             self.left_out(&entry.path, "dropped by a rule");
+            return Ok(());
+        }
+        if self.redactor.obfuscator().is_some() && RENDERED.contains(&entry.path.as_str()) {
+            self.rendered.push(entry.path.clone());
             return Ok(());
         }
         match form(&entry.path, entry.bytes) {

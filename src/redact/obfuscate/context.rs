@@ -26,9 +26,10 @@ pub(super) fn is_name(text: &[u8], start: usize, end: usize, kind: What, name: &
             (name.contains('-') && before != Some(b'_') && after != Some(b'_')) || is_node(text, start)
         }
         What::Cluster => announced(text, start, &|word| {
-            ["clustername", "cluster_name", "cluster_id", "clusterid", "infrastructurename"]
-                .iter()
-                .any(|w| word.ends_with(w))
+            word == "cluster"
+                || ["clustername", "cluster_name", "cluster_id", "clusterid", "infrastructurename"]
+                    .iter()
+                    .any(|w| word.ends_with(w))
         }),
         What::Ip | What::Host | What::Email => false,
     }
@@ -69,6 +70,7 @@ fn is_namespace(text: &[u8], start: usize, end: usize, name: &str, pairs: &Pairs
         "projects/",
         "namespaces%2F",
         "namespaces\\/",
+        "namespaces&#x2f;",
     ];
     if BEFORE.iter().any(|word| head.ends_with(word.as_bytes())) {
         return true;
@@ -76,14 +78,19 @@ fn is_namespace(text: &[u8], start: usize, end: usize, name: &str, pairs: &Pairs
     if head.ends_with(b"pods/") && tail.first() == Some(&b'_') {
         return true;
     }
+    // `namespaces/name/name.yaml`, as bundles have it.
+    let folder = head.strip_suffix(b"/").and_then(|head| head.strip_suffix(name.as_bytes()));
+    if folder.is_some_and(|folder| folder.ends_with(b"namespaces/")) && tail.starts_with(b".yaml") {
+        return true;
+    }
     // `namespace/name`, `name.namespace`, `namespace.name`, where there is such an object.
-    if tail.first() == Some(&b'/') {
-        let rest = name_at(&tail[1..]);
+    if let Some(after) = slash(tail) {
+        let rest = name_at(after);
         if known(rest, name, pairs) {
             return true;
         }
         let alone = head.last().is_none_or(|b| b" \"'([{=,:|\n\t`>".contains(b)) || !begins_word(head);
-        if name.contains('-') && alone && (!rest.is_empty() || tail.get(1) == Some(&b'*')) {
+        if name.contains('-') && alone && (!rest.is_empty() || after.first() == Some(&b'*')) {
             return true;
         }
     }
@@ -110,6 +117,11 @@ fn is_namespace(text: &[u8], start: usize, end: usize, name: &str, pairs: &Pairs
             || word.ends_with("kubernetes.io/metadata.name")
             || matches!(word, "ns" | "-n" | "project" | "exportto")
     })
+}
+
+/// What stands behind a slash, however it is written: in JSON, URLs and pages it may be escaped.
+fn slash(text: &[u8]) -> Option<&[u8]> {
+    [&b"/"[..], b"\\/", b"%2F", b"%2f", b"&#x2f;", b"&#47;"].iter().find_map(|form| text.strip_prefix(*form))
 }
 
 /// Whether a word goes over the end of this text.
@@ -256,6 +268,8 @@ mod tests {
             r#""targetNamespaces":["a","test"]"#,
             "WATCH_NAMESPACE=a,test",
             "kubernetes.io/metadata.name: test",
+            "<b>test&#x2f;orders</b>",
+            "name=test%2Forders",
         ] {
             assert_eq!(found(text, What::Namespace, "test"), 1, "{text}");
         }
@@ -288,6 +302,8 @@ mod tests {
         assert_eq!(found("nodeName: minikube, node \"minikube\"", What::Node, "minikube"), 2);
         assert_eq!(found("started minikube", What::Node, "minikube"), 0);
         assert_eq!(found("x worker-1: worker-10 worker-1a", What::Node, "worker-1"), 1);
-        assert_eq!(found("cluster_id=\"prod\" prod", What::Cluster, "prod"), 1);
+        assert_eq!(found("cluster_id=\"prod\" prod, cluster prod", What::Cluster, "prod"), 2);
+        let path = "namespaces/mcp-test/mcp-test.yaml";
+        assert_eq!(found(path, What::Namespace, "mcp-test"), 2);
     }
 }
