@@ -6,7 +6,9 @@ use super::patterns::{Action, Pattern};
 use super::placeholder::{self, Kind, Style};
 use super::text::{Found, clinging};
 use super::value::{self, BEHIND, Extent, Join, REACH, Value};
-use super::words::{follows_a_word, harmless, is_scheme, names_an_object, reads_like_prose, scheme_word};
+use super::words::{
+    follows_a_word, harmless, is_scheme, logged_by_kind, names_an_object, reads_like_prose, scheme_word,
+};
 
 /// One match of the automaton, on its way to secrets.
 pub(super) struct Matcher<'a> {
@@ -123,7 +125,9 @@ impl Matcher<'_> {
             if join == Join::Compare && !is_header && !value.quoted {
                 continue;
             }
-            if !shouting && name.eq_ignore_ascii_case(b"secret") && names_an_object(content) {
+            if !shouting && name.eq_ignore_ascii_case(b"secret") && names_an_object(content)
+                || logged_by_kind(name, content, &text[value.end..])
+            {
                 continue;
             }
             if is_header {

@@ -152,12 +152,20 @@ pub(super) fn reads_like_prose(value: &[u8], kind: Kind) -> bool {
 /// Whether this is `namespace/name`, as logs name a Secret object.
 pub(super) fn names_an_object(value: &[u8]) -> bool {
     let Some(slash) = memchr::memchr(b'/', value) else { return false };
-    let label = |part: &[u8]| {
-        !part.is_empty()
-            && part.len() <= 63
-            && part[0].is_ascii_lowercase()
-            && part.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
-            && part.iter().filter(|b| b.is_ascii_digit()).count() * 3 <= part.len()
-    };
-    label(&value[..slash]) && label(&value[slash + 1..])
+    is_object_name(&value[..slash]) && is_object_name(&value[slash + 1..])
+}
+
+/// Whether a value behind `Secret=` is a name, as controllers log an object by its kind:
+/// `Secret=mcp-gateway-config namespace=mcp-system`.
+pub(super) fn logged_by_kind(name: &[u8], value: &[u8], behind: &[u8]) -> bool {
+    name == b"Secret" && behind.starts_with(b" namespace=") && is_object_name(value)
+}
+
+/// A name of an object, and no random text that would pass for one.
+fn is_object_name(part: &[u8]) -> bool {
+    !part.is_empty()
+        && part.len() <= 63
+        && part[0].is_ascii_lowercase()
+        && part.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+        && part.iter().filter(|b| b.is_ascii_digit()).count() * 3 <= part.len()
 }
