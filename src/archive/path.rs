@@ -145,6 +145,12 @@ pub fn broker(namespace: &str, pod: &str, file: &str) -> String {
     format!("mcpgw/broker/{}/{}/{file}", file_name(namespace), file_name(pod))
 }
 
+/// An answer of another part of the platform, `controller` or `authorino`.
+#[must_use]
+pub fn component(part: &str, namespace: &str, pod: &str, file: &str) -> String {
+    format!("mcpgw/{part}/{}/{}/{file}", file_name(namespace), file_name(pod))
+}
+
 /// The structure of a gateway's config Secret.
 #[must_use]
 pub fn config_secret(namespace: &str) -> String {

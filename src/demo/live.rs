@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::{Installation, identity};
 use crate::archive::path;
+use crate::model::Object;
+use crate::model::workloads::{Component, components};
 
 /// The answers of every gateway proxy and of every broker: path in an archive, content.
 pub(super) fn answers(installation: &Installation) -> Vec<(String, Vec<u8>)> {
@@ -34,8 +36,30 @@ pub(super) fn answers(installation: &Installation) -> Vec<(String, Vec<u8>)> {
         answers.push((path::broker(namespace, name, "status.json"), pretty(&status)));
         answers.push((path::broker(namespace, name, "healthz.txt"), b"ok\n".to_vec()));
     }
+    for pod in installation.objects.iter().filter(|o| identity(o).0 == "Pod" && super::workloads::is_ready(o))
+    {
+        let (_, namespace, name) = identity(pod);
+        let object = Object::new(pod.clone(), "pod".into(), None);
+        let part = match object.as_ref().and_then(components::of_pod) {
+            Some(Component::Controller) => "controller",
+            Some(Component::Authorino) => "authorino",
+            _ => continue,
+        };
+        for (file, content) in [("healthz.txt", "ok"), ("readyz.txt", "ok"), ("metrics.txt", METRICS)] {
+            let file = path::component(part, namespace, name, file);
+            answers.push((file, content.as_bytes().to_vec()));
+        }
+    }
     answers
 }
+
+/// A few of the numbers of every controller-runtime.
+const METRICS: &str = "\
+# HELP controller_runtime_reconcile_errors_total Total number of reconciliation errors per controller
+# TYPE controller_runtime_reconcile_errors_total counter
+controller_runtime_reconcile_errors_total{controller=\"main\"} 0
+workqueue_depth{controller=\"main\",name=\"main\",priority=\"\"} 0
+";
 
 /// One proxy of a Gateway.
 struct Proxy<'a> {

@@ -232,7 +232,13 @@ impl Installation {
     /// Asks Envoy, the brokers and, as a client, the gateways and servers again: what they answer
     /// follows from the objects.
     pub fn refresh_answers(&mut self) {
-        let folders = ["mcpgw/envoy/", "mcpgw/broker/", crate::model::probes::FOLDER];
+        let folders = [
+            "mcpgw/envoy/",
+            "mcpgw/broker/",
+            "mcpgw/controller/",
+            "mcpgw/authorino/",
+            crate::model::probes::FOLDER,
+        ];
         self.extras.retain(|(path, _)| !folders.iter().any(|folder| path.starts_with(folder)));
         let answers = live::answers(self);
         self.extras.extend(answers);

@@ -1,5 +1,5 @@
 //! What running parts say of themselves: Envoy's admin port of each gateway proxy, the broker's
-//! status, health and metrics. Each answer is independent of the others, redacted by structure
+//! status, health and metrics, health and metrics of the controller and of Authorino. Each answer is independent of the others, redacted by structure
 //! while it arrives, and only reads: paths of the admin port that change anything are never asked.
 
 use std::sync::Arc;
@@ -40,8 +40,10 @@ enum Form {
 }
 
 /// A question to a port.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Question {
+    /// The folder of the answer: the part that is asked.
+    part: &'static str,
     port: u16,
     ask: &'static str,
     file: &'static str,
@@ -53,8 +55,12 @@ struct Question {
 }
 
 const fn question(port: u16, ask: &'static str, file: &'static str, form: Form) -> Question {
-    Question { port, ask, file, form, needed: true, health: false }
+    let part = if port == ENVOY_ADMIN { ENVOY_PART } else { BROKER_PART };
+    Question { part, port, ask, file, form, needed: true, health: false }
 }
+
+const ENVOY_PART: &str = "envoy";
+const BROKER_PART: &str = "broker";
 
 static ENVOY: &[Question] = &[
     question(ENVOY_ADMIN, "/config_dump?include_eds", "config_dump.json", Form::Json(3)),
@@ -73,6 +79,28 @@ static BROKERS: &[Question] = &[
     Question { needed: false, ..question(BROKER_METRICS, "/metrics", "metrics.txt", Form::Text) },
 ];
 
+/// What the controller and Authorino are asked; their ports depend on how they were started. No
+/// rule misses an answer.
+fn of_component(part: &'static str, pod: &Pod) -> Vec<Question> {
+    let text = |port, ask, file, health| Question {
+        part,
+        needed: false,
+        health,
+        ..question(port, ask, file, Form::Text)
+    };
+    let mut questions = vec![
+        text(pod.health_port, "/healthz", "healthz.txt", true),
+        text(pod.health_port, "/readyz", "readyz.txt", true),
+        text(pod.metrics_port, "/metrics", "metrics.txt", false),
+    ];
+    if part == "authorino" {
+        // The numbers of the authorization service itself; the others are those of its controller.
+        questions.push(text(pod.metrics_port, "/server-metrics", "server-metrics.txt", false));
+    }
+    questions.retain(|question| question.port != 0);
+    questions
+}
+
 /// What is known of the ways to a pod in this run.
 #[derive(Debug, Default)]
 struct Ways {
@@ -90,16 +118,16 @@ pub(crate) async fn collect(cx: &Arc<Cx>, pods: &[Pod]) {
     let (ways, lanes) = (Arc::new(Ways::default()), Arc::new(Semaphore::new(LANES)));
     let mut tasks = JoinSet::new();
     for pod in pods.iter().filter(|pod| pod.running) {
-        let questions = if pod.gateway.is_some() {
-            ENVOY
-        } else if pod.component == Some(Component::Broker) {
-            BROKERS
-        } else {
-            continue;
+        let questions = match pod.component {
+            _ if pod.gateway.is_some() => ENVOY.to_vec(),
+            Some(Component::Broker) => BROKERS.to_vec(),
+            Some(Component::Controller) => of_component("controller", pod),
+            Some(Component::Authorino) => of_component("authorino", pod),
+            _ => continue,
         };
         let (cx, pod, ways, lanes) = (cx.clone(), pod.clone(), ways.clone(), lanes.clone());
         tasks.spawn(async move {
-            for question in questions {
+            for question in &questions {
                 let Ok(_lane) = lanes.acquire().await else { return };
                 if cx.stop.is_cut() {
                     cx.journal.not_begun("answers of running pods");
@@ -120,10 +148,7 @@ pub(crate) async fn collect(cx: &Arc<Cx>, pods: &[Pod]) {
 /// Asks one question and writes the answer.
 async fn one(cx: &Cx, pod: &Pod, question: &Question, ways: &Ways) -> Result<(), WriteError> {
     let port = Port { namespace: &pod.namespace, pod: &pod.name, port: question.port };
-    let place = match question.port {
-        ENVOY_ADMIN => path::envoy(&pod.namespace, &pod.name, question.file),
-        _ => path::broker(&pod.namespace, &pod.name, question.file),
-    };
+    let place = path::component(question.part, &pod.namespace, &pod.name, question.file);
     let mut reply = match ask(cx, port, question, ways).await {
         Ok(reply) => reply,
         Err(refusal) => {

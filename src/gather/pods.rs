@@ -39,6 +39,9 @@ pub(crate) struct Pod {
     pub(crate) ready: bool,
     /// Its labels, which Services select by.
     pub(crate) labels: Vec<(String, String)>,
+    /// The ports of its metrics and of its health checks, for the parts that have them; 0 without.
+    pub(crate) metrics_port: u16,
+    pub(crate) health_port: u16,
     /// The ports of its containers that have a name.
     pub(crate) ports: Vec<(String, u16)>,
 }
@@ -53,13 +56,21 @@ impl Pod {
             .and_then(Value::as_str)
             .map(str::to_owned);
         let object = Object::new(pod.clone(), "pod".into(), None);
+        let component = object.as_ref().and_then(components::of_pod);
+        let (metrics_port, health_port) = match component {
+            Some(Component::Controller) => (listens(pod, METRICS, 8082), listens(pod, HEALTH, 8081)),
+            Some(Component::Authorino) => (listens(pod, METRICS, 8080), listens(pod, HEALTH, 8081)),
+            _ => (0, 0),
+        };
         Some(Self {
             namespace: metadata(pod, "namespace").to_owned(),
             name: name.to_owned(),
             node: text(pod, "/spec/nodeName").to_owned(),
             logs: logs(pod),
             config_maps: config_maps(pod),
-            component: object.as_ref().and_then(components::of_pod),
+            component,
+            metrics_port,
+            health_port,
             gateway,
             running: text(pod, "/status/phase") == "Running",
             ready: array(pod, "/status/conditions")
@@ -82,6 +93,44 @@ impl Pod {
                 .collect(),
         })
     }
+}
+
+/// How a port is told: flags with an address, names of container ports.
+type Told = (&'static [&'static str], &'static [&'static str]);
+const METRICS: Told = (&["--metrics-addr", "--metrics-bind-address"], &["metrics", "http-metrics"]);
+const HEALTH: Told = (
+    &["--health-probe-addr", "--health-probe-bind-address"],
+    &["health", "healthz", "health-probe", "probes"],
+);
+
+/// The port that a flag of a container or the name of one of its ports tells, else the default.
+fn listens(pod: &Value, (flags, names): Told, default: u16) -> u16 {
+    let port = |address: &str| address.rsplit(':').next()?.parse::<u16>().ok();
+    for container in array(pod, "/spec/containers") {
+        let words: Vec<&str> = ["/command", "/args"]
+            .iter()
+            .flat_map(|list| array(container, list))
+            .filter_map(Value::as_str)
+            .collect();
+        for (index, word) in words.iter().enumerate() {
+            let told = match word.split_once('=') {
+                Some((flag, address)) if flags.contains(&flag) => port(address),
+                None if flags.contains(word) => words.get(index + 1).and_then(|address| port(address)),
+                _ => None,
+            };
+            if let Some(told) = told {
+                return told;
+            }
+        }
+        let named = array(container, "/ports")
+            .iter()
+            .find(|port| port["name"].as_str().is_some_and(|name| names.contains(&name)))
+            .and_then(|port| u16::try_from(port["containerPort"].as_u64()?).ok());
+        if let Some(named) = named {
+            return named;
+        }
+    }
+    default
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -224,6 +273,22 @@ mod tests {
             .map(|l| format!("{}{}", l.container, if l.previous { " -p" } else { "" }))
             .collect();
         assert_eq!(names, ["init", "runs", "restarted", "restarted -p", "crashes -p", "debug"]);
+    }
+
+    #[test]
+    fn ports_of_metrics_and_health() {
+        let pod = |container: Value| json!({"spec": {"containers": [container]}});
+        let table = [
+            (json!({"args": ["--metrics-addr=:9999"]}), 9999),
+            (json!({"command": ["./x", "--metrics-bind-address", "0.0.0.0:9998"]}), 9998),
+            (json!({"ports": [{"name": "metrics", "containerPort": 9997}]}), 9997),
+            (json!({"args": ["--metrics-addr=0"]}), 0),
+            (json!({"args": ["--metrics-addr"]}), 8082),
+            (json!({}), 8082),
+        ];
+        for (container, port) in table {
+            assert_eq!(listens(&pod(container.clone()), METRICS, 8082), port, "{container}");
+        }
     }
 
     #[test]

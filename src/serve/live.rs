@@ -18,7 +18,9 @@ const BROKER_METRICS: u16 = 9090;
 
 /// Whether the bundle holds an answer of any pod.
 pub(super) fn any(bundle: &Bundle) -> bool {
-    ["mcpgw/envoy/", "mcpgw/broker/"].iter().any(|folder| bundle.extras(folder).next().is_some())
+    ["mcpgw/envoy/", "mcpgw/broker/", "mcpgw/controller/", "mcpgw/authorino/"]
+        .iter()
+        .any(|folder| bundle.extras(folder).next().is_some())
 }
 
 /// One port of one pod.
@@ -35,28 +37,35 @@ impl Port<'_> {
         let any = |folder: String| bundle.extras(&folder).next().is_some();
         match self.port {
             ENVOY_ADMIN => any(path::envoy(self.namespace, self.pod, "")),
-            BROKER => any(path::broker(self.namespace, self.pod, "")),
-            BROKER_METRICS => bundle.extra(&self.file("metrics.txt")).is_some(),
-            _ => false,
+            BROKER if any(path::broker(self.namespace, self.pod, "")) => true,
+            BROKER_METRICS if bundle.extra(&self.file("broker", "metrics.txt")).is_some() => true,
+            // The record does not say on which of its ports a component answered what.
+            _ => self.component(bundle).is_some(),
         }
     }
 
-    fn file(&self, name: &str) -> String {
-        match self.port {
-            ENVOY_ADMIN => path::envoy(self.namespace, self.pod, name),
-            _ => path::broker(self.namespace, self.pod, name),
-        }
+    /// The component that the pod is, where its answers are in the bundle.
+    fn component(&self, bundle: &Bundle) -> Option<&'static str> {
+        let mut parts = ["controller", "authorino"].into_iter();
+        parts.find(|part| bundle.extras(&self.file(part, "")).next().is_some())
+    }
+
+    fn file(&self, part: &str, name: &str) -> String {
+        path::component(part, self.namespace, self.pod, name)
     }
 
     /// The file that answers a request. Envoy has some documents in two forms: the text is for
     /// people, and only the other is collected.
     fn find(&self, bundle: &Bundle, uri: &Uri) -> Option<(String, &'static str)> {
         let name = uri.path().trim_matches('/');
-        let sane = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let sane = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+        let component = self.component(bundle).filter(|_| self.port != ENVOY_ADMIN);
         let metrics = name == "metrics";
-        if !sane || (self.port != ENVOY_ADMIN && metrics != (self.port == BROKER_METRICS)) {
+        let of_broker = self.port != ENVOY_ADMIN && component.is_none();
+        if !sane || (of_broker && metrics != (self.port == BROKER_METRICS)) {
             return None;
         }
+        let part = component.unwrap_or(if self.port == ENVOY_ADMIN { "envoy" } else { "broker" });
         let wants_json = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "format=json"));
         let forms: &[_] = match (self.port, name) {
             (ENVOY_ADMIN, "listeners" | "clusters" | "stats") if wants_json => {
@@ -65,7 +74,8 @@ impl Port<'_> {
             (ENVOY_ADMIN, "listeners" | "clusters" | "stats") => &[("txt", "text/plain; charset=UTF-8")],
             _ => &[("json", "application/json"), ("txt", "text/plain; charset=UTF-8")],
         };
-        let mut files = forms.iter().map(|(ending, kind)| (self.file(&format!("{name}.{ending}")), *kind));
+        let mut files =
+            forms.iter().map(|(ending, kind)| (self.file(part, &format!("{name}.{ending}")), *kind));
         files.find(|(file, _)| bundle.extra(file).is_some())
     }
 

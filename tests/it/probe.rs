@@ -79,6 +79,26 @@ fn by_default_no_command_runs_and_no_server_is_asked() {
 }
 
 #[test]
+fn controller_and_authorino_tell_their_health_and_metrics() {
+    let served = Served::of(&Fixture::healthy());
+    let output = served.gather(&["-o", "parts.tar", "--no-analyze"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let source = read::open(&archive(&output, served.directory.path())).expect("an archive");
+    let mut files = Vec::new();
+    let seen = source.walk(&mut |entry, _| {
+        files.push(entry.path.clone());
+        read::Visit::Next
+    });
+    seen.expect("a whole archive");
+    for part in ["controller/mcp-system/", "authorino/kuadrant-system/"] {
+        for file in ["/healthz.txt", "/readyz.txt", "/metrics.txt"] {
+            let there = |path: &&String| path.starts_with(&format!("mcpgw/{part}")) && path.ends_with(file);
+            assert_eq!(files.iter().filter(there).count(), 1, "{part}{file} in {files:#?}");
+        }
+    }
+}
+
+#[test]
 fn a_certificate_is_examined() {
     let https = |fixture: Fixture| {
         fixture
