@@ -162,6 +162,8 @@ fn timed(source: &dyn Source, filter: &Filter, timings: &mut Timings) -> Result<
     }
     timings.phase("learn secrets");
     let mut report = rules::analyze(&bundle);
+    // The report needs room of its own.
+    drop(bundle);
     timings.phase("rules");
     filter.apply(&mut report);
     locate::fill_lines(&mut report, source);

@@ -110,6 +110,8 @@ fn analyze(cx: &Cx, out: &Out, manifest: &mut Manifest) -> Result<Option<Redacte
         return Ok(None);
     }
     let mut report = rules::analyze(&bundle);
+    // The report needs room of its own.
+    drop(bundle);
     locate::fill_lines(&mut report, &source);
     let report = out.redactor.report(report);
     out.text(path::REPORT_JSON, SELF, render::json(&report).as_bytes())?;

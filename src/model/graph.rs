@@ -6,6 +6,7 @@
 //! does not exist) are nodes too.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -65,8 +66,8 @@ pub type Node = u32;
 /// The graph of one bundle.
 #[derive(Debug, Default)]
 pub struct Graph {
-    index: HashMap<Key, Node>,
-    keys: Vec<Key>,
+    index: HashMap<Arc<Key>, Node>,
+    keys: Vec<Arc<Key>>,
     needs: Vec<Vec<(Node, Edge)>>,
     needed_by: Vec<Vec<Node>>,
 }
@@ -136,7 +137,8 @@ impl Graph {
             return node;
         }
         let node = Node::try_from(self.keys.len()).unwrap_or(Node::MAX);
-        self.keys.push(key.clone());
+        let key = Arc::new(key);
+        self.keys.push(Arc::clone(&key));
         self.index.insert(key, node);
         self.needs.push(Vec::new());
         self.needed_by.push(Vec::new());

@@ -146,6 +146,7 @@ pub struct Context<'a> {
     chain: OnceLock<Chain<'a>>,
     names: OnceLock<Names<'a>>,
     proxies: OnceLock<Vec<GatewayProxies<'a>>>,
+    workload_gaps: OnceLock<Vec<Missing>>,
     probes: OnceLock<Vec<Recorded<'a>>>,
 }
 
@@ -169,6 +170,7 @@ impl<'a> Context<'a> {
             chain: OnceLock::new(),
             names: OnceLock::new(),
             proxies: OnceLock::new(),
+            workload_gaps: OnceLock::new(),
             probes: OnceLock::new(),
         }
     }
@@ -232,6 +234,11 @@ impl<'a> Context<'a> {
                 })
                 .collect()
         })
+    }
+
+    /// What the bundle lacks of the chains from registrations and extensions to their pods.
+    fn workload_gaps(&self) -> &[Missing] {
+        self.workload_gaps.get_or_init(|| workloads::gaps(self.workloads()))
     }
 
     /// Which object depends on which.

@@ -10,6 +10,8 @@ use crate::report::{Report, Severity, Topology, TopologyEdge};
 
 const BOX_WIDTH: usize = 192;
 const BOX_HEIGHT: usize = 38;
+/// What the style sheet makes of narrower pictures; few columns would be blown up.
+const NARROWEST: usize = 860;
 const COLUMN_GAP: usize = 46;
 const ROW_GAP: usize = 10;
 const MARGIN: usize = 8;
@@ -194,7 +196,7 @@ pub(super) fn picture(topology: &Topology, report: &Report) -> Option<Picture> {
     };
     Some(Picture {
         box_width: BOX_WIDTH,
-        width: x - COLUMN_GAP + MARGIN,
+        width: (x - COLUMN_GAP + MARGIN).max(NARROWEST),
         height: height + MARGIN,
         heads,
         boxes,

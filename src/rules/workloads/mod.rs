@@ -75,13 +75,13 @@ pub(super) fn subjects<'a>(context: &Context<'a>) -> Vec<Subject<'a>> {
 
 /// Says for each gap in the evidence that leads to the workloads that the rule cannot tell.
 pub(super) fn say_what_is_missing(context: &Context<'_>, rule: &'static Rule, findings: &mut Findings) {
-    for missing in gaps(context.workloads()) {
-        findings.cannot_tell(rule, missing);
+    for missing in context.workload_gaps() {
+        findings.cannot_tell(rule, missing.clone());
     }
 }
 
 /// The gaps in the chain registration → route → Service → pods, extension → Gateway → pods.
-fn gaps(workloads: &Workloads<'_>) -> Vec<Missing> {
+pub(super) fn gaps(workloads: &Workloads<'_>) -> Vec<Missing> {
     let bundle = workloads.bundle();
     let mut gaps = Vec::new();
     let mut namespaces = std::collections::BTreeSet::new();
