@@ -339,6 +339,7 @@ fn no_name_is_left_by_gather_and_the_mapping_is_the_users_own() {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
     assert_clean("standard output", &output.stdout);
+    assert_clean("standard error", &output.stderr);
     assert!(text(&output.stdout).contains("mapping.json"), "{}", text(&output.stdout));
 
     let bundle = directory.join("bundle.tar.gz");

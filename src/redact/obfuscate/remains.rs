@@ -127,5 +127,47 @@ fn stands_alone(text: &[u8], start: usize, end: usize, kind: What) -> bool {
         return !(word(before) || word(after) || version || digits(before, further) || goes_on);
     }
     // Hosts and names may be parts of paths; a letter before or behind makes another word of them.
-    !word(before) && !word(after)
+    let joins = |edge: u8, next: Option<u8>| edge.is_ascii_alphanumeric() && word(next);
+    !joins(text[start], before) && !joins(text[end - 1], after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: What, original: &str, pseudonym: &str) -> Entry {
+        Entry { kind, original: original.to_owned(), pseudonym: pseudonym.to_owned() }
+    }
+
+    /// What is found in a text that comes in pieces of this size.
+    fn found(text: &str, piece: usize) -> Option<(u64, What)> {
+        let mapping = [
+            entry(What::Namespace, "acme-prod", "ns-abc234"),
+            entry(What::Namespace, "test", "ns-abc235"),
+            entry(What::Host, "mcp.acme.net", "hx.hy.net"),
+            entry(What::Ip, "10.1.2.3", "10.9.8.7"),
+            entry(What::Ip, "10.9.8.7", "10.5.5.5"),
+        ];
+        let mut remains = Remains::new(&mapping).fresh();
+        text.as_bytes().chunks(piece).for_each(|piece| remains.push(piece));
+        remains.finish()
+    }
+
+    #[test]
+    fn originals_that_remain_are_found_where_they_are() {
+        for (text, expected) in [
+            ("a\nin acme-prod-gateway", Some((2, What::Namespace))),
+            ("a\n\nhttps://MCP.acme.net/x", Some((3, What::Host))),
+            ("dial 10.1.2.3:80", Some((1, What::Ip))),
+            ("/api/v1/namespaces/test/pods", Some((1, What::Namespace))),
+            // A pseudonym, though another's original; parts of other words and numbers; plain words.
+            ("dial 10.9.8.7:80 110.1.2.3 10.1.2.30 xacme-prod acme-production a test", None),
+        ] {
+            for piece in [1, 7, 1000] {
+                assert_eq!(found(text, piece), expected, "{text}");
+            }
+        }
+        let long = format!("{}\nacme-prod", "filler line\n".repeat(60_000));
+        assert_eq!(found(&long, 50_000), Some((60_002, What::Namespace)));
+    }
 }

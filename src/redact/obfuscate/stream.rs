@@ -60,3 +60,33 @@ fn cut(text: &[u8]) -> Option<usize> {
         _ => Some(line),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Names, What};
+    use super::*;
+
+    #[test]
+    fn the_borders_of_pieces_do_not_matter() {
+        let mut names = Names::new(What::ALL.into());
+        names.namespace("acme-prod");
+        names.host("https://mcp.acme.net");
+        let obfuscator = names.obfuscator();
+        let certificate =
+            format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", "MIIBacme\n".repeat(200));
+        let mut text = "10.1.2.3 acme-prod says a.mcp.acme.net 10.1.0.0/16\n".repeat(3_000);
+        text.push_str(&certificate);
+        text.push_str(&"acme-prod 10.1.2.3 ".repeat(70_000));
+        let whole = obfuscator.text(text.as_bytes()).expect("names");
+        assert!(memchr::memmem::find(&whole, b"acme").is_none());
+        for size in [999, 65_536, 2_000_000] {
+            let mut veil = Veil::new(Some(obfuscator.clone()));
+            let mut out = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                out.extend(veil.push(piece.to_vec()));
+            }
+            out.extend(veil.finish(Vec::new()));
+            assert!(out == whole, "pieces of {size}");
+        }
+    }
+}

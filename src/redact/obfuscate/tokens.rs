@@ -70,7 +70,8 @@ pub(super) fn ipv4(text: &[u8], each: &mut dyn FnMut(Token<Address>)) {
         if dot - start > 3 || !begins(text, start) {
             continue;
         }
-        if start > 1 && text[start - 1] == separator && text[start - 2].is_ascii_digit() {
+        let of_cloud = text[..start].ends_with(b"ec2-");
+        if start > 1 && text[start - 1] == separator && text[start - 2].is_ascii_digit() && !of_cloud {
             // The middle of a longer number: an object identifier, a date.
             continue;
         }
@@ -87,6 +88,7 @@ pub(super) fn ipv4(text: &[u8], each: &mut dyn FnMut(Token<Address>)) {
             let before = &text[..start];
             let rest = &text[end..];
             let named = before.ends_with(b"ip-")
+                || of_cloud
                 || [&b".sslip.io"[..], b".nip.io", b".pod", b".xip.io", b".compute", b".ec2"]
                     .iter()
                     .any(|suffix| rest.starts_with(suffix));
@@ -294,6 +296,7 @@ mod tests {
             ("cluster.10.1.2.3_8080.upstream", &["10.1.2.3"]),
             ("ip-10-1-2-3.ec2.internal 10-1-2-3.ns.pod x.10-1-2-4.sslip.io", &["10-1-2-3", "10-1-2-4"]),
             ("1.3.6.1.5.5.7.3.1 v1.2.3.4 1.2.3 256.1.1.1 Chrome/120.0.0.0 01.2.3.4", &[]),
+            ("ec2-52-17-3-9.eu-west-1.compute.amazonaws.com", &["52-17-3-9"]),
             ("2026-11-22-10 10-1-2-3", &[]),
             ("10:24:31 0a:58:0a:80:00:05 std::vector a::b ::", &[]),
             ("[fd00:1::5]:8080 fe80::1%eth0 2001:db8::/32", &["fd00:1::5", "fe80::1", "2001:db8::/32"]),
