@@ -268,6 +268,9 @@ pub(crate) fn run_until_signalled(
             () = give_up(&stop, progress) => Ok(None),
         }
     });
+    if matches!(outcome, Ok(None)) {
+        crate::archive::write::remove_leftovers();
+    }
     // Whatever is still under way would only keep the person waiting.
     runtime.shutdown_background();
     outcome
@@ -283,12 +286,18 @@ async fn give_up(stop: &Stop, progress: &Progress) {
     progress.note(&format!("{second}: given up, no archive was written"));
 }
 
-/// SIGINT and SIGTERM.
+/// SIGINT, SIGTERM, and SIGHUP of a terminal that is gone.
 struct Signals {
     #[cfg(unix)]
     terminate: Option<tokio::signal::unix::Signal>,
     #[cfg(unix)]
     interrupt: Option<tokio::signal::unix::Signal>,
+    #[cfg(unix)]
+    hang_up: Option<tokio::signal::unix::Signal>,
+    /// Never waited for: with a handler a write beyond the limit of file sizes (`ulimit -f`) is an
+    /// error like a full disk instead of the end of the process.
+    #[cfg(unix)]
+    _file_size: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
@@ -298,6 +307,8 @@ impl Signals {
         Self {
             terminate: signal(SignalKind::terminate()).ok(),
             interrupt: signal(SignalKind::interrupt()).ok(),
+            hang_up: if heeds_hang_up() { signal(SignalKind::hangup()).ok() } else { None },
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok(),
         }
     }
 
@@ -319,6 +330,7 @@ impl Signals {
         tokio::select! {
             () = wait(&mut self.interrupt) => "SIGINT",
             () = wait(&mut self.terminate) => "SIGTERM",
+            () = wait(&mut self.hang_up) => "SIGHUP",
         }
     }
 
@@ -329,6 +341,17 @@ impl Signals {
             Err(_) => std::future::pending().await,
         }
     }
+}
+
+/// Whether SIGHUP would end the program; `nohup` has it ignored, and that must stay so. Where the
+/// system does not tell, it is left as it is.
+#[cfg(unix)]
+fn heeds_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The first bit is that of signal 1, which is SIGHUP.
+    ignored.is_some_and(|mask| mask & 1 == 0)
 }
 
 /// How many lines of failures the summary has.

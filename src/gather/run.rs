@@ -168,7 +168,14 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
         }
     }
     let kept = (cx.options.output == Output::Target(Target::Memory)).then(|| Kept(writer.source()));
-    let archive = super::work::off_reactor(|| writer.finish()).map_err(write_error)?;
+    let to_stdout = cx.options.output == Output::Target(Target::Stdout);
+    let archive = super::work::off_reactor(|| writer.finish()).map_err(|error| match error {
+        WriteError::Io { source, .. } if to_stdout && source.kind() == std::io::ErrorKind::BrokenPipe => {
+            CommandError::unusable_message("standard output was closed before the archive was whole")
+                .hint("write to a file with --output PATH")
+        }
+        error => write_error(error),
+    })?;
     let stats = cx.api.stats();
     Ok(Gathered {
         archive,

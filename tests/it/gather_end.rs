@@ -1,16 +1,21 @@
 //! How a gather ends: signals, deadlines, every form and every place that it can go to.
 
-use std::process::{Command, Stdio};
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
 use axum::response::Response;
 
 use crate::fixture::Fixture;
-use crate::gather::{Fault, Served, archive, files, gathered, json, left_behind, refused, text};
+use crate::gather::{Fault, Served, archive, files, gathered, json, left_behind, program, refused, text};
+use crate::gather_faults::{names, nothing_secret};
+use crate::gather_logs::noise;
 
 #[test]
 fn a_signal_closes_a_valid_archive() {
-    for (signal, name) in [("-INT", "SIGINT"), ("-TERM", "SIGTERM")] {
+    for (signal, name) in [("-INT", "SIGINT"), ("-TERM", "SIGTERM"), ("-HUP", "SIGHUP")] {
         let (asked, log_asked) = std::sync::mpsc::channel();
         let fault: Fault = Arc::new(move |path| {
             path.contains("/log?").then(|| {
@@ -104,4 +109,267 @@ fn the_must_gather_image_fills_its_directory() {
     command.args(["--must-gather", "-o", "must-gather"]).env("MUST_GATHER_SINCE", "yesterday");
     let error = refused(&mut command, 2);
     assert!(error.contains("$MUST_GATHER_SINCE: `yesterday` is no duration"), "{error}");
+}
+
+/// A log that begins with these lines and then says nothing more, ever.
+fn log_that_hangs(content: String) -> Response {
+    let begin = futures_util::stream::iter([Ok::<_, std::io::Error>(content)]);
+    let never = futures_util::stream::pending();
+    Response::new(axum::body::Body::from_stream(futures_util::StreamExt::chain(begin, never)))
+}
+
+/// An installation one of whose logs is so long that it does not stay in memory.
+fn with_long_log() -> Fixture {
+    let fixture = Fixture::healthy();
+    let pod = fixture.pod_of("team-weather", "weather");
+    fixture.log("team-weather", &pod, "server", false, &noise(6_000, 11))
+}
+
+fn signal(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
+}
+
+/// Reads standard error until a line holds this.
+fn wait_for(stderr: &mut impl std::io::BufRead, words: &str) {
+    let mut line = String::new();
+    while !line.contains(words) {
+        line.clear();
+        assert!(stderr.read_line(&mut line).expect("standard error") > 0, "it ended before {words:?}");
+    }
+}
+
+fn verified(archive: &Path) {
+    let output = program().arg("verify").arg(archive).output().expect("the program");
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+/// One line of error with a hint, and nothing left where the archive should be, nor beside it.
+fn failed_cleanly(output: &Output, words: &str, place: &Path, there: &[&str]) {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(errors.len() == 1 && errors[0].contains(words), "{words}: {stderr}");
+    assert!(stderr.contains("\n  hint: ") && !stderr.contains("panicked"), "{stderr}");
+    assert_eq!(names(place), there, "{words}: nothing is left behind");
+}
+
+#[test]
+fn the_second_signal_ends_at_once() {
+    for format in ["tar.gz", "dir", "zip"] {
+        let (asked, log_asked) = std::sync::mpsc::channel();
+        let fault: Fault = Arc::new(move |path| {
+            path.contains("/mcp-gateway-controller").then_some(())?;
+            path.contains("/log?").then(|| {
+                let _ = asked.send(());
+                log_that_hangs(noise(6_000, 5))
+            })
+        });
+        let served = Served::with(&with_long_log(), fault);
+        let mut command = served.command();
+        command.args(["-o", "x", "--format", format]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program");
+        log_asked.recv().expect("a request for a log");
+        signal(&child, "-INT");
+        let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        wait_for(&mut stderr, "once more gives up");
+        signal(&child, "-INT");
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).expect("standard error");
+        let status = child.wait().expect("an end");
+        assert_eq!(status.code(), Some(130), "{rest}");
+        // Either it was given up, or the archive was closed before the second signal came.
+        match names(served.directory.path()).as_slice() {
+            [kubeconfig] => assert!(kubeconfig == "kubeconfig" && rest.contains("given up"), "{rest}"),
+            [_, x] if x == "x" && !rest.contains("given up") => verified(&served.directory.path().join("x")),
+            other => panic!("{other:?} after {rest}"),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn two_signals_end_even_what_nobody_reads() {
+    let served = Served::of(&with_long_log());
+    let directory = served.directory.path();
+    assert!(Command::new("mkfifo").arg(directory.join("pipe")).status().expect("mkfifo").success());
+    // Nobody reads standard output, and nobody opens the pipe.
+    for output in ["-", "pipe"] {
+        let mut command = served.command();
+        command.args(["-o", output, "--no-analyze"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program");
+        let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        wait_for(&mut stderr, "redaction may have missed");
+        signal(&child, "-TERM");
+        wait_for(&mut stderr, "once more gives up");
+        signal(&child, "-INT");
+        wait_for(&mut stderr, "given up");
+        assert_eq!(child.wait().expect("an end").code(), Some(130));
+        assert_eq!(names(directory), ["kubeconfig", "pipe"]);
+    }
+}
+
+#[test]
+fn an_output_that_goes_away_leaves_nothing() {
+    for (format, into) in
+        [("tar.gz", false), ("tar.zst", false), ("zip", false), ("dir", false), ("dir", true)]
+    {
+        let place = tempfile::tempdir().expect("a directory");
+        let out = place.path().join("out");
+        std::fs::create_dir(&out).expect("a directory");
+        let gone = out.clone();
+        let fault: Fault = Arc::new(move |path| {
+            if path.contains("/mcp-gateway-controller") && path.contains("/log?") {
+                // Twice it is gone already.
+                let _ = std::fs::remove_dir_all(&gone);
+            }
+            None
+        });
+        let served = Served::with(&with_long_log(), fault);
+        let mut command = served.command();
+        match into {
+            true => command.args(["--must-gather", "--max-size", "1GiB", "-o"]).arg(&out),
+            false => command.args(["--format", format, "-o"]).arg(out.join("x")),
+        };
+        let output = command.output().expect("the program");
+        failed_cleanly(&output, "cannot write", place.path(), &[]);
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_nothing() {
+    // A limit on the size of files is what every user can set; the writes fail as on a full disk.
+    for (fixture, what) in [(Fixture::healthy(), "when it is joined"), (with_long_log(), "while it is made")]
+    {
+        let served = Served::of(&fixture);
+        for format in ["tar.gz", "tar.zst", "zip", "dir"] {
+            let mut command = Command::new("bash");
+            let limited = served.command();
+            command.args(["-c", "ulimit -f 8; exec \"$0\" \"$@\""]).arg(limited.get_program());
+            command.args(limited.get_args()).args(["-o", "x", "--format", format]);
+            command.current_dir(served.directory.path()).env("HOME", "/nonexistent");
+            let output = command.output().expect("bash");
+            assert_eq!(output.status.code(), Some(3), "{format} {what}: {}", text(&output.stderr));
+            failed_cleanly(&output, "File too large", served.directory.path(), &["kubeconfig"]);
+        }
+    }
+    if Path::new("/dev/full").exists() {
+        let served = Served::of(&Fixture::healthy());
+        let output = served.gather(&["-o", "/dev/full"]);
+        failed_cleanly(&output, "No space left on device", served.directory.path(), &["kubeconfig"]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn where_nobody_may_write_it_is_said_at_once() {
+    let served = Served::of(&Fixture::healthy());
+    // Not even root makes files there.
+    let output = served.gather(&["-o", "/proc/x.tar.gz"]);
+    failed_cleanly(&output, "cannot write /proc/x.tar.gz", served.directory.path(), &["kubeconfig"]);
+    let requests = served.requests.lock().expect("no panic").clone();
+    assert!(!requests.iter().any(|request| request.contains("/secrets")), "before anything is read");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_success() {
+    let served = Served::of(&with_long_log());
+    let temporary = tempfile::tempdir().expect("a directory");
+    let mut command = served.command();
+    command.args(["-o", "-"]).env("TMPDIR", temporary.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program");
+    let mut first = [0];
+    child.stdout.take().expect("a pipe").read_exact(&mut first).expect("a byte");
+    let output = child.wait_with_output().expect("an end");
+    failed_cleanly(&output, "closed before the archive was whole", served.directory.path(), &["kubeconfig"]);
+    assert_eq!(names(temporary.path()), Vec::<String>::new());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_written_to() {
+    let served = Served::of(&with_long_log());
+    let directory = served.directory.path();
+    let pipe = directory.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let reader = std::thread::spawn(move || std::fs::read(pipe).expect("an archive"));
+    let output = served.gather(&["-o", "pipe", "--no-analyze"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    std::fs::write(directory.join("copy.tar.gz"), reader.join().expect("no panic")).expect("a file");
+    verified(&directory.join("copy.tar.gz"));
+    let output = served.gather(&["-o", "pipe", "--format", "dir"]);
+    assert_eq!(output.status.code(), Some(3), "a directory cannot go there: {}", text(&output.stderr));
+}
+
+/// Everything that the process holds open, temporary files without a name included.
+#[cfg(target_os = "linux")]
+fn open_files(child: &Child) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(format!("/proc/{}/fd", child.id())).expect("open files").flatten() {
+        if std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file()) {
+            let name = std::fs::read_link(entry.path()).expect("a link").display().to_string();
+            files.insert(name, std::fs::read(entry.path()).expect("a file"));
+        }
+    }
+    files
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_plain_lies_anywhere_meanwhile() {
+    let fixture = with_long_log();
+    let pod = fixture.pod_of("team-weather", "weather");
+    let line = noise(1, 11);
+    for format in ["tar.gz", "dir"] {
+        let (asked, log_asked) = std::sync::mpsc::channel();
+        let fault: Fault = Arc::new(move |path| {
+            (path.contains("/istiod") && path.contains("/log?")).then(|| {
+                let _ = asked.send(());
+                log_that_hangs("2026-09-14T10:00:00Z waits\n".to_owned())
+            })
+        });
+        let served = Served::with(&fixture, fault);
+        let mut command = served.command();
+        command
+            .args(["-o", "x", "--format", format, "--probe", "none"])
+            .env("TMPDIR", served.directory.path());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program");
+        log_asked.recv().expect("a request for a log");
+        let mut lying = open_files(&child);
+        // Logs of components come first, so that the long one comes when this one hangs already.
+        let is_written = |lying: &BTreeMap<String, Vec<u8>>| match format {
+            "dir" => lying.keys().any(|path| path.contains(&pod) && path.ends_with("current.log")),
+            _ => lying.iter().any(|(path, file)| path.contains("(deleted)") && file.len() > 256 << 10),
+        };
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !is_written(&lying) {
+            assert!(std::time::Instant::now() < patience, "{:?}", lying.keys());
+            std::thread::yield_now();
+            lying = open_files(&child);
+            for name in names(served.directory.path()).iter().filter(|name| name.contains(".partial-")) {
+                walk(&served.directory.path().join(name), &mut lying);
+            }
+        }
+        nothing_secret(&lying);
+        if format == "tar.gz" {
+            let plain = |file: &[u8]| memchr::memmem::find(file, line.trim_end().as_bytes()).is_some();
+            assert!(!lying.values().any(|file| plain(file)), "what waits is compressed");
+        }
+        signal(&child, "-KILL");
+        child.wait().expect("an end");
+        assert!(!served.directory.path().join("x").exists(), "{format}: nothing under the final name");
+    }
+}
+
+/// Reads every file below a directory; those that vanish meanwhile are as good as not there.
+#[cfg(target_os = "linux")]
+fn walk(directory: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            walk(&entry.path(), files);
+        } else if let Ok(content) = std::fs::read(entry.path()) {
+            files.insert(entry.path().display().to_string(), content);
+        }
+    }
 }

@@ -75,7 +75,7 @@ impl Run {
     }
 }
 
-fn names(directory: &Path) -> Vec<String> {
+pub fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).expect("a directory");
     let mut names: Vec<String> =
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
@@ -84,7 +84,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 /// No value of a Secret stands anywhere, not even in a part of an answer that broke off.
-fn nothing_secret(files: &BTreeMap<String, Vec<u8>>) {
+pub fn nothing_secret(files: &BTreeMap<String, Vec<u8>>) {
     for secret in demo::healthy().objects.iter().filter(|object| object["kind"] == "Secret") {
         for (key, value) in secret["data"].as_object().into_iter().flatten() {
             let encoded = value.as_str().expect("base64");

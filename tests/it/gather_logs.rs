@@ -30,7 +30,7 @@ fn long_logs_keep_head_and_tail() {
 }
 
 /// Lines of digits without pattern, which compress to about half.
-fn noise(lines: usize, seed: u64) -> String {
+pub fn noise(lines: usize, seed: u64) -> String {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut text = String::new();
     for line in 0..lines {

@@ -8,20 +8,21 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tempfile::NamedTempFile;
 
-use super::{Shared, Stored, WriteError, free_name, parent};
+use super::leftover::{Leftover, has_ended};
+use super::{Body, Shared, Stored, WriteError, free_name, parent};
 
 /// The directory that is filled.
 #[derive(Debug)]
 pub(super) enum Directory {
     /// Removed when dropped.
-    Staging(tempfile::TempDir),
+    Staging(tempfile::TempDir, Leftover),
     Final(PathBuf),
 }
 
 impl Directory {
     pub(super) fn path(&self) -> &Path {
         match self {
-            Self::Staging(directory) => directory.path(),
+            Self::Staging(directory, _) => directory.path(),
             Self::Final(path) => path,
         }
     }
@@ -48,11 +49,21 @@ impl Shared {
         for folder in folders.iter().rev() {
             set_time(folder, self.options.time);
         }
-        if let Directory::Staging(staging) = directory {
+        // Someone may have taken away what was written: half a collection is none.
+        for (path, member) in members {
+            let place = directory.path().join(&member.path);
+            if matches!(member.body, Body::File) && place.symlink_metadata().is_err() {
+                return Err(WriteError::io(&target.join(path), io::ErrorKind::NotFound.into()));
+            }
+        }
+        if let Directory::Staging(staging, _leftover) = directory {
             set_time(staging.path(), self.options.time);
             // A rename replaces an empty directory, so what came in between is looked for here.
             if target.symlink_metadata().is_ok() {
                 return Err(WriteError::Exists { path: target.display().to_string() });
+            }
+            if has_ended() {
+                return Err(WriteError::io(target, io::ErrorKind::Interrupted.into()));
             }
             fs::rename(staging.path(), target).map_err(|e| WriteError::io(target, e))?;
             // It is no longer there under the old name; there is nothing to remove.

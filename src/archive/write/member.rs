@@ -1,6 +1,5 @@
 //! One file of the archive while it is written.
 
-use std::fs;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,8 +10,9 @@ use tempfile::NamedTempFile;
 use super::directory::persist;
 use super::fit::weight;
 use super::join::SMALL;
+use super::leftover::{Leftover, has_ended};
 use super::spool::{BLOCK, Block};
-use super::{Body, MEMORY, Shared, Stored, WriteError, parent, partial};
+use super::{Body, MEMORY, Shared, Stored, WriteError, make_folders, parent, partial};
 use crate::archive::manifest::hex;
 use crate::redact::Redacted;
 
@@ -29,6 +29,8 @@ pub struct Member {
     pub(super) blocks: Vec<Block>,
     /// The file of its own, when a directory is filled and the member is not small.
     pub(super) file: Option<NamedTempFile>,
+    /// Its temporary name.
+    pub(super) leftover: Option<Leftover>,
     /// Our part of [`Shared::open`].
     pub(super) counted: u64,
 }
@@ -72,10 +74,15 @@ impl Member {
         if let Some(directory) = self.shared.directory() {
             let path = directory.join(&self.path);
             let fail = |e| WriteError::io(&path, e);
+            if has_ended() {
+                return Err(fail(std::io::ErrorKind::Interrupted.into()));
+            }
             if self.file.is_none() {
-                let parent = parent(&path);
-                fs::create_dir_all(&parent).map_err(fail)?;
-                self.file = Some(partial(&path, 0o666, |builder| builder.tempfile_in(parent)).map_err(fail)?);
+                make_folders(&directory, &self.path).map_err(fail)?;
+                let file =
+                    partial(&path, 0o666, |builder| builder.tempfile_in(parent(&path))).map_err(fail)?;
+                self.leftover = Some(Leftover::new(file.path()));
+                self.file = Some(file);
             }
             if let Some(file) = &mut self.file {
                 file.write_all(&self.pending).map_err(fail)?;

@@ -13,6 +13,7 @@
 mod directory;
 mod fit;
 mod join;
+mod leftover;
 mod member;
 mod source;
 mod spool;
@@ -30,6 +31,8 @@ use self::directory::{Directory, sync_directory};
 pub(crate) use self::fit::LONG;
 pub use self::fit::Turn;
 use self::join::Contents;
+use self::leftover::Leftover;
+pub use self::leftover::remove_leftovers;
 pub use self::member::Member;
 use self::source::Written;
 use self::spool::{Block, BlockReader, Spool};
@@ -58,7 +61,8 @@ pub enum Format {
 /// Where an archive goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A new file, or a new directory for [`Format::Dir`].
+    /// A new file, or a new directory for [`Format::Dir`]. A pipe or device that exists is written to
+    /// as it is.
     Path(PathBuf),
     /// An existing directory that is filled file by file (the must-gather image).
     Into(PathBuf),
@@ -238,6 +242,35 @@ fn inside(path: &str) -> String {
     if parts.is_empty() { "unnamed".to_owned() } else { parts.join("/") }
 }
 
+/// Whether an archive can be written to this path as it is: a pipe, or a device such as /dev/stdout.
+fn is_stream(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt as _;
+        fs::metadata(path).is_ok_and(|metadata| {
+            let kind = metadata.file_type();
+            kind.is_fifo() || kind.is_char_device()
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// Makes the folders of a path below a directory that must be there: one that was taken away is not
+/// made again, because what was in it is gone.
+fn make_folders(directory: &Path, path: &str) -> io::Result<()> {
+    for (at, _) in path.match_indices('/') {
+        match fs::create_dir(directory.join(&path[..at])) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The directory that a path stands in.
 fn parent(path: &Path) -> PathBuf {
     match path.parent() {
@@ -267,6 +300,9 @@ impl Writer {
     pub fn create(options: Options) -> Result<Self, WriteError> {
         let mut state = State::default();
         let spool = match (&options.target, options.format) {
+            (Target::Path(path), format) if format != Format::Dir && is_stream(path) => {
+                Spool::new(std::env::temp_dir())
+            }
             (Target::Path(path), format) => {
                 if path.symlink_metadata().is_ok() {
                     return Err(WriteError::Exists { path: path.display().to_string() });
@@ -275,8 +311,9 @@ impl Writer {
                 let spool = Spool::new(parent.clone());
                 if format == Format::Dir {
                     let staging = partial(path, 0o777, |builder| builder.tempdir_in(&parent));
-                    state.directory =
-                        Some(Directory::Staging(staging.map_err(|e| WriteError::io(&parent, e))?));
+                    let staging = staging.map_err(|e| WriteError::io(&parent, e))?;
+                    let leftover = Leftover::new(staging.path());
+                    state.directory = Some(Directory::Staging(staging, leftover));
                 } else {
                     spool.open().map_err(|e| WriteError::io(path, e))?;
                 }
@@ -310,6 +347,7 @@ impl Writer {
             pending: Vec::new(),
             blocks: Vec::new(),
             file: None,
+            leftover: None,
             counted: 0,
         }
     }
@@ -362,6 +400,13 @@ impl Writer {
                     .map_err(|e| WriteError::io(Path::new("standard output"), e))?;
                 (None, out.bytes)
             }
+            Target::Path(path) if shared.options.format != Format::Dir && is_stream(path) => {
+                let fail = |e| WriteError::io(path, e);
+                let file = File::options().write(true).open(path).map_err(fail)?;
+                let mut out = Counting { inner: BufWriter::new(file), bytes: 0 };
+                contents.join(shared.options.format, &mut out).map_err(fail)?;
+                (Some(path.clone()), out.bytes)
+            }
             Target::Path(path) if shared.options.format != Format::Dir => {
                 (Some(path.clone()), to_file(&contents, shared.options.format, path)?)
             }
@@ -378,7 +423,7 @@ impl Writer {
         // The spool has no name, and the staging directory is removed when its last holder goes;
         // clones may live on in tasks that were cancelled, so it is taken from them here.
         let mut state = self.shared.state();
-        if let Some(Directory::Staging(directory)) = state.directory.take() {
+        if let Some(Directory::Staging(directory, _)) = state.directory.take() {
             // What cannot be removed is left to the user under its telling name.
             let _ = directory.close();
         }
@@ -389,6 +434,7 @@ impl Writer {
 fn to_file(contents: &Contents<'_>, format: Format, path: &Path) -> Result<u64, WriteError> {
     let fail = |e| WriteError::io(path, e);
     let mut file = partial(path, 0o666, |builder| builder.tempfile_in(parent(path))).map_err(fail)?;
+    let _leftover = Leftover::new(file.path());
     let mut out = Counting { inner: BufWriter::with_capacity(1 << 20, file.as_file_mut()), bytes: 0 };
     contents.join(format, &mut out).map_err(fail)?;
     let bytes = out.bytes;
