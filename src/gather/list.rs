@@ -93,12 +93,14 @@ pub(crate) async fn list(
                 Err(PageError::Write(error)) => return Err(ListError::Write(error)),
                 Err(PageError::Refused(refusal)) => {
                     let expired = refusal.code == Some(410) && !token.is_empty();
-                    // An answer that broke off, or that is garbled, may come whole the second time.
-                    let broke = refusal.code.is_none() && !refusal.is_cut() && refusal.reason != "Timeout";
+                    // An answer that broke off, or that is garbled, may come whole the second time. So may
+                    // one that never came, where a connection was forgotten on the way; but whoever keeps
+                    // silent twice costs minutes.
+                    let broke = refusal.code.is_none() && !refusal.is_cut();
                     if (!expired && !broke) || restarts >= RESTARTS {
                         return Err(ListError::Refused(refusal));
                     }
-                    restarts += 1;
+                    restarts += if refusal.reason == "Timeout" { RESTARTS } else { 1 };
                     api.stats().retries.fetch_add(1, Ordering::Relaxed);
                     if expired {
                         // The server has forgotten the state that the token refers to; in one piece

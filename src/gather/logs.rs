@@ -140,6 +140,12 @@ pub(crate) async fn collect(cx: &Cx, lane: Lane, pod: &Pod, log: &LogName) -> Re
             return Ok(());
         }
     };
+    if answer.content_type().starts_with("text/html") {
+        // A proxy's login or error page is no log, whatever its status says.
+        let refusal = Refusal::local("InvalidAnswer", "the answer is a page of HTML, not a log");
+        cx.journal.failure(failed(&refusal));
+        return Ok(());
+    }
     let place = cx.out.redactor.path(&path::log(&pod.namespace, &pod.name, &log.container, log.previous));
     let mut share = lanes.promised.share();
     let mut keep = Keep::new(cx, place, format!("GET {url}"), cx.options.max_log_bytes);

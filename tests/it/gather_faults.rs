@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
 
+use axum::Router;
 use base64::Engine as _;
 use oc_mcpgw::archive::load::load;
 use oc_mcpgw::archive::read::Memory;
@@ -18,19 +19,22 @@ use crate::gather::{archive, files, json, program, text};
 use crate::proxy::{Fault, Plan, Proxy, Rule};
 
 /// What a run through a proxy left.
-struct Run {
-    proxy: Proxy,
-    output: Output,
-    files: BTreeMap<String, Vec<u8>>,
-    failures: Vec<Value>,
+pub struct Run {
+    pub proxy: Proxy,
+    pub output: Output,
+    pub files: BTreeMap<String, Vec<u8>>,
+    pub failures: Vec<Value>,
 }
 
 impl Run {
     /// Gathers through a proxy and checks what must hold whatever it breaks.
-    fn through(fixture: &Fixture, plan: impl Into<Plan>, arguments: &[&str]) -> Self {
-        let source = Memory(fixture.files());
-        let bundle = load(&source).expect("a bundle");
-        let proxy = Proxy::start(router(Cluster::new(bundle, Arc::new(source))), plan);
+    pub fn through(fixture: &Fixture, plan: impl Into<Plan>, arguments: &[&str]) -> Self {
+        Self::before(routes(fixture), plan, arguments)
+    }
+
+    /// The same before an installation that is served already.
+    pub fn before(routes: Router, plan: impl Into<Plan>, arguments: &[&str]) -> Self {
+        let proxy = Proxy::start(routes, plan);
         let directory = tempfile::tempdir().expect("a directory");
         let kubeconfig = directory.path().join("kubeconfig");
         proxy.write_kubeconfig(&kubeconfig);
@@ -59,12 +63,15 @@ impl Run {
             "{verdict}{}",
             said()
         );
-        nothing_secret(&files);
+        let mut all = files.clone();
+        all.insert("standard output".to_owned(), output.stdout.clone());
+        all.insert("standard error".to_owned(), output.stderr.clone());
+        nothing_secret(&all);
         assert_eq!(code == Some(4), !failures.is_empty(), "{failures:#?}");
         Self { proxy, output, files, failures }
     }
 
-    fn code(&self) -> i32 {
+    pub fn code(&self) -> i32 {
         self.output.status.code().expect("a code")
     }
 
@@ -73,6 +80,13 @@ impl Run {
         let found = self.failures.iter().find(|failure| failure.to_string().contains(what));
         found.unwrap_or_else(|| panic!("no failure about {what}: {:#?}", self.failures))
     }
+}
+
+/// The API of an installation.
+pub fn routes(fixture: &Fixture) -> Router {
+    let source = Memory(fixture.files());
+    let bundle = load(&source).expect("a bundle");
+    router(Cluster::new(bundle, Arc::new(source)))
 }
 
 pub fn names(directory: &Path) -> Vec<String> {
@@ -99,37 +113,6 @@ pub fn nothing_secret(files: &BTreeMap<String, Vec<u8>>) {
 }
 
 const WEATHER_SERVICES: &str = "namespaces/team-weather/core/services.yaml";
-
-#[test]
-fn a_fault_costs_only_what_it_hits() {
-    let services = "GET *namespaces/team-weather/services?";
-    for (name, fault, reason) in [
-        ("refused", Fault::Status(403), "Forbidden"),
-        ("gone for good", Fault::Status(404), ""),
-        ("broken server", Fault::Status(500), ""),
-        ("unavailable", Fault::Status(503), ""),
-        ("cut", Fault::Truncate(300), ""),
-        ("reset in the middle", Fault::Reset(300), ""),
-        ("reset at once", Fault::Reset(0), ""),
-        ("broken JSON", Fault::BadJson, ""),
-        ("login page", Fault::LoginPage, ""),
-        ("hangs", Fault::Hang, ""),
-        ("stalls", Fault::Stall(300), ""),
-    ] {
-        let run = Run::through(
-            &Fixture::healthy(),
-            vec![Rule::on(services, fault)],
-            &["--request-timeout", "1s", "--no-analyze"],
-        );
-        assert_eq!(run.code(), 4, "{name}: {}", text(&run.output.stderr));
-        let failure = run.failure("services");
-        assert!(failure.to_string().contains(reason), "{name}: {failure}");
-        assert!(!run.files.contains_key(WEATHER_SERVICES), "{name}: half a list is no list");
-        assert!(run.files.contains_key("namespaces/team-commerce/core/services.yaml"), "{name}");
-        // Three tries, each of which finds up to three pooled connections closed under its hands.
-        assert!(run.proxy.count(services) <= 9, "{name}: asked {} times", run.proxy.count(services));
-    }
-}
 
 #[test]
 fn what_passes_by_itself_costs_nothing() {

@@ -26,6 +26,7 @@ mod gather_faults;
 mod gather_live;
 mod gather_logs;
 mod obfuscate;
+mod gather_matrix;
 mod packaging;
 mod probe;
 // Faults for whoever tests a client.

@@ -47,12 +47,17 @@ pub enum Fault {
     Huge(usize),
     /// A log that never ends.
     Endless,
+    /// One byte at a time, with this pause after each.
+    Drip(Duration),
+    /// The right answer under a content type of something else.
+    WrongType,
 }
 
 /// Which requests a fault hits.
 #[derive(Debug, Clone)]
 pub struct Rule {
     pattern: String,
+    exact: bool,
     fault: Fault,
     after: usize,
     times: usize,
@@ -62,7 +67,12 @@ impl Rule {
     /// Hits every request whose `METHOD path?query` holds the pieces of this pattern, which `*`
     /// separates, in their order: `GET /api/v1/*pods*limit=`.
     pub fn on(pattern: &str, fault: Fault) -> Self {
-        Self { pattern: pattern.to_owned(), fault, after: 0, times: usize::MAX }
+        Self { pattern: pattern.to_owned(), exact: false, fault, after: 0, times: usize::MAX }
+    }
+
+    /// Hits the requests whose `METHOD path` is this, whatever their query.
+    pub fn exactly(request: &str, fault: Fault) -> Self {
+        Self { exact: true, ..Self::on(request, fault) }
     }
 
     /// Only the first so many of them.
@@ -78,6 +88,9 @@ impl Rule {
     }
 
     fn matches(&self, request: &str) -> bool {
+        if self.exact {
+            return request.split('?').next() == Some(&self.pattern);
+        }
         let mut rest = request;
         self.pattern.split('*').all(|piece| match rest.find(piece) {
             Some(at) => {
@@ -352,6 +365,24 @@ async fn answer(
             parts.headers.remove(header::CONTENT_LENGTH);
             Response::from_parts(parts, Body::from(inflate(&body, bytes)))
         }
+        Some(Fault::Drip(pause)) => {
+            let (parts, body) = whole(forward(routes, request).await).await;
+            let drops = futures_util::stream::unfold(body, move |mut rest| async move {
+                if rest.is_empty() {
+                    return None;
+                }
+                tokio::time::sleep(pause).await;
+                let drop = rest.split_to(1);
+                Some((Ok::<_, Infallible>(drop), rest))
+            });
+            Response::from_parts(parts, Body::from_stream(drops))
+        }
+        Some(Fault::WrongType) => {
+            let mut response = forward(routes, request).await;
+            let pdf = HeaderValue::from_static("application/pdf");
+            response.headers_mut().insert(header::CONTENT_TYPE, pdf);
+            response
+        }
         Some(Fault::Endless) => {
             let line = Bytes::from_static(b"2026-09-14T10:00:00.000000001Z again and again\n");
             let lines = futures_util::stream::repeat_with(move || Ok::<_, Infallible>(line.clone()));
@@ -412,9 +443,11 @@ fn inflate(body: &[u8], bytes: usize) -> Vec<u8> {
 
 fn status(code: u16, retry_after: Option<u32>) -> Response<Body> {
     let (reason, message) = match code {
+        400 => ("BadRequest", "the server does not understand the request"),
         401 => ("Unauthorized", "Unauthorized"),
         403 => ("Forbidden", "this is forbidden by the test"),
         404 => ("NotFound", "the server could not find the requested resource"),
+        409 => ("Conflict", "the object has been modified"),
         410 => ("Expired", "The provided continue parameter is too old"),
         429 => ("TooManyRequests", "the server has received too many requests"),
         503 => ("ServiceUnavailable", "the server is currently unable to handle the request"),

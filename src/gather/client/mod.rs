@@ -164,12 +164,24 @@ impl Api {
         }
     }
 
-    /// Reads a small answer as JSON.
+    /// Reads a small answer as JSON; what is none may be, the second time.
     pub(crate) async fn get_json(&self, path: &str, accept: &str) -> Result<serde_json::Value, Refusal> {
-        let bytes = self.get(path, accept).await?;
-        serde_json::from_slice(&bytes).map_err(|error| {
-            Refusal::local("InvalidAnswer", format!("the answer to {path} is no JSON: {error}"))
-        })
+        let mut try_number = 0;
+        loop {
+            try_number += 1;
+            let bytes = self.get(path, accept).await?;
+            match serde_json::from_slice(&bytes) {
+                Ok(value) => return Ok(value),
+                Err(error) if try_number >= TRIES => {
+                    let message = format!("the answer to {path} is no JSON: {error}");
+                    return Err(Refusal::local("InvalidAnswer", message));
+                }
+                Err(_) => {
+                    self.stats.retries.fetch_add(1, Ordering::Relaxed);
+                    self.pause(backoff(try_number, None)).await?;
+                }
+            }
+        }
     }
 
     /// Sends a request and gives the answer once its status says that it is one. Tries again where
