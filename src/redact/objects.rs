@@ -206,6 +206,15 @@ impl Walk<'_> {
                 return;
             }
         }
+        // Program text again: Envoy's wasm modules and Lua scripts, where they are sent along.
+        let program = match key {
+            "vm_config" | "vmConfig" => value.pointer_mut("/code/local"),
+            "default_source_code" | "defaultSourceCode" => Some(&mut *value),
+            _ => None,
+        };
+        if let Some(program) = program {
+            self.sources(program, Kind::Code);
+        }
         // `metadata.annotations` name Secrets (`…/auth-secret: name`) more often than they hold them.
         if let Value::String(text) = value
             && key.contains('/')

@@ -26,7 +26,9 @@ mod server;
 mod status;
 mod table;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -54,9 +56,24 @@ pub struct Cluster {
     resource_version: String,
     /// Turns true when the server ends, so that watches do.
     ended: tokio::sync::watch::Sender<bool>,
+    /// Ports of pods that lead to servers of this machine instead of a replay.
+    peers: RwLock<BTreeMap<(String, String, u16), SocketAddr>>,
 }
 
 impl Cluster {
+    /// Lets port-forwards to this port of a pod lead to a server of this machine: a real one in the
+    /// place of the replay of what was collected.
+    pub fn lead_to(&self, namespace: &str, pod: &str, port: u16, peer: SocketAddr) {
+        let key = (namespace.to_owned(), pod.to_owned(), port);
+        self.peers.write().unwrap_or_else(PoisonError::into_inner).insert(key, peer);
+    }
+
+    /// The server that stands for this port of a pod.
+    fn peer(&self, namespace: &str, pod: &str, port: u16) -> Option<SocketAddr> {
+        let key = (namespace.to_owned(), pod.to_owned(), port);
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
+    }
+
     /// Makes a bundle ready to be served; `source` holds the files of its logs.
     #[must_use]
     pub fn new(bundle: Bundle, source: Arc<dyn Source>) -> Arc<Self> {
@@ -71,7 +88,16 @@ impl Cluster {
             bundle.objects().filter_map(|o| o.str("/metadata/resourceVersion").parse::<u64>().ok());
         let resource_version = versions.max().unwrap_or(1).to_string();
         let (ended, _) = tokio::sync::watch::channel(false);
-        Arc::new(Self { bundle, source, catalog, now, git_version, resource_version, ended })
+        Arc::new(Self {
+            bundle,
+            source,
+            catalog,
+            now,
+            git_version,
+            resource_version,
+            ended,
+            peers: RwLock::default(),
+        })
     }
 
     /// The bundle.

@@ -6,6 +6,7 @@
 //! `pkg/kubelet/server/portforward/websocket.go` of Kubernetes.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -17,6 +18,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -145,11 +147,23 @@ async fn forward<S>(
             let _ = sender.send((channel, begin.clone())).await;
         }
         let target = Port { namespace, pod, port };
-        if target.listens(&cluster.bundle) || replay::listens(&cluster.bundle, namespace, pod, port) {
+        let peer = cluster.peer(namespace, pod, port);
+        let replayed =
+            target.listens(&cluster.bundle) || replay::listens(&cluster.bundle, namespace, pod, port);
+        if peer.is_some() || replayed {
             let (ours, theirs) = tokio::io::duplex(BUFFER);
             let (reader, writer) = tokio::io::split(ours);
             writers.push(Some(writer));
-            tasks.spawn(serve(Arc::clone(cluster), namespace.to_owned(), pod.to_owned(), port, theirs));
+            match peer {
+                Some(peer) => tasks.spawn(relay(peer, theirs)),
+                None => tasks.spawn(serve(
+                    Arc::clone(cluster),
+                    namespace.to_owned(),
+                    pod.to_owned(),
+                    port,
+                    theirs,
+                )),
+            };
             tasks.spawn(read(channel, reader, sender.clone()));
         } else {
             writers.push(None);
@@ -206,6 +220,17 @@ async fn read(channel: u8, mut reader: ReadHalf<DuplexStream>, sender: mpsc::Sen
         if length == 0 || sender.send((channel, Bytes::copy_from_slice(&buffer[..length]))).await.is_err() {
             return;
         }
+    }
+}
+
+/// The pod's end: a server of this machine.
+async fn relay(peer: SocketAddr, mut stream: DuplexStream) {
+    let relayed = async {
+        let mut connection = TcpStream::connect(peer).await?;
+        tokio::io::copy_bidirectional(&mut stream, &mut connection).await
+    };
+    if let Err(error) = relayed.await {
+        tracing::debug!(%error, %peer, "forwarded connection");
     }
 }
 

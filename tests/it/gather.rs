@@ -42,7 +42,11 @@ impl Served {
     }
 
     pub fn serving(bundle: Bundle, files: Arc<dyn Source>, fault: Fault) -> Self {
-        let cluster = Cluster::new(bundle, files);
+        Self::cluster(&Cluster::new(bundle, files), fault)
+    }
+
+    pub fn cluster(cluster: &Arc<Cluster>, fault: Fault) -> Self {
+        let cluster = Arc::clone(cluster);
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = requests.clone();
         let routes =

@@ -12,6 +12,7 @@ mod commands;
 mod coverage;
 mod demo;
 mod dry_run;
+mod envoy;
 #[allow(dead_code)]
 mod faults;
 #[allow(dead_code)]

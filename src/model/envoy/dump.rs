@@ -31,6 +31,20 @@ pub struct Rejection {
     pub pointer: String,
 }
 
+/// Envoy's reason without the text of the resource that it puts before or behind it.
+fn reason(details: &str) -> String {
+    const RESOURCE: &str = "goo.gle/debug";
+    const INVALID: &str = "Proto constraint validation failed";
+    let from = details.find(INVALID).unwrap_or(0);
+    let details = &details[from..];
+    let text = match details.find(RESOURCE) {
+        Some(0) => details.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(details),
+        Some(at) => &details[..at],
+        None => details,
+    };
+    text.trim().trim_start_matches("}:").trim_end_matches(':').trim().to_owned()
+}
+
 impl Dump {
     /// Reads a dump; one that is cut off gives the sections before the cut. `None` when it is
     /// something else.
@@ -98,7 +112,7 @@ impl Dump {
                     found.push(Rejection {
                         kind,
                         name: name.to_owned(),
-                        details: error.map(|e| text(e, "details")).unwrap_or_default().to_owned(),
+                        details: error.map(|e| reason(text(e, "details"))).unwrap_or_default(),
                         last_attempt: error
                             .map(|e| text(e, "last_update_attempt"))
                             .unwrap_or_default()
@@ -173,5 +187,32 @@ impl<'de> Visitor<'de> for Elements<'_> {
             self.0.push(section);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+
+    #[test]
+    fn the_reason_stands_alone() {
+        for (details, wanted) in [
+            ("Error: unknown filter", "Error: unknown filter"),
+            (
+                "Didn't find a registered implementation for 'x'",
+                "Didn't find a registered implementation for 'x'",
+            ),
+            (
+                "Proto constraint validation failed (A.B: value out of range): goo.gle/debugproto  \nname: \"x\"\n",
+                "Proto constraint validation failed (A.B: value out of range)",
+            ),
+            (
+                "goo.gle/debugstr \nname: \"x\"\n: Proto constraint validation failed (A.B: value out of range)",
+                "Proto constraint validation failed (A.B: value out of range)",
+            ),
+            ("goo.gle/debugstr \nname: \"x\"\n}: it is not right\n", "it is not right"),
+        ] {
+            assert_eq!(reason(details), wanted);
+        }
     }
 }
