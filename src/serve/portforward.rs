@@ -109,7 +109,8 @@ fn websocket_key(headers: &HeaderMap) -> Result<Vec<u8>, Status> {
     };
     if !has(UPGRADE, "websocket") || !has(SEC_WEBSOCKET_PROTOCOL, PROTOCOL) {
         return Err(Status::bad_request(format!(
-            "this server speaks to pods over WebSocket with the protocol {PROTOCOL} only"
+            "this replay speaks to pods over WebSocket with the protocol {PROTOCOL}, which kubectl does not use \
+             here; it answers `kubectl get --raw /api/v1/namespaces/NAMESPACE/pods/POD:PORT/proxy/PATH`"
         )));
     }
     let key =

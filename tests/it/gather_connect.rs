@@ -1,7 +1,16 @@
 //! From kubeconfig, environment and flags to a cluster.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Output;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
 use crate::fixture::Fixture;
-use crate::gather::{Served, program, refused, text};
+use crate::gather::{Fault, Served, files, json, program, refused, status, text};
 
 #[test]
 fn bad_input_is_one_line_with_a_hint() {
@@ -56,4 +65,196 @@ fn a_token_on_the_command_line_wins() {
     ]);
     let output = command.output().expect("the program");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+/// The kubeconfig of a served installation, changed.
+fn kubeconfig(served: &Served, change: impl FnOnce(&mut Value)) -> String {
+    let place = served.directory.path().join("kubeconfig");
+    let mut config: Value =
+        serde_yaml::from_slice(&std::fs::read(place).expect("a kubeconfig")).expect("YAML");
+    change(&mut config);
+    config.to_string()
+}
+
+fn gather_with(served: &Served, environment: &[(&str, &Path)], arguments: &[&str]) -> Output {
+    let mut command = program();
+    command.current_dir(served.directory.path()).args(["gather", "--no-analyze", "-o", "x.tar.gz"]);
+    let output = command.args(arguments).envs(environment.iter().copied()).output().expect("the program");
+    // Room for the next run.
+    let _ = std::fs::remove_file(served.directory.path().join("x.tar.gz"));
+    output
+}
+
+#[test]
+fn a_credential_plugin_gives_the_token() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let served = Served::of(&Fixture::healthy());
+    let directory = served.directory.path();
+    let (plugin, config) = (directory.join("give-token"), directory.join("with-plugin"));
+    let write = |script: String| {
+        std::fs::write(&plugin, format!("#!/bin/sh\n{script}\n")).expect("a script");
+        std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    };
+    let exec = serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1",
+        "command": plugin.display().to_string(), "interactiveMode": "Never"}});
+    std::fs::write(&config, kubeconfig(&served, |config| config["users"][0]["user"] = exec)).expect("a file");
+
+    let credential = serde_json::json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+        "status": {"token": served.server.token()}});
+    write(format!("echo '{credential}'"));
+    let output = gather_with(&served, &[("KUBECONFIG", &config)], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+
+    write("echo a-half-token; echo 'your login has expired' >&2; exit 7".to_owned());
+    let output = gather_with(&served, &[("KUBECONFIG", &config)], &[]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    let error = stderr.lines().find(|line| line.starts_with("error: ")).expect("an error");
+    assert!(error.contains("give-token") && error.contains("your login has expired"), "{error}");
+    assert!(!stderr.contains("a-half-token") && stderr.contains("  hint: "), "{stderr}");
+}
+
+#[test]
+fn several_files_make_one_kubeconfig() {
+    let served = Served::of(&Fixture::healthy());
+    let directory = served.directory.path();
+    let (clusters, users) = (directory.join("clusters"), directory.join("users"));
+    let text_of = |keep: &[&str]| {
+        kubeconfig(&served, |config| {
+            let map = config.as_object_mut().expect("an object");
+            map.retain(|key, _| {
+                ["apiVersion", "kind"].contains(&key.as_str()) || keep.contains(&key.as_str())
+            });
+        })
+    };
+    std::fs::write(&clusters, text_of(&["clusters"])).expect("a file");
+    std::fs::write(&users, text_of(&["users", "contexts"])).expect("a file");
+    let list = std::env::join_paths([&clusters, &directory.join("not-there"), &users]).expect("a list");
+    let config: Value = serde_yaml::from_str(&kubeconfig(&served, |_| {})).expect("YAML");
+    let context = config["contexts"][0]["name"].as_str().expect("a name");
+    let output = gather_with(&served, &[("KUBECONFIG", Path::new(&list))], &["--context", context]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let output = gather_with(&served, &[("KUBECONFIG", Path::new(&list))], &[]);
+    assert_eq!(output.status.code(), Some(3), "without a current context: {}", text(&output.stderr));
+}
+
+/// Who we are stands in every request: a user agent, and as whom we ask.
+#[test]
+fn requests_say_who_asks_and_as_whom() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let server = format!("http://{}", listener.local_addr().expect("an address"));
+    let first = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a byte");
+            head.push(byte[0]);
+        }
+        let refused = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        stream.write_all(refused.as_bytes()).expect("an answer");
+        text(&head).to_ascii_lowercase()
+    });
+    let arguments = [
+        "gather",
+        "--server",
+        &server,
+        "--token",
+        "t0ken",
+        "--as",
+        "alice",
+        "--as-group",
+        "dev",
+        "--as-group",
+        "ops",
+    ];
+    let error = refused(program().args(arguments), 3);
+    assert!(error.contains("does not accept your credentials"), "{error}");
+    let head = first.join().expect("no panic");
+    for line in [
+        concat!("user-agent: oc-mcpgw/", env!("CARGO_PKG_VERSION")),
+        "authorization: bearer t0ken",
+        "impersonate-user: alice",
+        "impersonate-group: dev",
+        "impersonate-group: ops",
+    ] {
+        assert!(head.contains(line), "{line}: {head}");
+    }
+}
+
+#[test]
+fn a_proxy_of_the_kubeconfig_is_used() {
+    let served = Served::of(&Fixture::healthy());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let proxy = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = Arc::clone(&asked);
+    // It lives as long as the tests.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let seen = Arc::clone(&seen);
+            std::thread::spawn(move || tunnel(stream, &seen));
+        }
+    });
+    let config = served.directory.path().join("with-proxy");
+    let with_proxy =
+        kubeconfig(&served, |config| config["clusters"][0]["cluster"]["proxy-url"] = proxy.into());
+    std::fs::write(&config, with_proxy).expect("a file");
+    let output = gather_with(&served, &[("KUBECONFIG", &config)], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let asked = asked.lock().expect("no panic");
+    let url = served.url();
+    let host = url.trim_start_matches("https://").trim_end_matches('/');
+    assert!(
+        !asked.is_empty() && asked.iter().all(|line| *line == format!("CONNECT {host} HTTP/1.1")),
+        "{asked:?}"
+    );
+}
+
+/// Joins a client of a proxy with the server that it wants, and notes the wish.
+fn tunnel(mut client: TcpStream, seen: &Mutex<Vec<String>>) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if client.read_exact(&mut byte).is_err() {
+            return;
+        }
+        head.push(byte[0]);
+    }
+    let head = text(&head);
+    let wish = head.lines().next().unwrap_or_default();
+    seen.lock().expect("no panic").push(wish.to_owned());
+    let host = wish.split(' ').nth(1).unwrap_or_default();
+    let Ok(mut server) = TcpStream::connect(host) else { return };
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer");
+    let (mut from, mut to) = (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
+    std::thread::spawn(move || {
+        // The end of one direction is that of the other.
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(std::net::Shutdown::Both);
+    });
+    let _ = std::io::copy(&mut server, &mut client);
+    let _ = client.shutdown(std::net::Shutdown::Both);
+}
+
+#[test]
+fn a_token_that_expires_on_the_way_costs_only_the_rest() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let expires: Fault = Arc::new(move |_| {
+        let expired = count.fetch_add(1, Ordering::Relaxed) >= 60;
+        expired.then(|| status(401, "Unauthorized", "the token has expired"))
+    });
+    let served = Served::with(&Fixture::healthy(), expires);
+    let output = served.gather(&["-o", "x.tar.gz"]);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("the token has expired"), "{}", text(&output.stdout));
+    let files = files(&served.directory.path().join("x.tar.gz"));
+    let failures = json(&files, "mcpgw/failures.json");
+    assert!(
+        failures.as_array().expect("a list").iter().all(|failure| failure["code"] == 401),
+        "{failures:#}"
+    );
+    assert!(files.keys().any(|path| path.contains("/mcpserverregistrations/")), "what was read is there");
+    let requests = served.requests.lock().expect("no panic").len();
+    assert!(requests < 400, "{requests} requests with a token that is worth nothing");
 }

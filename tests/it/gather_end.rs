@@ -304,11 +304,17 @@ fn a_pipe_is_written_to() {
 /// Everything that the process holds open, temporary files without a name included.
 #[cfg(target_os = "linux")]
 fn open_files(child: &Child) -> BTreeMap<String, Vec<u8>> {
+    use std::os::unix::fs::OpenOptionsExt as _;
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(format!("/proc/{}/fd", child.id())).expect("open files").flatten() {
-        if std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file()) {
-            let name = std::fs::read_link(entry.path()).expect("a link").display().to_string();
-            files.insert(name, std::fs::read(entry.path()).expect("a file"));
+        // What is closed meanwhile is as good as not there; the number may belong to a pipe by now,
+        // so that opening must not wait (O_NONBLOCK), and what was opened decides.
+        let opened = std::fs::File::options().read(true).custom_flags(0o4000).open(entry.path());
+        let (Ok(mut file), Ok(name)) = (opened, std::fs::read_link(entry.path())) else { continue };
+        let mut content = Vec::new();
+        if file.metadata().is_ok_and(|metadata| metadata.is_file()) && file.read_to_end(&mut content).is_ok()
+        {
+            files.insert(name.display().to_string(), content);
         }
     }
     files
@@ -340,7 +346,7 @@ fn nothing_plain_lies_anywhere_meanwhile() {
         // Logs of components come first, so that the long one comes when this one hangs already.
         let is_written = |lying: &BTreeMap<String, Vec<u8>>| match format {
             "dir" => lying.keys().any(|path| path.contains(&pod) && path.ends_with("current.log")),
-            _ => lying.iter().any(|(path, file)| path.contains("(deleted)") && file.len() > 256 << 10),
+            _ => lying.iter().any(|(path, file)| path.contains("(deleted)") && file.len() > 64 << 10),
         };
         let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while !is_written(&lying) {

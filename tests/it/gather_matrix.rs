@@ -169,7 +169,7 @@ fn outcome(run: &Run, class: &Class) -> &'static str {
 }
 
 /// Runs every piece of work, some side by side: most of them wait.
-fn side_by_side<T: Sync, R: Send>(work: &[T], run: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn side_by_side<T: Sync, R: Send>(work: &[T], run: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let results: Mutex<BTreeMap<usize, R>> = Mutex::default();
     std::thread::scope(|scope| {

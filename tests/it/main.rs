@@ -33,6 +33,7 @@ mod probe;
 // Faults for whoever tests a client.
 #[allow(dead_code)]
 mod proxy;
+mod rbac;
 mod redact;
 mod redact_canaries;
 mod remedies;
