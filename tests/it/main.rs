@@ -26,8 +26,8 @@ mod gather_end;
 mod gather_faults;
 mod gather_live;
 mod gather_logs;
-mod obfuscate;
 mod gather_matrix;
+mod obfuscate;
 mod packaging;
 mod probe;
 // Faults for whoever tests a client.
