@@ -54,6 +54,11 @@ pub fn junit(report: &RedactedReport, fails: Option<Severity>) -> String {
             suite.add_test_case(case(&label, code, TestCaseStatus::success()));
         }
     }
+    // What was left out on purpose belongs to no test; it stands with the first suite.
+    let left_out: Vec<String> = report.suppression_lines().map(|line| one_line(&line)).collect();
+    if let (Some(suite), false) = (suites.values_mut().next(), left_out.is_empty()) {
+        suite.set_system_out(format!("suppressions:\n{}", left_out.join("\n")));
+    }
     let mut report = Suites::new(&report.tool.name);
     report.add_test_suites(suites.into_values());
     let mut text = without_skipped(report.to_string().unwrap_or_default());

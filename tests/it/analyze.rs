@@ -243,7 +243,7 @@ fn suppressions_have_a_reason_and_an_end_and_are_told_when_they_are_of_no_use() 
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
-    for form in FORMS.iter().filter(|form| **form != "junit") {
+    for form in FORMS {
         let text = stdout(&analyze(&bundle, &[&suppress[..], &["-o", form]].concat()));
         assert!(text.contains("never seen"), "the {form} form does not tell the unused suppression");
     }
@@ -301,4 +301,37 @@ fn manifests_are_judged_by_what_they_say_not_by_what_no_controller_wrote_yet() {
         (Some(20), Some("mpc")),
         "{evidence}"
     );
+}
+
+/// The whole report as a person sees it, of an installation that is well, of the demo, and of one in which much is
+/// broken at once. Read a difference as a user would.
+#[test]
+fn whole_reports() {
+    let broken = Fixture::faulty()
+        .remove("ReferenceGrant", "gateway-system", "allow-mcp-system")
+        .set(
+            "Service",
+            "team-commerce",
+            "inventory",
+            "/spec/selector",
+            serde_json::json!({"app": "inventroy"}),
+        )
+        .set(
+            "AuthPolicy",
+            "gateway-system",
+            "mcp-authentication",
+            "/spec/defaults/when",
+            serde_json::json!(null),
+        )
+        .remove("DestinationRule", "team-platform", "tickets-vendor")
+        .uncollected(&oc_mcpgw::model::kinds::NETWORK_POLICY, None);
+    for (name, fixture) in [("healthy", Fixture::healthy()), ("demo", Fixture::faulty()), ("broken", broken)]
+    {
+        let directory = tempfile::tempdir().expect("a directory");
+        let bundle = fixture.write_dir(directory.path());
+        let text = stdout(&analyze(&bundle, &["--color", "never"]));
+        let place = directory.path().to_string_lossy().into_owned();
+        let text = text.replace(&place, "DIRECTORY").replace(env!("CARGO_PKG_VERSION"), "VERSION");
+        insta::assert_snapshot!(format!("report_{name}"), text);
+    }
 }

@@ -6,6 +6,7 @@ mod analyze;
 mod archive;
 // The fixture language offers more than each test of the moment uses.
 #[allow(dead_code)]
+mod bad_input;
 mod bundles;
 mod cli;
 mod commands;
