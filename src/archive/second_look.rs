@@ -11,16 +11,42 @@ use crate::redact::verify::{Certainty, Scanner};
 /// How much is read at once.
 const PIECE: usize = 64 * 1024;
 
+/// What was looked through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// How many files.
+    pub files: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
 /// Looks through everything that is about to be published.
 ///
 /// # Errors
 /// Something secret is still in it (exit code 4, naming file, line and rule, never the value), or it
 /// cannot be read back.
-pub fn look(source: &dyn Source, redactor: &Redactor) -> Result<(), CommandError> {
+pub fn look(source: &dyn Source, redactor: &Redactor) -> Result<Looked, CommandError> {
+    look_at(source, redactor, &|_| true)
+}
+
+/// Looks through some of it: what was written since the first look.
+///
+/// # Errors
+/// As [`look`].
+pub fn look_at(
+    source: &dyn Source,
+    redactor: &Redactor,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Looked, CommandError> {
+    let mut looked = Looked::default();
     let mut hits: Vec<(String, u64, &'static str)> = Vec::new();
     let mut broken = None;
     let names = redactor.obfuscator().map(crate::redact::obfuscate::Obfuscator::remains);
     let walked = source.walk(&mut |entry, content| {
+        if !wanted(&entry.path) {
+            return Visit::Next;
+        }
+        looked.files += 1;
         let mut scanner = Scanner::new(Certainty::Certain);
         let mut learned = redactor.learned_scanner();
         scanner.push(entry.path.as_bytes());
@@ -39,6 +65,7 @@ pub fn look(source: &dyn Source, redactor: &Redactor) -> Result<(), CommandError
             match content.read(&mut piece) {
                 Ok(0) => break,
                 Ok(read) => {
+                    looked.bytes += read as u64;
                     scanner.push(&piece[..read]);
                     learned.push(&piece[..read]);
                     if let Some(originals) = &mut originals {
@@ -63,7 +90,7 @@ pub fn look(source: &dyn Source, redactor: &Redactor) -> Result<(), CommandError
     if let Some(error) = broken {
         return Err(CommandError::unusable(error));
     }
-    let Some((file, line, kind)) = hits.first() else { return Ok(()) };
+    let Some((file, line, kind)) = hits.first() else { return Ok(looked) };
     let more = if hits.len() > 1 { format!(", and {} more", hits.len() - 1) } else { String::new() };
     let place = if *line == 0 { String::new() } else { format!(" line {line}") };
     let file = redactor.without_names().path(file);

@@ -109,7 +109,7 @@ pub(crate) fn run(args: RedactArgs, global: &Global) -> CommandResult {
         RewriteError::Read(error) => analyze::refused(error, global),
         RewriteError::Write(error) => unwritable(error),
     });
-    let outcome = outcome.and_then(|done| second_look::look(&*writer.source(), &redactor).map(|()| done));
+    let outcome = outcome.and_then(|done| second_look::look(&*writer.source(), &redactor).map(|_| done));
     let rewritten = match outcome {
         Ok(rewritten) => rewritten,
         Err(error) => {

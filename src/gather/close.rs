@@ -15,6 +15,7 @@ use crate::archive::write::WriteError;
 use crate::archive::{load, locate, path, rewrite};
 use crate::model::bundle::Failure;
 use crate::redact::RedactedReport;
+use crate::redact::report::{RedactionReport, SecondLook};
 use crate::{render, rules};
 
 /// Who made the archive of what, when.
@@ -24,17 +25,28 @@ pub(crate) struct Identity {
     pub(crate) started: DateTime<Utc>,
 }
 
+/// Everything is written but what is said of the redaction, and the manifest.
+pub(crate) struct Closing {
+    out: Out,
+    plain: Out,
+    manifest: Manifest,
+    failures: Vec<Failure>,
+    cut_short: Option<String>,
+    report: Option<RedactedReport>,
+}
+
 /// What the closing found.
 pub(crate) struct Closed {
     pub(crate) failures: Vec<Failure>,
     pub(crate) redactions: u64,
+    pub(crate) second_look: Option<SecondLook>,
     pub(crate) cut_short: Option<String>,
     pub(crate) report: Option<RedactedReport>,
 }
 
 const SELF: &str = "oc-mcpgw";
 
-/// Writes everything that the collection says of itself. The manifest comes last.
+/// Writes everything that the collection says of itself but [`LAST`].
 /// What comes from the cluster goes through `out` as it is; what is read back from the archive has its
 /// pseudonyms already.
 pub(crate) fn close(
@@ -42,7 +54,7 @@ pub(crate) fn close(
     out: &Out,
     identity: &Identity,
     scope: &Arc<Scope>,
-) -> Result<Closed, WriteError> {
+) -> Result<Closing, WriteError> {
     let ended = Utc::now();
     let cut_short = cx.stop.why();
     if let Some(why) = &cut_short {
@@ -74,12 +86,28 @@ pub(crate) fn close(
     let mut manifest = rewrite::obfuscated(manifest, &out.redactor);
     let plain = Out { redactor: out.redactor.without_names(), ..out.clone() };
     let report = analyze(cx, &plain, &mut manifest)?;
-    let redaction = out.redactor.report_counts();
-    out.json(path::REDACTION_REPORT, SELF, &redaction)?;
-    manifest.files = out.writer.entries();
-    plain.json(path::MANIFEST, SELF, &manifest)?;
     let failures = shown(record.failures, out);
-    Ok(Closed { failures, redactions: redaction.total(), cut_short, report })
+    Ok(Closing { out: out.clone(), plain, manifest, failures, cut_short, report })
+}
+
+/// What [`Closing::finish`] writes.
+pub(crate) const LAST: [&str; 2] = [path::REDACTION_REPORT, path::MANIFEST];
+
+impl Closing {
+    /// Writes what redaction did and what its second look has cost, and at last the manifest.
+    pub(crate) fn finish(mut self, looked: Option<SecondLook>) -> Result<Closed, WriteError> {
+        let redaction = RedactionReport { second_look: looked, ..self.out.redactor.report_counts() };
+        self.out.json(path::REDACTION_REPORT, SELF, &redaction)?;
+        self.manifest.files = self.out.writer.entries();
+        self.plain.json(path::MANIFEST, SELF, &self.manifest)?;
+        Ok(Closed {
+            failures: self.failures,
+            redactions: redaction.total(),
+            second_look: looked,
+            cut_short: self.cut_short,
+            report: self.report,
+        })
+    }
 }
 
 /// The failures as the archive tells them.

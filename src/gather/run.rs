@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -31,6 +32,7 @@ use crate::error::CommandError;
 use crate::model::workloads::components;
 use crate::model::{Bundle, Object, kinds};
 use crate::redact::obfuscate::{Names, Obfuscator};
+use crate::redact::report::SecondLook;
 use crate::redact::{RedactedReport, Redactor};
 
 /// What came of a collection.
@@ -50,6 +52,8 @@ pub struct Gathered {
     pub refused: Vec<crate::model::bundle::Failure>,
     /// How many values were redacted.
     pub redactions: u64,
+    /// What the second look at the archive has cost; `None` when nothing is published.
+    pub second_look: Option<SecondLook>,
     /// Why it ended early, if it did.
     pub cut_short: Option<String>,
     /// What is wrong, unless that was not wanted.
@@ -151,22 +155,28 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
     };
     progress.phase("closing the archive");
     let identity = close::Identity { cluster: cluster.clone(), server_version, started };
-    let closed = super::work::off_reactor(|| close::close(&cx, &out, &identity, &scope));
+    let closed = super::work::off_reactor(|| {
+        let closing = close::close(&cx, &out, &identity, &scope).map_err(write_error)?;
+        if cx.options.output == Output::Target(Target::Memory) {
+            return closing.finish(None).map_err(write_error);
+        }
+        progress.phase("looking for what redaction may have missed");
+        let begun = Instant::now();
+        let looked = second_look::look(&*writer.source(), &out.redactor)?;
+        let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let looked = SecondLook { files: looked.files, bytes: looked.bytes, milliseconds };
+        let closed = closing.finish(Some(looked)).map_err(write_error)?;
+        let last = |path: &str| close::LAST.contains(&path);
+        second_look::look_at(&*writer.source(), &out.redactor, &last)?;
+        Ok(closed)
+    });
     let closed = match closed {
         Ok(closed) => closed,
         Err(error) => {
             writer.abandon();
-            return Err(write_error(error));
-        }
-    };
-    if cx.options.output != Output::Target(Target::Memory) {
-        progress.phase("looking for what redaction may have missed");
-        let looked = super::work::off_reactor(|| second_look::look(&*writer.source(), &out.redactor));
-        if let Err(error) = looked {
-            writer.abandon();
             return Err(error);
         }
-    }
+    };
     let kept = (cx.options.output == Output::Target(Target::Memory)).then(|| Kept(writer.source()));
     let to_stdout = cx.options.output == Output::Target(Target::Stdout);
     let archive = super::work::off_reactor(|| writer.finish()).map_err(|error| match error {
@@ -185,6 +195,7 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
         failures: closed.failures.len(),
         refused: closed.failures,
         redactions: closed.redactions,
+        second_look: closed.second_look,
         cut_short: closed.cut_short,
         report: closed.report,
         obfuscator: out.redactor.obfuscator().cloned(),

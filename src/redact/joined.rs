@@ -91,13 +91,13 @@ fn indentation(text: &[u8]) -> usize {
 /// The borders of wrapped base64: where the text before them ends and the text behind begins.
 fn wrapped(text: &[u8], borders: &mut Vec<(usize, usize)>) {
     let mut border = |end: usize, after: usize| {
-        let next = after + indentation(&text[after..]);
         let is_base64 = |b: &u8| super::base64::is_character(*b);
         let low = end.saturating_sub(WRAPPED);
-        if end - low == WRAPPED
-            && text.get(next).is_some_and(is_base64)
-            && text[low..end].iter().rev().all(is_base64)
-        {
+        if end - low < WRAPPED || !text[low..end].iter().rev().all(is_base64) {
+            return;
+        }
+        let next = after + indentation(&text[after..]);
+        if text.get(next).is_some_and(is_base64) {
             borders.push((end, next));
         }
     };

@@ -44,6 +44,9 @@ const HARMLESS_PARAMETERS: &[&[u8]] = &[
     b"watch",
 ];
 
+/// No key that is looked for in a line is longer.
+const LONGEST_KEY: usize = 16;
+
 /// Whether a `name=value` of a query is one that anyone may read.
 fn harmless_pair(pair: &[u8]) -> bool {
     let (name, value) = match memchr::memchr(b'=', pair) {
@@ -88,8 +91,10 @@ impl Matcher<'_> {
     /// The fields of a log line behind a message that dumps whole values.
     pub(super) fn dump(&mut self, keys: &[&str]) -> usize {
         let line = self.line_end(self.end);
+        let from = self.end.max(self.looked.saturating_sub(LONGEST_KEY)).min(line);
+        *self.looked = line;
         for key in keys {
-            let mut at = self.end;
+            let mut at = from;
             while let Some(n) = memchr::memmem::find(&self.text[at..line], key.as_bytes()) {
                 let word = at + n;
                 at = word + key.len();
@@ -128,6 +133,8 @@ impl Matcher<'_> {
         let from = memchr::memrchr(b'\n', &self.text[low..self.start]).map_or(low, |n| low + n + 1);
         let line = self.line_end(self.end);
         self.start = from;
+        let from = from.max(self.looked.saturating_sub(LONGEST_KEY)).min(line);
+        *self.looked = line;
         for (key, kind) in [(&b"user"[..], Kind::User), (b"session", Kind::Session)] {
             let mut at = from;
             while let Some(n) = memchr::memmem::find(&self.text[at..line], key) {
@@ -164,16 +171,27 @@ impl Matcher<'_> {
             .enumerate()
             .position(|(n, b)| *b == b'"' && (n == 0 || self.text[self.end + n - 1] != b'\\'))
             .map_or(line, |n| self.end + n);
-        if end > self.end + KEPT {
-            let mut start = self.end + KEPT;
-            // Not within a character, an escape or a placeholder.
-            while start < end && (self.text[start] & 0xC0 == 0x80 || self.text[start - 1] == b'\\') {
-                start += 1;
+        // A placeholder counts as much as what it stands for, so that twice is once.
+        let mut start = self.end;
+        let mut kept = 0;
+        while start < end && kept < KEPT {
+            match placeholder::recognise(&self.text[start..]) {
+                Some(len) => {
+                    kept += placeholder::length(&self.text[start..start + len]);
+                    start = self.placeholder_end(start + len);
+                }
+                None => {
+                    kept += 1;
+                    start += 1;
+                }
             }
-            let window = &self.text[self.end..end];
-            if memchr::memmem::find(window, b"redacted:body").is_none() {
-                self.push(start, end, Kind::Body, Style::Plain);
-            }
+        }
+        // Not within a character or an escape.
+        while start < end && (self.text[start] & 0xC0 == 0x80 || self.text[start - 1] == b'\\') {
+            start += 1;
+        }
+        if start < end && memchr::memmem::find(&self.text[self.end..end], b"redacted:body").is_none() {
+            self.push_rest(start, end, Kind::Body);
         }
         self.end
     }

@@ -18,6 +18,9 @@ pub(super) struct Matcher<'a> {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) pattern: &'static Pattern,
+    /// Where an earlier match of this pattern has looked to, when one looks far ahead: a line that repeats its
+    /// message is not read again for each.
+    pub(super) looked: &'a mut usize,
     pub(super) found: &'a mut Vec<Found>,
 }
 
@@ -184,7 +187,7 @@ impl Matcher<'_> {
     }
 
     /// What directly follows a placeholder within one value is a part of the secret.
-    fn push_rest(&mut self, start: usize, end: usize, kind: Kind) {
+    pub(super) fn push_rest(&mut self, start: usize, end: usize, kind: Kind) {
         let rest = &self.text[start..end];
         let mut at = start;
         // More placeholders may follow, as in a cookie of several values.
@@ -199,7 +202,7 @@ impl Matcher<'_> {
     }
 
     /// The end of the placeholder whose fixed part ends at `at`.
-    fn placeholder_end(&self, at: usize) -> usize {
+    pub(super) fn placeholder_end(&self, at: usize) -> usize {
         if self.text[at - 1] == b'>' || self.text.get(at) != Some(&b' ') {
             return at;
         }
@@ -291,8 +294,11 @@ impl Matcher<'_> {
             return end;
         }
         let body = word.iter().position(|b| *b == b'=').map_or(word, |n| &word[..n]);
-        let parameter = body.len() + 1 < word.len() && !word[body.len()..].iter().all(|b| *b == b'=')
-            || matches!(body, b"realm" | b"error" | b"scope" | b"resource_metadata" | b"error_description");
+        // `realm=…`, `resource_metadata=…` of a challenge; anything else before a `=` is a token.
+        let parameter = body.len() < word.len()
+            && body.len() <= 24
+            && body.iter().all(|b| b.is_ascii_lowercase() || *b == b'_')
+            && !word[body.len()..].iter().all(|b| *b == b'=');
         let digits = body.iter().any(u8::is_ascii_digit);
         let upper = body.iter().skip(1).any(u8::is_ascii_uppercase);
         let secret = if basic {

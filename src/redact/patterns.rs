@@ -166,7 +166,7 @@ pub(super) static PATTERNS: &[Pattern] = &[
     ),
     row(
         "registry-login",
-        r#"\bauth\\{0,7}"\s?:\s?\\{0,7}"[A-Za-z0-9+/]{8}"#,
+        r#"\bauth\\{0,31}"\s?:\s?\\{0,31}"[A-Za-z0-9+/]{8}"#,
         Login,
         "{\"auths\":{\"quay.io\":{\"auth\":\"«cm9ib3Q6aHVudGVyMmh1bnRlcjI=»\"}}}",
         "\"auth\":\"kubernetes\"",
@@ -216,7 +216,7 @@ pub(super) static PATTERNS: &[Pattern] = &[
     ),
     row(
         "query",
-        r#"(?:GET|PUT|POST|HEAD|PATCH|DELETE|OPTIONS|CONNECT) /[^\s"?]{0,2048}\?|"(?:path|request_path|x_envoy_original_path|uri|url_path|:path)":\s?"/[^\s"?]{0,2048}\?"#,
+        r#"(?:GET|PUT|POST|HEAD|PATCH|DELETE|OPTIONS|CONNECT) /[^\s"?]{0,2048}\?|"(?:path|request_path|x_envoy_original_path|uri|url_path|:path)\\{0,31}":\s?\\{0,31}"/[^\s"?]{0,2048}\?"#,
         RequestQuery,
         "\"GET /mcp?«code=4711&state=0815» HTTP/1.1\" 200",
         "\"GET /mcp HTTP/1.1\" 200 - why?",
@@ -230,7 +230,7 @@ pub(super) static PATTERNS: &[Pattern] = &[
     ),
     row(
         "name",
-        r"(?i)passw|passp|passc|pwd|_pass|secret|token|creden|creds|authoriz|cookie|api[_.-]?key|(?:access|account|router|signing|private|encryption|shared|master|session|storage|auth|ssh|hmac|webhook|client|subscription)[_.-]?key|sess?ion[_-]?id|connection[_-]?string|_dsn|\bsid\b|verified-sub|forwarded-(?:user|email|preferred)|request-(?:user|email)|preferred_?username|\bsub\\{0,8}[\x22']?\s?[:=]|\bupn\b|\barguments\\{0,8}\x22|dockerc(?:fg|onfigjson)|_key\b|jwt|psk\b|otlp[_.-]headers|key-data",
+        r"(?i)passw|passp|passc|pwd|_pass|secret|token|creden|creds|authoriz|cookie|api[_.-]?key|(?:access|account|router|signing|private|encryption|shared|master|session|storage|auth|ssh|hmac|webhook|client|subscription)[_.-]?key|sess?ion[_-]?id|connection[_-]?string|_dsn|\bsid\b|verified-sub|forwarded-(?:user|email|preferred)|request-(?:user|email)|preferred_?username|\bsub\\{0,31}[\x22']?\s?[:=]|\bupn\b|\barguments\\{0,31}\x22|dockerc(?:fg|onfigjson)|_key\b|jwt|psk\b|otlp[_.-]headers|key-data",
         Name,
         "password=«hunter2»",
         "secretName: mcp-gateway-config",

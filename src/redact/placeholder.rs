@@ -207,6 +207,15 @@ pub(crate) fn recognise(text: &[u8]) -> Option<usize> {
     Some(used)
 }
 
+/// How many bytes a recognised placeholder stands for.
+pub(crate) fn length(placeholder: &[u8]) -> usize {
+    let at = memchr::memmem::find(placeholder, b"len").map_or(0, |at| at + 4);
+    placeholder[at..]
+        .iter()
+        .take_while(|b| b.is_ascii_digit())
+        .fold(0usize, |len, digit| len.saturating_mul(10).saturating_add(usize::from(digit - b'0')))
+}
+
 /// The placeholder within which a range of a text stands, if it stands in one.
 pub(crate) fn covering(text: &[u8], start: usize, end: usize) -> Option<(usize, usize)> {
     let low = start.saturating_sub(64);

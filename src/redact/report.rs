@@ -31,6 +31,20 @@ pub struct RedactionReport {
     /// How many names of each kind have pseudonyms.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub obfuscated: BTreeMap<String, u64>,
+    /// What the second look before publishing has cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_look: Option<SecondLook>,
+}
+
+/// The cost of the scan of the finished archive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondLook {
+    /// How many files were looked through.
+    pub files: u64,
+    /// How many bytes there are in them.
+    pub bytes: u64,
+    /// How long it took, in milliseconds.
+    pub milliseconds: u64,
 }
 
 impl RedactionReport {
@@ -108,6 +122,7 @@ impl Inner {
             files,
             kept: KEPT.iter().map(|&kept| kept.to_owned()).collect(),
             obfuscated: BTreeMap::new(),
+            second_look: None,
         }
     }
 }

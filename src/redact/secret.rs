@@ -140,7 +140,26 @@ fn sane_config(text: &str) -> Option<Value> {
     for shape in shapes {
         *shape = sane(shape);
     }
-    serde_json::to_value(config).ok()
+    let mut config = serde_json::to_value(config).ok()?;
+    // What the input did not say is not said now: twice is once.
+    keep_said(&mut config, &serde_json::from_str(text).ok()?);
+    Some(config)
+}
+
+/// Keeps the fields of a projection that the input has.
+fn keep_said(config: &mut Value, input: &Value) {
+    match (config, input) {
+        (Value::Object(config), Value::Object(input)) => {
+            config.retain(|key, _| input.contains_key(key));
+            for (key, value) in config.iter_mut() {
+                keep_said(value, &input[key.as_str()]);
+            }
+        }
+        (Value::Array(config), Value::Array(input)) => {
+            config.iter_mut().zip(input).for_each(|(config, input)| keep_said(config, input));
+        }
+        _ => {}
+    }
 }
 
 /// The length that a redacted value tells.

@@ -41,6 +41,7 @@ fn a_harmless_query_stays_readable() {
     for line in [
         "GET /api/v1/pods?limit=500&labelSelector=token%3Dhunter2x9 HTTP/1.1",
         "GET /api/v1/pods?hunter2x9 HTTP/1.1",
+        r#"{"error":"{\"path\":\"/callback?session_state=hunter2x9\",\"code\":302}"}"#,
         "GET /api/v1/pods?limit=\u{1}hunter2x9 HTTP/1.1",
     ] {
         assert!(!redact(line).contains("hunter2x9"), "{}", redact(line));

@@ -15,6 +15,10 @@ use super::patterns::{Action, PATTERNS};
 use super::placeholder::{Key, Kind, Style};
 use super::value::REACH;
 
+/// No more rows than this are in the table.
+const PATTERNS_AT_MOST: usize = 64;
+const _: () = assert!(PATTERNS.len() <= PATTERNS_AT_MOST);
+
 /// How often base64 may hide base64.
 const MAX_DEPTH: u8 = 3;
 
@@ -72,11 +76,15 @@ impl Engine {
         // What was found, or recognised as a placeholder, ends here. A word that announced nothing
         // may still be the beginning of something else: the `jwt` in `jwt7@example.com`.
         let mut floor = 0;
+        let mut looked = [0; PATTERNS_AT_MOST];
         while at < text.len() {
             let Some(hit) = self.regex.search(&Input::new(text).range(at..)) else { break };
-            let pattern = &PATTERNS[hit.pattern().as_usize()];
+            let index = hit.pattern().as_usize();
+            let pattern = &PATTERNS[index];
+            let looked = &mut looked[index];
             let known = found.len();
-            let mut here = Matcher { text, floor, start: hit.start(), end: hit.end(), pattern, found };
+            let mut here =
+                Matcher { text, floor, start: hit.start(), end: hit.end(), pattern, looked, found };
             at = here.run().max(hit.start() + 1);
             if found.len() > known || matches!(pattern.action, Action::Placeholder) {
                 floor = at;

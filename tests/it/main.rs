@@ -37,6 +37,8 @@ mod proxy;
 mod rbac;
 mod redact;
 mod redact_canaries;
+mod redact_rows;
+mod redact_survives;
 mod remedies;
 mod removal;
 mod render;

@@ -426,6 +426,18 @@ fn no_canary_leaves_through_gather() {
     assert_none(&windows, &outputs);
     let report: Value = crate::gather::json(&outputs, "mcpgw/redaction-report.json");
     assert!(report["totals"]["secret"].as_u64() > Some(30), "{report}");
+    // What the second look has cost is told in numbers: everything but the report itself and the manifest.
+    let looked = &report["secondLook"];
+    assert_eq!(looked["files"].as_u64(), Some(outputs.len() as u64 - 4), "{looked}");
+    let last = ["mcpgw/redaction-report.json", "mcpgw/manifest.json", "standard output", "standard error"];
+    let bytes: usize = outputs
+        .iter()
+        .filter(|(path, _)| !last.contains(&path.as_str()))
+        .map(|(_, content)| content.len())
+        .sum();
+    assert_eq!(looked["bytes"].as_u64(), Some(bytes as u64), "{looked}");
+    let shown = text(&output.stdout) + &text(&output.stderr);
+    assert!(shown.contains("looked through again before publishing: "), "{shown}");
 }
 
 #[test]
