@@ -73,9 +73,14 @@ impl Matcher<'_> {
         while at < end {
             let stop = memchr::memchr(b'&', &self.text[at..end]).map_or(end, |n| at + n);
             let pair = &self.text[at..stop];
-            if harmless_pair(pair) || placeholder::recognise(pair) == Some(pair.len()) {
+            let done = placeholder::recognise(&self.text[at..end.max(limit)]).is_some();
+            if harmless_pair(pair) || done {
                 if let Some(from) = secret.take() {
                     self.push(from, at - 1, Kind::Query, Style::Url);
+                }
+                // A placeholder with spaces in it ends the query.
+                if done && self.text[at] == b'<' {
+                    return start;
                 }
             } else {
                 secret.get_or_insert(at);
