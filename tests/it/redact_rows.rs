@@ -196,8 +196,7 @@ fn fill(text: &str, canary: &str) -> String {
     text.replace("@type", "\u{1}type")
         .replace("@64", &BASE64_STANDARD.encode(canary))
         .replace("@@", "\u{2}\u{1}")
-        .replace('@', canary)
-        .replace('\u{2}', canary)
+        .replace(['@', '\u{2}'], canary)
         .replace('\u{1}', "@")
 }
 
