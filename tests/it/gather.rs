@@ -448,9 +448,15 @@ fn the_same_cluster_gives_the_same_files() {
         });
         // When a probe was made, and how long it took, belongs to the run as well.
         let of_probes = ["\"date\": ", "\"time\": ", "\"connectMs\": ", "\"firstByteMs\": ", "\"totalMs\": "];
+        // And what the second look has read: the times of the run have more or fewer digits.
+        let of_the_look = ["\"bytes\": ", "\"milliseconds\": "];
         let of_the_run = |line: &&str| {
-            !path.starts_with("mcpgw/probes/")
-                || !of_probes.iter().any(|key| line.trim_start().starts_with(key))
+            let keys: &[&str] = match path.as_str() {
+                "mcpgw/redaction-report.json" => &of_the_look,
+                path if path.starts_with("mcpgw/probes/") => &of_probes,
+                _ => &[],
+            };
+            !keys.iter().any(|key| line.trim_start().starts_with(key))
         };
         for (a, b) in a.lines().filter(of_the_run).zip(b.lines().filter(of_the_run)) {
             assert_eq!(token.replace_all(a, "*"), token.replace_all(b, "*"), "{path}");

@@ -58,5 +58,6 @@ fn where_port_forward_is_refused_the_pod_proxy_answers() {
     assert!(failures.contains("what Envoy really runs is unknown"), "{failures}");
     let requests = served.requests.lock().expect("no panic");
     let forwards = requests.iter().filter(|request| request.contains("/portforward")).count();
-    assert!(forwards < 7, "a refusal is known after the first of each lane: {forwards}");
+    // Each of the four lanes may have a few under way when the first answer comes.
+    assert!(forwards < 12, "a refusal is known after the first of each lane: {forwards}");
 }

@@ -179,8 +179,15 @@ impl<'a> Chain<'a> {
                 && status::of_parent(route, &attachment.parent)
                     .any(|s| s.condition("Accepted").is_some_and(|c| c.is_true()))
         });
-        if !accepted {
-            verdict.faults.push(RegistrationFault::NoGateway);
+        let unseen = facts.attachments.iter().find_map(|attachment| match &attachment.gateway {
+            Seen::Unknown(missing) => Some(missing.clone()),
+            Seen::Found(_) | Seen::Absent => None,
+        });
+        match unseen {
+            _ if accepted => {}
+            // The Gateway that has accepted the route may be among those that the bundle lacks.
+            Some(missing) => verdict.unknown.push(("MG403", missing)),
+            None => verdict.faults.push(RegistrationFault::NoGateway),
         }
         let hosts = hostnames(route);
         let mut seen = BTreeSet::new();

@@ -37,7 +37,7 @@ declare_rule! {
     /// A load balancer or CDN in front of the Gateway that the cluster does not know.
     pub(super) static DNS_MISMATCH = {
         code: "MG218", name: "dns-mismatch", severity: Warning, section: "1.2.1",
-        needs: ["gateways", "dnsrecords", "routes (OpenShift)", "probes", "mcpgatewayextensions"], since: "0.1.0",
+        needs: ["gateways", "services", "dnsrecords", "routes (OpenShift)", "probes", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: ["MG204"], check: dns_mismatch,
     }
 }
