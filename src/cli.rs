@@ -67,7 +67,7 @@ pub enum Command {
     Demo(commands::demo::DemoArgs),
     /// Print a completion script for a shell
     Completion(commands::completion::CompletionArgs),
-    /// Print the manual page
+    /// Print the manual page of the program or of a command, or write all of them
     Man(commands::completion::ManArgs),
 }
 

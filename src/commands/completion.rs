@@ -1,8 +1,9 @@
 //! `oc mcpgw completion` and `oc mcpgw man`.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
-use crate::error::{CommandResult, Exit};
+use crate::error::{CommandError, CommandResult, Exit};
 
 /// Arguments of `completion`.
 #[derive(Debug, clap::Args)]
@@ -14,7 +15,13 @@ pub struct CompletionArgs {
 
 /// Arguments of `man`.
 #[derive(Debug, clap::Args)]
-pub struct ManArgs {}
+pub struct ManArgs {
+    /// The command to print the page of; without it, the page of the program, which lists the commands
+    command: Option<String>,
+    /// Write the pages of the program and of all its commands into this directory instead
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    output_dir: Option<PathBuf>,
+}
 
 /// Prints the completion script.
 pub(crate) fn run(args: CompletionArgs) -> CommandResult {
@@ -30,10 +37,36 @@ pub(crate) fn run(args: CompletionArgs) -> CommandResult {
     Ok(Exit::Ok)
 }
 
-/// Prints the manual page.
-pub(crate) fn man(_args: ManArgs) -> CommandResult {
+/// Prints a manual page, or writes all of them.
+pub(crate) fn man(args: ManArgs) -> CommandResult {
+    // Built, so that the commands know their whole names; `help` has a page in `--help` alone.
+    let mut program = crate::cli::command().disable_help_subcommand(true);
+    program.build();
+    if let Some(directory) = args.output_dir {
+        let written =
+            std::fs::create_dir_all(&directory).and_then(|()| clap_mangen::generate_to(program, &directory));
+        return match written {
+            Ok(()) => Ok(Exit::Ok),
+            Err(error) => Err(CommandError::unusable_message(format_args!(
+                "cannot write the manual pages into {}: {error}",
+                directory.display()
+            ))
+            .hint("name a directory that you may write to")),
+        };
+    }
+    let command = match args.command {
+        None => program,
+        Some(name) => match program.find_subcommand(&name) {
+            Some(command) => command.clone(),
+            None => {
+                let names: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
+                return Err(CommandError::usage_message(format_args!("there is no command {name:?}"))
+                    .hint(format!("the commands are {}", names.join(", "))));
+            }
+        },
+    };
     let mut page = Vec::new();
-    clap_mangen::Man::new(crate::cli::command()).render(&mut page)?;
+    clap_mangen::Man::new(command).render(&mut page)?;
     std::io::stdout().write_all(&page)?;
     Ok(Exit::Ok)
 }

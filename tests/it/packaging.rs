@@ -367,6 +367,35 @@ fn arguments_are_completed() {
 }
 
 #[test]
+fn every_command_has_a_manual_page_with_its_options() {
+    let place = tempfile::tempdir().expect("a directory");
+    let pages = place.path().join("man1");
+    let program = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_oc-mcpgw")).arg("man").args(arguments).output().expect("the program")
+    };
+    let output = program(&["--output-dir", pages.to_str().expect("a path")]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", out(&output));
+    for command in oc_mcpgw::cli::command().get_subcommands() {
+        let name = command.get_name();
+        let page = std::fs::read_to_string(pages.join(format!("oc-mcpgw-{name}.1"))).expect(name);
+        for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+            let spelled = format!(r"\-\-{}", option.replace('-', r"\-"));
+            assert!(page.contains(&spelled), "the page of {name} lacks --{option}");
+        }
+        assert_eq!(String::from_utf8_lossy(&program(&[name]).stdout), page, "printed as written");
+    }
+    let overview = std::fs::read_to_string(pages.join("oc-mcpgw.1")).expect("the program's page");
+    assert!(overview.contains(r"oc\-mcpgw\-gather(1)"), "{overview}");
+
+    let output = program(&["gahter"]);
+    assert_eq!(output.status.code(), Some(2), "{}", out(&output));
+    let file = place.path().join("a file");
+    std::fs::write(&file, "").expect("a file");
+    let output = program(&["--output-dir", file.join("man1").to_str().expect("a path")]);
+    assert_eq!(output.status.code(), Some(3), "{}", out(&output));
+}
+
+#[test]
 fn the_readme_says_what_is_true() {
     let readme = text("README.md");
     // The test command of the README is the one that counts.
