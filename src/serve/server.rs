@@ -52,7 +52,7 @@ pub struct Server {
 
 impl Server {
     /// Binds `127.0.0.1:port` (0: any free port) and starts to answer. Needs a runtime with I/O
-    /// and time.
+    /// and time. A cluster has one server at a time.
     ///
     /// # Errors
     /// The port is taken, or there is no randomness for keys.
@@ -80,6 +80,8 @@ impl Server {
             .fallback_service(routes)
             .layer(axum::middleware::from_fn_with_state(expected, authenticate));
         let (stop, stopped) = watch::channel(false);
+        // A cluster may be served again, after the server before it has ended.
+        cluster.ended.send_replace(false);
         let task = tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), app, stopped));
         let name = cluster.bundle().meta.cluster.clone().unwrap_or_else(|| "bundle".to_owned());
         Ok(Self { address, prefix, token, ca, name, cluster, stop, task })

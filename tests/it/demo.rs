@@ -1,12 +1,14 @@
 //! `oc-mcpgw demo` as a process: the whole chain, from a served cluster to the report of an archive.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use oc_mcpgw::archive::read::{self, Visit};
 use oc_mcpgw::report::Severity;
 use oc_mcpgw::{demo, rules};
+
+use crate::serve_command::{announcement, interrupt};
 
 fn oc_mcpgw(arguments: &[&str], directory: &std::path::Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_oc-mcpgw"))
@@ -91,6 +93,27 @@ fn the_healthy_demo_finds_nothing() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let output = oc_mcpgw(&["analyze", "healthy.tar.gz", "--fail-on", "warning"], directory.path());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn the_kept_demo_is_a_cluster_like_the_one_that_it_gathered_from() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_oc-mcpgw"))
+        .args(["demo", "--keep", "--healthy", "-o", "first.tar.gz"])
+        .current_dir(directory.path())
+        .env("NO_COLOR", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program");
+    let (announced, _output) = announcement(&mut child);
+    let line = announced.lines().find_map(|line| line.trim().strip_prefix("export KUBECONFIG="));
+    let config = line.expect("a line to paste").to_owned();
+    let output = oc_mcpgw(&["gather", "--kubeconfig", &config, "-o", "again.tar.gz"], directory.path());
+    interrupt(&child);
+    child.wait().expect("the end");
+    // Objects, logs, and what Envoy and the broker answer through port-forward: nothing is refused.
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

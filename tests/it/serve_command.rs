@@ -25,7 +25,7 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 /// Reads what `serve` announces, up to the empty line before its last.
-fn announcement(child: &mut Child) -> (String, BufReader<std::process::ChildStdout>) {
+pub(crate) fn announcement(child: &mut Child) -> (String, BufReader<std::process::ChildStdout>) {
     let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
     let mut text = String::new();
     while !text.contains("Ctrl-C") {
@@ -34,7 +34,7 @@ fn announcement(child: &mut Child) -> (String, BufReader<std::process::ChildStdo
     (text, output)
 }
 
-fn interrupt(child: &Child) {
+pub(crate) fn interrupt(child: &Child) {
     let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
     assert!(status.success());
 }
