@@ -47,6 +47,10 @@ pub struct RedactArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct RulesArgs {
     /// Rules of your own, in addition: patterns, fields, keys, files to drop, literals (YAML)
+    ///
+    /// A file with any of: `patterns` (a list of {name, regex, group}), `fields` ({kind, path}, such as
+    /// {kind: ConfigMap, path: data.license}), `keys` (names whose values go), `drop` (globs of files), `literals`
+    /// (exact strings). `redact --test SAMPLE --redact-rules FILE` shows what they do.
     #[arg(long, value_name = "FILE")]
     redact_rules: Option<PathBuf>,
 }

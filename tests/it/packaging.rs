@@ -435,6 +435,33 @@ fn the_readme_says_what_is_true() {
     }
 }
 
+/// The rule file of the README is one that can be used, and does what its comments say.
+#[test]
+fn the_rules_of_the_readme_work() {
+    let readme = text("README.md");
+    let (_, rest) = readme.split_once("### Rules of your own").expect("the section");
+    let (_, rest) = rest.split_once("```yaml\n").expect("a rule file");
+    let (rules, _) = rest.split_once("```").expect("its end");
+    let place = tempfile::tempdir().expect("a directory");
+    std::fs::write(place.path().join("rules.yaml"), rules).expect("a file");
+    let sample = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata:\n  license: L0-free-text\n  \
+                  text: see TICKET-4711 of acme corp, licenseKey=ZX81ZX81, kept\n";
+    std::fs::write(place.path().join("sample.yaml"), sample).expect("a file");
+    let output = Command::new(env!("CARGO_BIN_EXE_oc-mcpgw"))
+        .args(["redact", "--test", "sample.yaml", "--redact-rules", "rules.yaml"])
+        .current_dir(place.path())
+        .output()
+        .expect("the program");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", out(&output));
+    for gone in ["4711", "acme corp", "ZX81", "L0-free"] {
+        assert!(!shown.contains(gone), "{gone} is left:\n{shown}");
+    }
+    for kept in ["TICKET-", "notes", "kept"] {
+        assert!(shown.contains(kept), "{kept} is gone:\n{shown}");
+    }
+}
+
 /// With the role of the documents nothing is refused.
 #[test]
 fn the_least_role_covers_every_request() {
