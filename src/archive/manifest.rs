@@ -92,7 +92,7 @@ pub(crate) fn hex(digest: Sha256) -> String {
 }
 
 /// One file of the archive.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileEntry {
     /// The path under the root folder.

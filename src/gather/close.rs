@@ -1,5 +1,6 @@
 //! The end of a collection: what it did, what failed, the topology, the analysis, the manifest.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -9,13 +10,13 @@ use super::cx::Cx;
 use super::objects::Scope;
 use super::out::Out;
 use super::{event_page, topology};
-use crate::archive::manifest::{Manifest, SCHEMA_VERSION};
+use crate::archive::manifest::{FileEntry, Manifest, SCHEMA_VERSION};
 use crate::archive::read::{Entry, ReadError, Source, Visit};
 use crate::archive::write::WriteError;
 use crate::archive::{load, locate, path, rewrite};
 use crate::model::bundle::Failure;
-use crate::redact::RedactedReport;
 use crate::redact::report::{RedactionReport, SecondLook};
+use crate::redact::{Redacted, RedactedReport};
 use crate::{render, rules};
 
 /// Who made the archive of what, when.
@@ -99,7 +100,7 @@ impl Closing {
         let redaction = RedactionReport { second_look: looked, ..self.out.redactor.report_counts() };
         self.out.json(path::REDACTION_REPORT, SELF, &redaction)?;
         self.manifest.files = self.out.writer.entries();
-        self.plain.json(path::MANIFEST, SELF, &self.manifest)?;
+        write_manifest(&self.plain, self.manifest)?;
         Ok(Closed {
             failures: self.failures,
             redactions: redaction.total(),
@@ -108,6 +109,43 @@ impl Closing {
             report: self.report,
         })
     }
+}
+
+/// How many entries of the manifest are values at the same time.
+const ENTRIES: usize = 256;
+
+/// Writes the manifest. Its lists have tens of thousands of entries in a large cluster, so they are
+/// written part by part.
+fn write_manifest(out: &Out, mut manifest: Manifest) -> Result<(), WriteError> {
+    let place = out.redactor.path(path::MANIFEST);
+    let collections = std::mem::take(&mut manifest.collections);
+    let files = std::mem::take(&mut manifest.files);
+    let comma = out.redactor.text(&place, b",");
+    let mut member = out.writer.member(place.clone(), SELF.to_owned());
+    let mut rest = out.redactor.json(&place, &manifest);
+    let collections = collections.chunks(ENTRIES).map(|part| out.redactor.json(&place, &part));
+    let files = files.chunks(ENTRIES).map(|part| out.redactor.json(&place, &part));
+    // Fields are written in the order of their names.
+    let lists: [(&str, Box<dyn Iterator<Item = Redacted>>); 2] =
+        [("\"collections\": [", Box::new(collections)), ("\"files\": [", Box::new(files))];
+    for (field, parts) in lists {
+        // In a string, quotes are escaped, so that this is the field itself.
+        let Some(at) = memchr::memmem::find(rest.as_bytes(), field.as_bytes()) else { continue };
+        let (before, after) = rest.split_at(at + field.len());
+        member.write(&before)?;
+        for (number, part) in parts.enumerate() {
+            if number > 0 {
+                member.write(&comma)?;
+            }
+            // Without its own brackets: `[` before, and `]` with the end of the line after.
+            let (_, part) = part.split_at(1);
+            let end = part.len().saturating_sub(2);
+            member.write(&part.split_at(end).0)?;
+        }
+        rest = after;
+    }
+    member.write(&rest)?;
+    member.finish(false)
 }
 
 /// The failures as the archive tells them.
@@ -121,10 +159,12 @@ fn shown(failures: Vec<Failure>, out: &Out) -> Vec<Failure> {
 
 /// Reads the archive back, writes topology, event page and, if wanted, the reports.
 fn analyze(cx: &Cx, out: &Out, manifest: &mut Manifest) -> Result<Option<RedactedReport>, WriteError> {
-    manifest.files = out.writer.entries();
+    let needed = Needed::of(out.writer.entries(), cx.options.analyze);
+    manifest.files = needed.files;
     let preliminary = serde_json::to_vec(&manifest).unwrap_or_default();
-    // Topology and events need no log; reading them all back would only take time.
-    let source = WithManifest { inner: out.writer.source(), manifest: preliminary, logs: cx.options.analyze };
+    manifest.files = Vec::new();
+    let inner = out.writer.source();
+    let source = WithManifest { inner, manifest: preliminary, copies: needed.copies, logs: needed.logs };
     let bundle = match load::for_rules(&source) {
         Ok(bundle) => bundle,
         Err(error) => {
@@ -150,10 +190,46 @@ fn analyze(cx: &Cx, out: &Out, manifest: &mut Manifest) -> Result<Option<Redacte
     Ok(Some(report))
 }
 
+/// What is read back of what was written. In a large cluster most files are logs and pods, and most of
+/// the memory of the analysis is its view of them.
+struct Needed {
+    /// The files that hold objects and evidence, which the manifest vouches for.
+    files: Vec<FileEntry>,
+    /// Pods that stand in the list of their namespace, too.
+    copies: BTreeSet<String>,
+    /// Whether logs are read: topology and events need none.
+    logs: bool,
+}
+
+impl Needed {
+    fn of(entries: Vec<FileEntry>, logs: bool) -> Self {
+        let lists: BTreeSet<String> = entries
+            .iter()
+            .filter_map(|entry| entry.path.strip_suffix("/core/pods.yaml").map(str::to_owned))
+            .collect();
+        let is_copy = |path: &str| {
+            let Some((namespace, pod)) = path.split_once("/pods/") else { return false };
+            lists.contains(namespace)
+                && pod.split_once('/').is_some_and(|(pod, file)| file.strip_suffix(".yaml") == Some(pod))
+        };
+        let mut needed = Self { files: Vec::new(), copies: BTreeSet::new(), logs };
+        for entry in entries {
+            if is_copy(&entry.path) {
+                needed.copies.insert(entry.path);
+            } else if !entry.path.ends_with(".log") {
+                needed.files.push(entry);
+            }
+        }
+        needed
+    }
+}
+
 /// What was written so far, together with the manifest as it stands: a bundle like any other.
 struct WithManifest {
     inner: Box<dyn Source>,
     manifest: Vec<u8>,
+    /// Files that are not read because others say the same.
+    copies: BTreeSet<String>,
     /// Whether logs are read, too.
     logs: bool,
 }
@@ -165,7 +241,8 @@ impl Source for WithManifest {
             return Ok(Vec::new());
         }
         self.inner.walk(&mut |entry, content| {
-            if !self.logs && entry.path.ends_with(".log") { Visit::Next } else { visit(entry, content) }
+            let skipped = self.copies.contains(&entry.path) || (!self.logs && entry.path.ends_with(".log"));
+            if skipped { Visit::Next } else { visit(entry, content) }
         })
     }
 
@@ -183,5 +260,27 @@ impl Source for WithManifest {
             return Ok(true);
         }
         self.inner.stream(path, visit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_read_once_where_their_list_is_whole() {
+        let entry = |path: &str| FileEntry { path: path.to_owned(), ..FileEntry::default() };
+        let needed = Needed::of(
+            vec![
+                entry("namespaces/a/core/pods.yaml"),
+                entry("namespaces/a/pods/p-1/p-1.yaml"),
+                entry("namespaces/a/pods/p-1/c/c/logs/current.log"),
+                entry("namespaces/b/pods/p-2/p-2.yaml"),
+            ],
+            true,
+        );
+        assert_eq!(needed.copies, BTreeSet::from(["namespaces/a/pods/p-1/p-1.yaml".to_owned()]));
+        let files: Vec<&str> = needed.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(files, ["namespaces/a/core/pods.yaml", "namespaces/b/pods/p-2/p-2.yaml"]);
     }
 }

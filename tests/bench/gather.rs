@@ -4,7 +4,8 @@
 //! `cargo bench --bench gather -- --full` is the full size (200 namespaces, 5,000 pods, 2 GiB of
 //! logs); `--namespaces`, `--pods`, `--log-kib` and `--latency-ms` choose another, `--growth` shows
 //! 50, 500 and 5,000 pods instead, `--no-kubectl` measures `gather` alone, and `--kubectl PATH` names
-//! the program where `kubectl` is a wrapper around it, which would flatter us. What `kubectl` collects
+//! the program where `kubectl` is a wrapper around it, which would flatter us. `--serve FILE` only
+//! serves, with a kubeconfig in this file. What `kubectl` collects
 //! is exactly what `gather` asked for: one command for each of its requests, but no analysis.
 //!
 //! No request of `gather` may come twice or be answered with an error: the answer would have been
@@ -35,6 +36,7 @@ struct Settings {
     latency: Duration,
     kubectl: Option<String>,
     growth: bool,
+    serve: Option<std::path::PathBuf>,
 }
 
 fn settings() -> Settings {
@@ -48,8 +50,11 @@ fn settings() -> Settings {
     let small = |name: &str, default: u64| usize::try_from(number(name, default)).expect("a sane number");
     let is = |name: &str| arguments.iter().any(|argument| argument == name);
     let (namespaces, pods) = if is("--full") { (200, 25) } else { (20, 10) };
-    let program = arguments.iter().position(|argument| argument == "--kubectl");
-    let program = program.and_then(|at| arguments.get(at + 1)).cloned();
+    let text = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name);
+        at.and_then(|at| arguments.get(at + 1)).cloned()
+    };
+    let program = text("--kubectl");
     Settings {
         size: big::Size {
             namespaces: small("--namespaces", namespaces),
@@ -60,6 +65,7 @@ fn settings() -> Settings {
         latency: Duration::from_millis(number("--latency-ms", 5)),
         kubectl: (!is("--no-kubectl")).then(|| program.unwrap_or_else(|| "kubectl".to_owned())),
         growth: is("--growth"),
+        serve: text("--serve").map(Into::into),
     }
 }
 
@@ -96,6 +102,13 @@ fn main() {
         return;
     }
     let settings = settings();
+    if let Some(kubeconfig) = &settings.serve {
+        let (server, _) = serve(settings.size, settings.latency);
+        server.write_kubeconfig(kubeconfig).expect("a kubeconfig");
+        // For whoever wants to look closer: until standard input ends.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        return;
+    }
     if settings.growth {
         let rows = [2, 20, 200].map(|namespaces| {
             let size = big::Size { namespaces, pods: 25, ..settings.size };
@@ -108,8 +121,8 @@ fn main() {
     report(&settings, &measure(settings.size, settings.latency, settings.kubectl.as_deref()));
 }
 
-/// Serves an installation of this size, and has it collected by `gather` and by `kubectl`.
-fn measure(size: big::Size, latency: Duration, kubectl: Option<&str>) -> Vec<Row> {
+/// Serves an installation of this size, metered.
+fn serve(size: big::Size, latency: Duration) -> (Background, Arc<Meter>) {
     let cluster = big::cluster(size);
     let meter = Arc::new(Meter::default());
     let seen = Arc::clone(&meter);
@@ -133,7 +146,12 @@ fn measure(size: big::Size, latency: Duration, kubectl: Option<&str>) -> Vec<Row
                 })
             }
         }));
-    let server = Background::start_with(cluster, routes, 0).expect("loopback");
+    (Background::start_with(cluster, routes, 0).expect("loopback"), meter)
+}
+
+/// Serves an installation of this size, and has it collected by `gather` and by `kubectl`.
+fn measure(size: big::Size, latency: Duration, kubectl: Option<&str>) -> Vec<Row> {
+    let (server, meter) = serve(size, latency);
     let directory = tempfile::tempdir().expect("a directory");
     let kubeconfig = directory.path().join("kubeconfig");
     server.write_kubeconfig(&kubeconfig).expect("a kubeconfig");

@@ -3,7 +3,7 @@
 //!
 //! One thread goes through the container and inflates; others parse. What they find is put
 //! together in the order of the files, so that the same input gives the same bundle. Memory:
-//! the objects and digests themselves, and at most [`IN_FLIGHT`] bytes on their way.
+//! the objects and digests themselves, and at most [`IN_FLIGHT`] bytes on their way to each worker.
 
 mod block;
 mod collected;
@@ -21,6 +21,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use self::collected::{Assembly, Facts, Held};
@@ -31,8 +32,11 @@ use super::read::{Entry, ReadError, Source, Visit};
 use crate::model::Bundle;
 use crate::model::bundle::{ExtraFile, Failure, LogFile};
 
-/// How many bytes may wait between the thread that reads and those that parse.
-const IN_FLIGHT: usize = 16 << 20;
+/// How many bytes may wait between the thread that reads and those that parse, for each of these.
+const IN_FLIGHT: usize = 2 << 20;
+
+/// What a file takes while it waits, apart from its bytes.
+const JOB: usize = 4096;
 
 /// The largest file of objects that is parsed: a list of some ten thousand pods.
 const OBJECTS: u64 = 512 << 20;
@@ -74,8 +78,8 @@ pub fn for_rules(source: &dyn Source) -> Result<Bundle, ReadError> {
 
 fn load_with(source: &dyn Source, keep: Keep) -> Result<Bundle, ReadError> {
     let began = std::time::Instant::now();
-    let queue = Queue::new(keep);
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8);
+    let queue = Queue::new(keep, workers * IN_FLIGHT);
     let walked = std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| queue.work());
@@ -188,6 +192,8 @@ struct Queue {
     /// What the files gave, put together as soon as all files before them have been.
     done: Mutex<Done>,
     keep: Keep,
+    /// How many bytes may be on their way.
+    room: usize,
 }
 
 #[derive(Default)]
@@ -208,9 +214,9 @@ struct Done {
 }
 
 impl Queue {
-    fn new(keep: Keep) -> Self {
+    fn new(keep: Keep, room: usize) -> Self {
         let done = Done { assembly: Assembly::new(keep), taken: 0, waiting: BTreeMap::new() };
-        Self { state: Mutex::default(), changed: Condvar::new(), done: Mutex::new(done), keep }
+        Self { state: Mutex::default(), changed: Condvar::new(), done: Mutex::new(done), keep, room }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -220,8 +226,10 @@ impl Queue {
 
     /// Waits until there is room, then leaves the job for a worker.
     fn push(&self, bytes: usize, job: Job) {
+        // What waits is more than its bytes: thousands of empty logs would be megabytes.
+        let bytes = bytes + JOB;
         let mut state = self.lock();
-        while state.in_flight > 0 && state.in_flight + bytes > IN_FLIGHT {
+        while state.in_flight > 0 && state.in_flight + bytes > self.room {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.in_flight += bytes;
@@ -289,22 +297,25 @@ fn work(job: Job, keep: Keep) -> Held {
     })
 }
 
+/// The manifest as the rules see it. As values, the entries of ten thousands of files would be larger than
+/// the files.
+fn without_lists(fields: &BTreeMap<String, &RawValue>) -> Value {
+    let value = |name: &str, field: &RawValue| match name {
+        "files" | "collections" => Value::Null,
+        // It was parsed as part of the whole.
+        _ => serde_json::from_str(field.get()).unwrap_or_default(),
+    };
+    fields.iter().map(|(name, field)| (name.clone(), value(name, field))).collect()
+}
+
 /// Makes of a file what its place promises.
 fn whole(mut held: Held, place: Place, bytes: Vec<u8>, keep: Keep) -> Held {
     held.sha256 = sha256(&bytes);
     held.bytes = bytes.len() as u64;
     match place {
-        Place::Manifest => match serde_json::from_slice::<Value>(&bytes) {
-            Ok(mut value) => match serde_json::from_slice::<Manifest>(&bytes) {
-                Ok(manifest) => {
-                    // As values, the entries of ten thousands of files would be larger than the files.
-                    for list in ["files", "collections"] {
-                        if let Some(list) = value.get_mut(list) {
-                            list.take();
-                        }
-                    }
-                    held.facts = Facts::Manifest(Box::new(manifest), value);
-                }
+        Place::Manifest => match serde_json::from_slice::<BTreeMap<String, &RawValue>>(&bytes) {
+            Ok(fields) => match serde_json::from_slice::<Manifest>(&bytes) {
+                Ok(manifest) => held.facts = Facts::Manifest(Box::new(manifest), without_lists(&fields)),
                 Err(error) => held.problem(None, &format!("is no manifest that this version reads: {error}")),
             },
             Err(error) => held.problem(Some(error.line()), &error.to_string()),

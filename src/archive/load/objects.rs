@@ -106,6 +106,9 @@ fn one(mut value: Value, file: &Arc<str>, item: Option<usize>, contents: &mut Co
     newest(&value, &mut contents.newest);
     if contents.keep == Keep::ForRules {
         lean::lean(&mut value);
+        // What was dropped leaves gaps between what stays; a copy stands close together, and the next
+        // object takes the whole room of this one.
+        value = value.clone();
     }
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         // Often half of an object, and about who wrote it rather than what it is.

@@ -7,7 +7,7 @@
 //! is renamed when whole.
 
 //!
-//! Memory: one block (256 KiB) and its deflated form per open member, 16 MiB of small members,
+//! Memory: one block (256 KiB) and its deflated form per open member, 4 MiB of small members,
 //! and some hundred bytes per member, whatever the size of the archive.
 
 mod directory;
@@ -119,7 +119,7 @@ pub struct Options {
 }
 
 /// How many bytes of small members are held in memory before further ones go to the spool.
-const MEMORY: usize = 16 << 20;
+const MEMORY: usize = 4 << 20;
 
 /// An archive in the making. Clones write to the same archive, from any thread.
 #[derive(Debug, Clone)]
