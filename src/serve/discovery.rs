@@ -215,11 +215,3 @@ pub(crate) fn version(git_version: Option<&str>) -> Value {
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "", "platform": "",
     })
 }
-
-/// A Swagger document without schemas: enough for clients that insist on one.
-pub(crate) fn openapi_v2(git_version: Option<&str>) -> Value {
-    json!({
-        "swagger": "2.0", "paths": {}, "definitions": {},
-        "info": {"title": "Kubernetes", "version": git_version.unwrap_or("v0.0.0-unknown")},
-    })
-}

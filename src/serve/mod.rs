@@ -16,6 +16,7 @@ mod exec;
 mod live;
 mod logs;
 mod objects;
+mod openapi;
 mod portforward;
 mod protobuf;
 mod replay;
@@ -262,8 +263,9 @@ async fn answer(cluster: Arc<Cluster>, mut request: Request<Body>) -> Result<Ans
         Path::Root => document(Some(discovery::root(catalog))),
         Path::Health => Ok(Answer::Text("ok")),
         Path::Version => document(Some(discovery::version(cluster.git_version.as_deref()))),
-        Path::OpenApiV2 => document(Some(discovery::openapi_v2(cluster.git_version.as_deref()))),
-        Path::OpenApiV3 => document(Some(serde_json::json!({"paths": {}}))),
+        Path::OpenApiV2 => document(Some(openapi::v2(cluster.git_version.as_deref()))),
+        Path::OpenApiV3 => document(Some(openapi::v3_index(&cluster.bundle, &cluster.digest()))),
+        Path::Schemas { group, version } => document(openapi::v3(&cluster.bundle, &group, &version)),
         Path::Discovery { core } => match request::aggregated(accept) {
             Some(version) => {
                 let list = discovery::aggregated(catalog, core, version, streams);

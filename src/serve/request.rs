@@ -17,6 +17,8 @@ pub(crate) enum Path {
     OpenApiV2,
     /// `/openapi/v3`
     OpenApiV3,
+    /// `/openapi/v3/apis/<group>/<version>`
+    Schemas { group: String, version: String },
     /// `/api` (core) and `/apis`
     Discovery {
         /// Whether it is `/api`.
@@ -54,6 +56,9 @@ impl Path {
             ["version"] => Ok(Self::Version),
             ["openapi", "v2"] => Ok(Self::OpenApiV2),
             ["openapi", "v3"] => Ok(Self::OpenApiV3),
+            ["openapi", "v3", "apis", group, version] => {
+                Ok(Self::Schemas { group: (*group).to_owned(), version: (*version).to_owned() })
+            }
             ["api"] => Ok(Self::Discovery { core: true }),
             ["apis"] => Ok(Self::Discovery { core: false }),
             ["apis", group] => Ok(Self::Group((*group).to_owned())),

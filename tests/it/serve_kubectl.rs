@@ -192,6 +192,17 @@ fn logs_are_read() {
 }
 
 #[test]
+fn kinds_with_a_crd_in_the_bundle_are_explained() {
+    let session = Session::new(&demo::healthy());
+    let page = session.ok(&["explain", "mcpsr.spec"]);
+    assert!(page.contains("KIND:       MCPServerRegistration"), "{page}");
+    assert!(page.contains("targetRef\t<Object>"), "{page}");
+    // Built-in kinds are no part of a bundle.
+    let (_, why) = session.fails(&["explain", "pods"]);
+    assert!(why.contains("couldn't find resource"), "{why}");
+}
+
+#[test]
 fn refusals_are_clear() {
     let session = Session::new(&demo::healthy());
     let whoami = session.ok(&["auth", "whoami"]);
