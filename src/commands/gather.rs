@@ -396,14 +396,7 @@ pub(crate) fn summary(gathered: &Gathered, pseudonyms: Option<&str>, global: &Gl
         let _ = writeln!(text, "  {pseudonyms}");
     }
     if let Some(looked) = gathered.second_look {
-        let _ = writeln!(
-            text,
-            "  looked through again before publishing: {} files, {} in {}.{} s, nothing found",
-            looked.files,
-            units::human_bytes(looked.bytes),
-            looked.milliseconds / 1000,
-            looked.milliseconds % 1000 / 100
-        );
+        let _ = writeln!(text, "{}", crate::commands::redact::told(&looked));
     }
     if let Some(why) = &gathered.cut_short {
         let _ = writeln!(text, "  cut short by {why}: the archive holds what was read until then");

@@ -1,10 +1,12 @@
 //! `oc mcpgw redact`.
 
-use std::io::{BufReader, Cursor, Read as _};
+use std::io::{BufReader, Cursor, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::archive::read::{self, ReadError, Source};
+use crate::archive::load;
+use crate::archive::read::{self, ReadError, Source, Visit};
 use crate::archive::rewrite::{self, RewriteError, Rewritten};
 use crate::archive::write::{self, Format, Target, WriteError, Writer};
 use crate::archive::{path, second_look};
@@ -12,7 +14,9 @@ use crate::cli::Global;
 use crate::commands::analyze;
 use crate::commands::obfuscate::{self, Mapping, ObfuscateArgs};
 use crate::error::{CommandError, CommandResult, Exit};
+use crate::gather::units;
 use crate::redact::obfuscate::Names;
+use crate::redact::report::SecondLook;
 use crate::redact::{Options, Redactor, UserRules};
 use crate::term;
 
@@ -28,10 +32,10 @@ pub struct RedactArgs {
     #[arg(value_name = "INPUT", required_unless_present = "test")]
     input: Option<PathBuf>,
     /// Where the redacted bundle goes: a new file or directory, or `-` for standard output; its ending
-    /// chooses the form
+    /// chooses the form. A single file that is no archive stays a file: a log becomes a redacted log
     #[arg(short, long, value_name = "OUT", required_unless_present = "test")]
     output: Option<PathBuf>,
-    /// The form of the output [default: what the ending of OUT says, or tar.gz]
+    /// The form of the output [default: what the ending of OUT says, or tar.gz; a single file stays one]
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
     #[command(flatten)]
@@ -95,6 +99,13 @@ pub(crate) fn run(args: RedactArgs, global: &Global) -> CommandResult {
     let target = if output == Path::new("-") { Target::Stdout } else { Target::Path(output.clone()) };
     let format = args.format.unwrap_or_else(|| format_of(&output));
     let mapping = args.obfuscate.mapping(&[&output, &input.path])?;
+    let single = match args.format {
+        None if names_no_archive(&output) => input.single(global)?,
+        _ => None,
+    };
+    if let Some((name, memory)) = single {
+        return single_file(redactor, names, mapping, &name, &memory, target);
+    }
     rewrite::learn(&*input.open(global)?, &redactor).map_err(|error| analyze::refused(error, global))?;
     let redactor = match names {
         Some(mut names) => {
@@ -113,20 +124,115 @@ pub(crate) fn run(args: RedactArgs, global: &Global) -> CommandResult {
         RewriteError::Read(error) => analyze::refused(error, global),
         RewriteError::Write(error) => unwritable(error),
     });
-    let outcome = outcome.and_then(|done| second_look::look(&*writer.source(), &redactor).map(|_| done));
-    let rewritten = match outcome {
-        Ok(rewritten) => rewritten,
+    let outcome = outcome.and_then(|done| Ok((done, look(&writer, &redactor)?)));
+    let (rewritten, looked) = match outcome {
+        Ok(done) => done,
         Err(error) => {
             writer.abandon();
             return Err(error);
         }
     };
     let finished = writer.finish().map_err(unwritable)?;
-    summary(&redactor, &rewritten, finished.path.as_deref())?;
+    summary(&redactor, &rewritten, finished.path.as_deref());
+    eprintln_line(&told(&looked));
     if let Some(line) = obfuscate::finish(mapping, redactor.obfuscator())? {
         eprintln_line(&line);
     }
     Ok(if rewritten.left_out.is_empty() && rewritten.problems.is_empty() { Exit::Ok } else { Exit::Partial })
+}
+
+/// Looks through what is about to be published, and measures it.
+fn look(writer: &Writer, redactor: &Redactor) -> Result<SecondLook, CommandError> {
+    let begun = Instant::now();
+    let looked = second_look::look(&*writer.source(), redactor)?;
+    let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(SecondLook { files: looked.files, bytes: looked.bytes, milliseconds })
+}
+
+/// What the second look has cost, in a line.
+pub(crate) fn told(looked: &SecondLook) -> String {
+    format!(
+        "  looked through again before publishing: {}, {} in {}.{} s, nothing found",
+        units::count(looked.files, "file"),
+        units::human_bytes(looked.bytes),
+        looked.milliseconds / 1000,
+        looked.milliseconds % 1000 / 100
+    )
+}
+
+/// Redacts a single file into a single file.
+fn single_file(
+    redactor: Redactor,
+    names: Option<Names>,
+    mapping: Option<Mapping>,
+    name: &str,
+    memory: &read::Memory,
+    target: Target,
+) -> CommandResult {
+    let redactor = match names {
+        Some(mut names) => {
+            rewrite::learn_names(memory, &mut names)?;
+            redactor.obfuscating(&names.obfuscator())
+        }
+        None => redactor,
+    };
+    rewrite::learn(memory, &redactor)?;
+    let writer = in_memory()?;
+    let rewritten = rewrite::rewrite(memory, &redactor, &writer).map_err(|error| match error {
+        RewriteError::Read(error) => CommandError::unusable(error),
+        RewriteError::Write(error) => unwritable(error),
+    })?;
+    let looked = look(&writer, &redactor)?;
+    let place = redactor.path(name);
+    let redacted = writer.source().read(place.as_str(), u64::MAX)?;
+    let output = match (&target, &redacted) {
+        (_, None) => None,
+        (Target::Path(path), Some(redacted)) => {
+            new_file(path, redacted)?;
+            Some(path.as_path())
+        }
+        (_, Some(redacted)) => {
+            let mut out = std::io::stdout().lock();
+            out.write_all(redacted)
+                .and_then(|()| out.flush())
+                .map_err(|error| unwritable(WriteError::io(Path::new("standard output"), error)))?;
+            None
+        }
+    };
+    summary(&redactor, &rewritten, output);
+    eprintln_line(&told(&looked));
+    if let Some(line) = obfuscate::finish(mapping, redactor.obfuscator())? {
+        eprintln_line(&line);
+    }
+    Ok(if rewritten.left_out.is_empty() && rewritten.problems.is_empty() { Exit::Ok } else { Exit::Partial })
+}
+
+/// A writer whose files are read back and then forgotten.
+fn in_memory() -> Result<Writer, CommandError> {
+    let options = write::Options {
+        target: Target::Memory,
+        format: Format::Dir,
+        root: "sample".to_owned(),
+        time: chrono::Utc::now(),
+    };
+    Writer::create(options).map_err(unwritable)
+}
+
+/// Writes a file that was not there before; one that could not be written to its end is removed.
+fn new_file(path: &Path, content: &[u8]) -> Result<(), CommandError> {
+    let mut file = std::fs::File::create_new(path).map_err(|error| {
+        let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+        unwritable(if exists {
+            WriteError::Exists { path: path.display().to_string() }
+        } else {
+            WriteError::io(path, error)
+        })
+    })?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(|error| {
+        // It is ours, and half of it is of no use.
+        let _ = std::fs::remove_file(path);
+        unwritable(WriteError::io(path, error))
+    })
 }
 
 /// Shows what redaction does to a sample: the redacted text, and counts on standard error.
@@ -149,13 +255,7 @@ fn test(redactor: Redactor, names: Option<Names>, mapping: Option<Mapping>, samp
     } else {
         let unusable = |error: RewriteError| CommandError::unusable(error);
         rewrite::learn(&memory, &redactor)?;
-        let writer = Writer::create(write::Options {
-            target: Target::Memory,
-            format: Format::Dir,
-            root: "sample".to_owned(),
-            time: chrono::Utc::now(),
-        })
-        .map_err(unwritable)?;
+        let writer = in_memory()?;
         rewrite::rewrite(&memory, &redactor, &writer).map_err(unusable)?;
         let shown = writer.source().read(place.as_str(), u64::MAX)?;
         String::from_utf8_lossy(&shown.unwrap_or_default()).into_owned()
@@ -182,12 +282,11 @@ impl From<ReadError> for CommandError {
 }
 
 fn eprintln_line(line: &str) {
-    use std::io::Write as _;
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(anstream::stderr().lock(), "{}", term::sanitize(line));
 }
 
-fn summary(redactor: &Redactor, rewritten: &Rewritten, output: Option<&Path>) -> Result<(), CommandError> {
+fn summary(redactor: &Redactor, rewritten: &Rewritten, output: Option<&Path>) {
     let report = redactor.report_counts();
     for line in rewritten.left_out.iter().chain(&rewritten.problems).take(20) {
         eprintln_line(&format!("left out: {line}"));
@@ -205,7 +304,6 @@ fn summary(redactor: &Redactor, rewritten: &Rewritten, output: Option<&Path>) ->
         report.totals.len(),
         report.learned_values
     ));
-    Ok(())
 }
 
 fn unwritable(error: WriteError) -> CommandError {
@@ -215,6 +313,12 @@ fn unwritable(error: WriteError) -> CommandError {
         WriteError::Io { .. } => "check the path, its permissions and the free space",
     };
     CommandError::unusable(error).hint(hint)
+}
+
+/// Whether the ending of a path asks for an archive.
+fn names_no_archive(output: &Path) -> bool {
+    output == Path::new("-")
+        || (format_of(output) == Format::Dir && !output.as_os_str().to_string_lossy().ends_with('/'))
 }
 
 /// What the ending of a path says.
@@ -287,6 +391,38 @@ impl Input {
             None => read::open(&self.path),
         };
         opened.map_err(|error| analyze::refused(error, global))
+    }
+
+    /// The name and the content of an input that is one file and no archive.
+    fn single(&self, global: &Global) -> Result<Option<(String, read::Memory)>, CommandError> {
+        if self.path.is_dir() {
+            return Ok(None);
+        }
+        let source = self.open(global)?;
+        let own = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut only = None;
+        source
+            .walk(&mut |entry, _| {
+                let of_stream = self.memory.is_some() && entry.path == "stdin.yaml";
+                let of_file = [".gz", ".zst"]
+                    .iter()
+                    .filter_map(|ending| own.strip_suffix(ending))
+                    .chain([own.as_str()])
+                    .any(|name| name == entry.path);
+                only = (of_stream || of_file).then(|| entry.path.clone());
+                Visit::Stop
+            })
+            .map_err(|error| analyze::refused(error, global))?;
+        let Some(path) = only else { return Ok(None) };
+        let content = source.read(&path, STANDARD_INPUT).map_err(|error| analyze::refused(error, global))?;
+        let content = content.unwrap_or_default();
+        // What comes without a name is called by what it is.
+        let name = if self.memory.is_some() && !load::looks_like_objects(&content) {
+            "stdin.log".to_owned()
+        } else {
+            path
+        };
+        Ok(Some((name.clone(), read::Memory([(name, content)].into()))))
     }
 
     /// When the input was last changed, so that the same input gives the same archive.

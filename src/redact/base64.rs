@@ -5,7 +5,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// The shortest run that is looked into.
-const MIN_RUN: usize = 16;
+pub(super) const MIN_RUN: usize = 16;
 /// The longest; longer runs are looked into in part.
 const MAX_RUN: usize = super::value::REACH;
 

@@ -37,9 +37,29 @@ impl Joined {
 /// Everything in a text that may have been one line.
 pub(super) fn broken_lines(text: &[u8]) -> Vec<Joined> {
     let mut borders = Vec::new();
-    wrapped(text, &mut borders);
+    wrapped(text, &super::base64::is_character, &mut borders);
     partial(text, &mut borders);
     borders.sort_unstable();
+    put_together(text, &borders, REACH)
+}
+
+/// Base64 and web tokens that were wrapped: what follows a border is a line of nothing else.
+pub(super) fn wrapped_runs(text: &[u8]) -> Vec<Joined> {
+    let is_part = |b: u8| super::base64::is_character(b) || b == b'.';
+    let mut borders = Vec::new();
+    wrapped(text, &is_part, &mut borders);
+    borders.retain(|&(_, next)| {
+        let line = &text[next..text.len().min(next + SIDE)];
+        let run = line.iter().take_while(|b| is_part(**b) || **b == b'=').count();
+        let ends = matches!(line.get(run), None | Some(b'\n' | b'\r' | b'\\' | b'"' | b'\'' | b',' | b' '));
+        ends && !line.starts_with(b"--")
+    });
+    borders.sort_unstable();
+    put_together(text, &borders, REACH / 2)
+}
+
+/// What stands around borders that follow each other closely, together up to a length.
+fn put_together(text: &[u8], borders: &[(usize, usize)], most: usize) -> Vec<Joined> {
     let mut all = Vec::new();
     let mut at = 0;
     while at < borders.len() {
@@ -49,7 +69,7 @@ pub(super) fn broken_lines(text: &[u8]) -> Vec<Joined> {
         let mut from = borders[at].1;
         at += 1;
         while let Some(&(end, next)) = borders.get(at) {
-            if end < from || end - from > SIDE || joined.bytes.len() > REACH {
+            if end < from || end - from > SIDE || end - first > most {
                 break;
             }
             joined.add(text, from, end);
@@ -89,15 +109,14 @@ fn indentation(text: &[u8]) -> usize {
 }
 
 /// The borders of wrapped base64: where the text before them ends and the text behind begins.
-fn wrapped(text: &[u8], borders: &mut Vec<(usize, usize)>) {
+fn wrapped(text: &[u8], is_part: &dyn Fn(u8) -> bool, borders: &mut Vec<(usize, usize)>) {
     let mut border = |end: usize, after: usize| {
-        let is_base64 = |b: &u8| super::base64::is_character(*b);
         let low = end.saturating_sub(WRAPPED);
-        if end - low < WRAPPED || !text[low..end].iter().rev().all(is_base64) {
+        if end - low < WRAPPED || !text[low..end].iter().rev().all(|b| is_part(*b)) {
             return;
         }
         let next = after + indentation(&text[after..]);
-        if text.get(next).is_some_and(is_base64) {
+        if text.get(next).is_some_and(|b| is_part(*b)) {
             borders.push((end, next));
         }
     };

@@ -96,8 +96,8 @@ impl Matcher<'_> {
     /// The fields of a log line behind a message that dumps whole values.
     pub(super) fn dump(&mut self, keys: &[&str]) -> usize {
         let line = self.line_end(self.end);
-        let from = self.end.max(self.looked.saturating_sub(LONGEST_KEY)).min(line);
-        *self.looked = line;
+        let from = self.end.max(self.looked.end.saturating_sub(LONGEST_KEY)).min(line);
+        self.looked.end = line;
         for key in keys {
             let mut at = from;
             while let Some(n) = memchr::memmem::find(&self.text[at..line], key.as_bytes()) {
@@ -138,8 +138,8 @@ impl Matcher<'_> {
         let from = memchr::memrchr(b'\n', &self.text[low..self.start]).map_or(low, |n| low + n + 1);
         let line = self.line_end(self.end);
         self.start = from;
-        let from = from.max(self.looked.saturating_sub(LONGEST_KEY)).min(line);
-        *self.looked = line;
+        let from = from.max(self.looked.end.saturating_sub(LONGEST_KEY)).min(line);
+        self.looked.end = line;
         for (key, kind) in [(&b"user"[..], Kind::User), (b"session", Kind::Session)] {
             let mut at = from;
             while let Some(n) = memchr::memmem::find(&self.text[at..line], key) {
@@ -170,11 +170,22 @@ impl Matcher<'_> {
 
     pub(super) fn upstream_body(&mut self) -> usize {
         const KEPT: usize = 80;
+        // Within a body that an earlier match has cut already.
+        if self.start < self.looked.end {
+            return self.end;
+        }
         let line = self.line_end(self.end);
         let end = self.text[self.end..line]
             .iter()
             .enumerate()
-            .position(|(n, b)| *b == b'"' && (n == 0 || self.text[self.end + n - 1] != b'\\'))
+            .position(|(n, b)| {
+                // A quote within the body is followed by more of it.
+                *b == b'"'
+                    && (n == 0 || self.text[self.end + n - 1] != b'\\')
+                    && self.text.get(self.end + n + 1).is_none_or(|b| {
+                        b.is_ascii_whitespace() || matches!(b, b',' | b'}' | b')' | b']' | b';' | b'\\')
+                    })
+            })
             .map_or(line, |n| self.end + n);
         // A placeholder counts as much as what it stands for, so that twice is once.
         let mut start = self.end;
@@ -183,7 +194,7 @@ impl Matcher<'_> {
             match placeholder::recognise(&self.text[start..]) {
                 Some(len) => {
                     kept += placeholder::length(&self.text[start..start + len]);
-                    start = self.placeholder_end(start + len);
+                    start = self.placeholder_end(start, len);
                 }
                 None => {
                     kept += 1;
@@ -195,8 +206,11 @@ impl Matcher<'_> {
         while start < end && (self.text[start] & 0xC0 == 0x80 || self.text[start - 1] == b'\\') {
             start += 1;
         }
-        if start < end && memchr::memmem::find(&self.text[self.end..end], b"redacted:body").is_none() {
-            self.push_rest(start, end, Kind::Body);
+        if start < end {
+            self.looked.end = end;
+            if memchr::memmem::find(&self.text[self.end..end], b"redacted:body").is_none() {
+                self.push_rest(start, end, Kind::Body);
+            }
         }
         self.end
     }

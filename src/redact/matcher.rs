@@ -10,6 +10,15 @@ use super::words::{
     follows_a_word, harmless, is_scheme, logged_by_kind, names_an_object, reads_like_prose, scheme_word,
 };
 
+/// How far earlier matches of one pattern have looked ahead.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Looked {
+    /// The end of the line, word or run.
+    pub(super) end: usize,
+    /// The end of what was taken apart within it.
+    pub(super) parts: usize,
+}
+
 /// One match of the automaton, on its way to secrets.
 pub(super) struct Matcher<'a> {
     pub(super) text: &'a [u8],
@@ -18,9 +27,9 @@ pub(super) struct Matcher<'a> {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) pattern: &'static Pattern,
-    /// Where an earlier match of this pattern has looked to, when one looks far ahead: a line that repeats its
-    /// message is not read again for each.
-    pub(super) looked: &'a mut usize,
+    /// Where an earlier match of this pattern has looked to, when one looks far ahead: what repeats its
+    /// beginning is not read again for each.
+    pub(super) looked: &'a mut Looked,
     pub(super) found: &'a mut Vec<Found>,
 }
 
@@ -29,7 +38,7 @@ impl Matcher<'_> {
     pub(super) fn run(&mut self) -> usize {
         match self.pattern.action {
             Action::Placeholder => match placeholder::recognise(&self.text[self.start..]) {
-                Some(len) => self.behind_placeholder(self.start + len),
+                Some(len) => self.behind_placeholder(self.start, len),
                 None => self.end,
             },
             Action::Whole(kind) => {
@@ -41,6 +50,12 @@ impl Matcher<'_> {
                 let skip = memchr::memchr(mark, matched).map_or(0, |n| n + 1);
                 self.push(self.start + skip, self.end, kind, Style::Plain);
                 self.end
+            }
+            Action::Rest(kind) => self.rest(kind),
+            Action::Line(kind) => {
+                let limit = self.text.len().min(self.end + REACH);
+                let end = memchr::memchr(b'\n', &self.text[self.end..limit]).map_or(limit, |n| self.end + n);
+                self.push_value(Value { start: self.end, end, quoted: true }, kind)
             }
             Action::Name => self.name(),
             Action::Jwt => self.jwt(self.start).unwrap_or(self.start + 3),
@@ -169,11 +184,11 @@ impl Matcher<'_> {
             end -= 1;
         }
         if let Some(len) = placeholder::recognise(&text[start..]) {
-            let after = self.placeholder_end(start + len);
+            let after = self.placeholder_end(start, len);
             if after < end {
                 self.push_rest(after, end, kind);
             } else if !quoted {
-                return self.behind_placeholder(start + len);
+                return self.behind_placeholder(start, len);
             }
             // The facts in the placeholder are scanned like any text.
             return start + len;
@@ -193,7 +208,7 @@ impl Matcher<'_> {
         // More placeholders may follow, as in a cookie of several values.
         while at < end {
             let Some(len) = placeholder::recognise(&self.text[at..]) else { break };
-            at = self.placeholder_end(at + len);
+            at = self.placeholder_end(at, len);
         }
         if at >= end || rest.iter().all(|b| b.is_ascii_whitespace() || b.is_ascii_punctuation()) {
             return;
@@ -201,9 +216,11 @@ impl Matcher<'_> {
         self.push(at, end, kind, Style::Plain);
     }
 
-    /// The end of the placeholder whose fixed part ends at `at`.
-    pub(super) fn placeholder_end(&self, at: usize) -> usize {
-        if self.text[at - 1] == b'>' || self.text.get(at) != Some(&b' ') {
+    /// The end of the placeholder that begins at `start` and whose fixed part has this length.
+    pub(super) fn placeholder_end(&self, start: usize, len: usize) -> usize {
+        let at = start + len;
+        let is_open = self.text[start] == b'<' && self.text[at - 1] != b'>';
+        if !is_open || self.text.get(at) != Some(&b' ') {
             return at;
         }
         let limit = (at + REACH).min(self.text.len());
@@ -214,8 +231,9 @@ impl Matcher<'_> {
     }
 
     /// Goes on behind a placeholder; what clings to it is as secret as what it stands for.
-    fn behind_placeholder(&mut self, at: usize) -> usize {
-        let end = self.placeholder_end(at);
+    fn behind_placeholder(&mut self, start: usize, len: usize) -> usize {
+        let at = start + len;
+        let end = self.placeholder_end(start, len);
         if end == at && self.text[at - 1] != b'>' {
             return at;
         }
@@ -227,8 +245,32 @@ impl Matcher<'_> {
         at
     }
 
+    /// A value that begins where the match ends.
+    fn rest(&mut self, kind: Kind) -> usize {
+        let start = self.end;
+        let quote = self.text[start - 1];
+        let quote = matches!(quote, b'"' | b'\'').then_some(quote);
+        let limit = self.text.len().min(start + 1024);
+        let end = self.text[start..limit]
+            .iter()
+            .position(|b| match quote {
+                Some(quote) => *b == quote || *b == b'\n',
+                None => {
+                    b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`' | b'&' | b'<' | b'\\' | b'@')
+                }
+            })
+            .map_or(limit, |n| start + n);
+        let value = &self.text[start..end];
+        // A placeholder begins with the mark that ends a word.
+        let done = placeholder::recognise(&self.text[start..]).is_some();
+        if done || harmless(value, kind) || reads_like_prose(value, Kind::Password) {
+            return start;
+        }
+        self.push_value(Value { start, end, quoted: quote.is_some() }, kind)
+    }
+
     fn jwt(&mut self, at: usize) -> Option<usize> {
-        let end = jwt::end(self.text, at)?;
+        let end = jwt::end_beyond(self.text, at, &mut self.looked.end)?;
         self.push(at, end, Kind::Jwt, Style::Plain);
         Some(end)
     }
@@ -237,7 +279,12 @@ impl Matcher<'_> {
         let text = self.text;
         let from = self.end;
         let limit = text.len().min(self.start + REACH);
-        if let Some(n) = memchr::memmem::find(&text[from..limit], b"-----END") {
+        // Up to where an earlier mark has looked, there is no end.
+        let unknown = from.max(self.looked.end.saturating_sub(8)).min(limit);
+        self.looked.end = limit;
+        if let Some(n) = memchr::memmem::find(&text[unknown..limit], b"-----END") {
+            let n = unknown - from + n;
+            self.looked.end = from + n;
             let behind = from + n + 8;
             let close = memchr::memmem::find(&text[behind..limit.min(behind + 80)], b"-----")
                 .map_or(behind, |n| behind + n + 5);
@@ -276,36 +323,35 @@ impl Matcher<'_> {
     fn scheme(&mut self) -> usize {
         let start = self.end - 1;
         let basic = self.text[self.start..].to_ascii_lowercase_prefix(b"basic");
-        let end = self.text[start..]
+        let limit = self.text.len().min(start + REACH);
+        let known = start.max(self.looked.end).min(limit);
+        let end = self.text[known..limit]
             .iter()
-            .take(REACH)
             .position(|b| {
                 !(b.is_ascii_alphanumeric()
                     || matches!(b, b'.' | b'_' | b'~' | b'+' | b'/' | b'-' | b'=' | b'%'))
             })
-            .map_or(self.text.len().min(start + REACH), |n| start + n);
-        let mut end = end;
-        while end > start && matches!(self.text[end - 1], b'.' | b'-') {
-            end -= 1;
-        }
+            .map_or(limit, |n| known + n);
+        self.looked.end = end;
+        let marks = self.text[start..end].iter().rev().take(16).take_while(|b| matches!(b, b'.' | b'-'));
+        let end = end - marks.count();
         let word = &self.text[start..end];
         if let Some(end) = jwt::end(self.text, start) {
             self.push(start, end, Kind::Jwt, Style::Plain);
             return end;
         }
-        let body = word.iter().position(|b| *b == b'=').map_or(word, |n| &word[..n]);
-        // `realm=…`, `resource_metadata=…` of a challenge; anything else before a `=` is a token.
-        let parameter = body.len() < word.len()
-            && body.len() <= 24
-            && body.iter().all(|b| b.is_ascii_lowercase() || *b == b'_')
-            && !word[body.len()..].iter().all(|b| *b == b'=');
-        let digits = body.iter().any(u8::is_ascii_digit);
-        let upper = body.iter().skip(1).any(u8::is_ascii_uppercase);
         let secret = if basic {
-            super::base64::decode(word).is_some_and(|decoded| {
-                decoded.contains(&b':') && decoded.iter().all(|b| (32..127).contains(b))
-            })
+            is_login(word)
         } else {
+            // `realm=…`, `resource_metadata=…` of a challenge; anything else before a `=` is a token.
+            let head = &word[..word.len().min(25)];
+            let name = head.iter().position(|b| *b == b'=').unwrap_or(head.len());
+            let parameter = name < head.len()
+                && word[..name].iter().all(|b| b.is_ascii_lowercase() || *b == b'_')
+                && !word[name..].iter().all(|b| *b == b'=');
+            let body = &head[..name];
+            let digits = body.iter().any(u8::is_ascii_digit);
+            let upper = body.iter().skip(1).any(u8::is_ascii_uppercase);
             !parameter && word.len() >= 6 && (digits || upper || word.len() >= 24)
         };
         if secret && placeholder::recognise(word).is_none() {
@@ -318,7 +364,7 @@ impl Matcher<'_> {
     /// The whole run of base64 around a match.
     fn base64(&mut self) -> usize {
         let is_base64 = |b: &u8| super::base64::is_character(*b) || *b == b'=';
-        let low = self.floor.max(self.start.saturating_sub(BEHIND));
+        let low = self.floor.max(self.start.saturating_sub(BEHIND)).min(self.start);
         let left = self.start - self.text[low..self.start].iter().rev().take_while(|b| is_base64(b)).count();
         let high = self.text.len().min(self.end + REACH - BEHIND);
         let right = self.end + self.text[self.end..high].iter().take_while(|b| is_base64(b)).count();
@@ -331,15 +377,28 @@ impl Matcher<'_> {
     }
 
     fn login(&mut self) -> usize {
-        let is_base64 = |b: &u8| super::base64::is_character(*b) || *b == b'=';
         let start = self.end - 8;
-        let len = self.text[start..].iter().take(4096).take_while(|b| is_base64(b)).count();
-        let login = super::base64::decode(&self.text[start..start + len]);
-        if login.is_some_and(|login| login.contains(&b':') && login.iter().all(|b| (32..127).contains(b))) {
+        let rest = &self.text[start..self.text.len().min(start + 4096)];
+        let bare = rest.iter().take_while(|b| super::base64::is_character(**b)).count();
+        let len = bare + rest[bare..].iter().take(2).take_while(|b| **b == b'=').count();
+        if is_login(&self.text[start..start + len]) {
             self.push(start, start + len, Kind::Authorization, Style::Plain);
         }
         start + len
     }
+}
+
+/// Whether this is base64 of `user:password`. Stops at the first byte that is in no login.
+fn is_login(word: &[u8]) -> bool {
+    let mut colon = false;
+    for part in word.chunks(64) {
+        let Some(decoded) = super::base64::decode(part) else { return false };
+        if !decoded.iter().all(|b| (32..127).contains(b)) {
+            return false;
+        }
+        colon = colon || decoded.contains(&b':');
+    }
+    colon
 }
 
 fn unquoted(text: &[u8], start: usize) -> Value {

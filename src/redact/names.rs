@@ -242,7 +242,7 @@ pub(crate) fn classify(name: &[u8], place: Place) -> Option<Class> {
     let last = words.rsplit('-').next().unwrap_or_default();
     let before = words.strip_suffix(last).unwrap_or_default().trim_end_matches('-');
     let previous = before.rsplit('-').next().unwrap_or_default();
-    if words.ends_with("key-data") {
+    if words.ends_with("key-data") || words == "private-key-id" {
         return Some(Class::Secret(Kind::Key));
     }
     // `password.txt` is a file that holds one.

@@ -63,7 +63,7 @@ type WindowMap = HashMap<u64, Vec<(u16, u16)>, BuildHasherDefault<Ready>>;
 struct Table {
     class: Class,
     mask: u64,
-    /// Two bits per window, both in the same word.
+    /// Three bits per window, all in the same word.
     bits: Vec<u64>,
     windows: WindowMap,
 }
@@ -102,7 +102,7 @@ fn window_at(text: &[u8], at: usize, mask: u64) -> u64 {
 fn probe(bits: &[u64], hash: u64) -> (usize, u64) {
     // The number of words is a power of two.
     let word = (hash >> 20) as usize & (bits.len() - 1);
-    (word, (1 << (hash & 63)) | (1 << ((hash >> 6) & 63)))
+    (word, (1 << (hash & 63)) | (1 << ((hash >> 6) & 63)) | (1 << ((hash >> 12) & 63)))
 }
 
 impl Needles {
@@ -158,14 +158,18 @@ impl Table {
         let words = (windows_total * 12 / 64).next_power_of_two().clamp(64, 1 << 20);
         let mut table = Self { class, mask, bits: vec![0; words], windows: WindowMap::default() };
         for &needle in of_class {
-            // Many secrets begin alike (`sk-proj-…`): take the windows where the fewest others are.
+            // Many secrets begin alike (`sk-proj-…`): take windows where few others are. The two alphabets of
+            // base64 differ in two marks: where those are not, both forms share their windows.
             let last = needle.len() - (class.width + class.stride - 1);
-            let base = [0, last, last / 2, last / 4]
+            let base = [0, last, last / 2, last / 4, last / 4 * 3]
                 .into_iter()
-                .min_by_key(|base| {
-                    (0..class.stride)
+                .min_by_key(|&base| {
+                    let span = &needle[base..base + class.width + class.stride - 1];
+                    let others: usize = (0..class.stride)
                         .map(|n| table.windows.get(&window_at(needle, base + n, mask)).map_or(0, Vec::len))
-                        .sum::<usize>()
+                        .sum();
+                    let marks = span.iter().any(|b| matches!(b, b'+' | b'/' | b'-' | b'_'));
+                    (others / (2 * class.stride), marks)
                 })
                 .unwrap_or(0);
             for offset in base..base + class.stride {

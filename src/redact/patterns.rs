@@ -11,6 +11,10 @@ pub(super) enum Action {
     Whole(Kind),
     /// What follows the first occurrence of this byte in the match is the secret.
     After(u8, Kind),
+    /// What follows the match up to the end of the word or of its quotes is the secret.
+    Rest(Kind),
+    /// What follows the match up to the end of the line is the secret.
+    Line(Kind),
     /// A word that may be part of a name; `names` decides, `value` finds the value.
     Name,
     /// The beginning of a JSON web token.
@@ -67,7 +71,7 @@ const fn row(
 }
 
 use Action::{
-    After, Audit, Base64, Dump, Email, Jwt, Login, Name, Pem, Placeholder, RequestQuery, Scheme,
+    After, Audit, Base64, Dump, Email, Jwt, Line, Login, Name, Pem, Placeholder, RequestQuery, Rest, Scheme,
     UpstreamBody, Url, Whole,
 };
 
@@ -110,7 +114,7 @@ pub(super) static PATTERNS: &[Pattern] = &[
     ),
     row(
         "aws-key-id",
-        r"\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b",
+        r"\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}",
         Whole(Kind::Key),
         "«AKIAIOSFODNN7EXAMPLE»",
         "AKIAsomething",
@@ -138,7 +142,7 @@ pub(super) static PATTERNS: &[Pattern] = &[
     ),
     row(
         "provider-key",
-        r"\bnpm_[A-Za-z0-9]{30,64}|\bpypi-[A-Za-z0-9_-]{40,255}|\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,64}|\bSG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}|\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,128}|\bwhsec_[A-Za-z0-9+/]{16,128}|\bhv[sbr]\.[A-Za-z0-9_-]{20,255}|\bdapi[0-9a-f]{32}\b|\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}\b|\bAGE-SECRET-KEY-1[0-9A-Z]{50,64}|\blin_api_[A-Za-z0-9]{30,64}|\bntn_[A-Za-z0-9]{30,64}|\bsecret_[A-Za-z0-9]{43}\b|\bATATT3[A-Za-z0-9_=-]{50,255}|\bdop_v1_[0-9a-f]{64}|\bEAA[A-Za-z0-9]{60,255}",
+        r"\bnpm_[A-Za-z0-9]{30,64}|\bpypi-[A-Za-z0-9_-]{40,255}|\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,64}|\bSG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64}|\b[sr]k_(?:live|test)_[A-Za-z0-9]{16,128}|\bwhsec_[A-Za-z0-9+/]{16,128}|\bhv[sbr]\.[A-Za-z0-9_-]{20,255}|\bdapi[0-9a-f]{32}\b|\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}\b|\bAGE-SECRET-KEY-1[0-9A-Z]{50,64}|\blin_api_[A-Za-z0-9]{30,64}|\bntn_[A-Za-z0-9]{30,64}|\bsecret_[A-Za-z0-9]{43}\b|\bATATT3[A-Za-z0-9_=-]{50,255}|\bdop_v1_[0-9a-f]{64}|\bEAA[A-Za-z0-9]{60,255}|\bfigd_[A-Za-z0-9_-]{30,64}|\bsq0(?:csp|atp)-[A-Za-z0-9_-]{20,64}|https://(?:ptb\.|canary\.)?discord(?:app)?\.com/api/webhooks/[0-9]{8,24}/[A-Za-z0-9_-]{20,128}|https://[a-z0-9-]{1,63}\.webhook\.office\.com/[A-Za-z0-9/@_-]{16,255}",
         Whole(Kind::Key),
         "«npm_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789»",
         "npm_config_registry",
@@ -220,6 +224,48 @@ pub(super) static PATTERNS: &[Pattern] = &[
         RequestQuery,
         "\"GET /mcp?«code=4711&state=0815» HTTP/1.1\" 200",
         "\"GET /mcp HTTP/1.1\" 200 - why?",
+    ),
+    row(
+        "password-hash",
+        r"\$(?:apr1|2[aby]|5|6|y|argon2id?)\$[A-Za-z0-9./,=+*$-]{20,255}",
+        Whole(Kind::Password),
+        "admin:«$apr1$x8aBq0$Zq7XkW9vLm3RtY8pBn4D01»",
+        "cost $5$ and $6",
+    ),
+    row(
+        "login-argument",
+        r#"\bcurl [^\n|;]{0,200}?(?:-[a-zA-Z]{0,8}u|--user|--proxy-user)[ =][\x22']?[^\s:\x22']{1,64}:|\bsshpass -p ?[\x22']?|\b(?:mysql|mysqldump|mariadb) (?:[^\n|;]{0,100}? )?-p[\x22']?|\bredis-cli [^\n|;]{0,100}?-a [\x22']?|\bldap[a-z]{3,10} [^\n|;]{0,200}?-w [\x22']?|\b(?:oc|podman|docker|skopeo|buildah|oras|registry) login [^\n|;]{0,200}?-p [\x22']?|-pass(?:in|out)? pass:|--from-literal[ =][\x22']?[^\s=\x22']{1,128}=[\x22']?|\bENV [A-Z0-9_]{0,40}(?:TOKEN|PASSWORD|SECRET|API_KEY) |\blogin \S{1,64}\s{1,16}password\s{1,4}|--certificate-key[ =]|:thin:[^\s/@\x22']{1,64}/"#,
+        Rest(Kind::Password),
+        "curl -s -u admin:«hunter2!» https://registry.example.com/",
+        "docker run -u 1000:1000 x; oc logs -p x; curl -s https://x; mysql -p",
+    ),
+    row(
+        "quoted-password",
+        r#"(?i)\bpass(?:word|phrase|code) [\x22']"#,
+        Rest(Kind::Password),
+        "cannot log in with password '«hunter2»'",
+        "the \"password\" is wrong",
+    ),
+    row(
+        "element",
+        r"(?i)<[a-z0-9_.-]{0,24}(?:password|passwd|secret|token|api-?key)>",
+        Rest(Kind::Password),
+        "<db-password>«hunter2»</db-password>",
+        "<password/>",
+    ),
+    row(
+        "parameter",
+        r"(?i)[?&#](?:code|state|session_state|assertion|relaystate|samlresponse|samlrequest|x-amz-signature|x-amz-credential|x-goog-signature|sig|signature|auth|id_token_hint|nonce|login_hint)=|\b(?:code_verifier|client_assertion|session_state|samlresponse|relaystate)=",
+        Rest(Kind::Query),
+        "got /oauth2/callback?scope=openid&code=«hunter2»&x=y",
+        "code=404, client_assertion_type=x, ?code=",
+    ),
+    row(
+        "authorization-line",
+        r#"(?i)\bauthorization\\{0,31}[\x22']?\s?[:=]\s?\\{0,31}[\x22']?(?:digest|hawk|oauth|signature|token|mac) [a-z_]{1,32}="#,
+        Line(Kind::Authorization),
+        "Authorization: Digest username=«\"bob\", realm=\"x\", response=\"6629fae49393a05397450978507c4ef1\"»",
+        "authorization: none",
     ),
     row(
         "scheme",

@@ -117,6 +117,31 @@ const SPELLINGS: &[&str] = &[
     "\\\"arguments\\\":{\\\"q\\\":\\\"hunter2x9\\\"}}",
     "request.headers['x-api-key'] == 'hunter2x9'",
     "cGFzc3dvcmQ9aHVudGVyMng5Cg== and cGFzc3dvcmQ6IGh1bnRlcjJ4OWh1bnRlcjJ4OQ",
+    "machine github.com login bob password hunter2x9",
+    "curl -u admin:hunter2x9 https://x/",
+    "curl -sSLu 'admin:hunter2x9' https://x/",
+    "sshpass -p hunter2x9 ssh host",
+    "mysql -uroot -phunter2x9 -h db",
+    "redis-cli -h x -a hunter2x9 ping",
+    "ldapsearch -D cn=admin -w hunter2x9",
+    "oc login -u kubeadmin -p hunter2x9 https://api:6443",
+    "openssl rsa -passin pass:hunter2x9",
+    "kubectl create secret generic x --from-literal=a=hunter2x9",
+    "ENV GITHUB_TOKEN hunter2x9",
+    "kubeadm join 10.0.0.1:6443 --token hunter2x9 --certificate-key hunter2x9",
+    "OAuth callback: /oauth2/callback?code=hunter2x9&state=hunter2x9%3A/foo",
+    "Location: https://app/cb#id_token=hunter2x9&session_state=hunter2x9",
+    "https://idp/sso?SAMLRequest=hunter2x9&RelayState=hunter2x9",
+    "code_verifier=hunter2x9&code=hunter2x9&redirect_uri=x",
+    "http.Header{\"Authorization\":[]string{\"Bearer hunter2x9\"}, \"X-Api-Key\":[]string{\"hunter2x9\"}}",
+    "Authorization: Digest username=\"bob\", realm=\"x\", nonce=\"n\", response=\"hunter2x9\"",
+    "Authorization: Token token=\"hunter2x9\"",
+    "app:hunter2x9@tcp(db:3306)/x?parseTime=true",
+    "jdbc:oracle:thin:scott/hunter2x9@db:1521/x",
+    "<password>hunter2x9</password>",
+    "login with passphrase \"hunter2x9\"",
+    "db.password: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  hunter2x9\n",
+    "\"private_key_id\":\"hunter2x9\"",
     "password=<redacted:token len=4 h=01234567>hunter2x9",
     "password=<redacted:hunter2x9 len=4 h=01234567>",
 ];
@@ -169,6 +194,14 @@ const SURVIVORS: &[&str] = &[
     "prefix weather_ for tool weather_get_forecast",
     "OAUTH_SCOPES_SUPPORTED=basic,groups",
     "kid abc not found in JWKS",
+    "docker run -u 1000:1000 quay.io/a/b:1",
+    "oc logs -p mcp-gateway-7c9d8b5f6d-x2x4v",
+    "GET /api/v1/namespaces/mcp-system/pods/x/log?container=istio-proxy&previous=true&sinceTime=2026-11-22T10%3A11%3A12Z&timestamps=true",
+    "/api/v1/namespaces/mcp-system/pods/x/log?container=istio-proxy&previous=true&sinceTime=2026-11-22T10:11:12Z",
+    "ssl.session_reused: 3 secret_discovery.update_success: 1 sds.default.key_rotation_failed: 0",
+    "grant_type=client_credentials response_type=code scope=openid",
+    "user: system:serviceaccount:mcp-system:mcp-gateway",
+    "annotations: serving-cert-secret-name: x-tls, credentialName: gateway-tls",
     "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
 ];
 
@@ -276,6 +309,53 @@ fn a_stream_gives_what_the_whole_text_gives() {
         out.extend_from_slice(stream.finish().as_bytes());
         assert!(out == whole.as_bytes(), "pieces of {size} bytes");
     }
+}
+
+/// Nobody has learned them, and no line alone shows them.
+#[test]
+fn secrets_in_wrapped_base64_are_found() {
+    use ::base64::prelude::*;
+    let kubeconfig =
+        "apiVersion: v1\nkind: Config\nusers:\n- name: admin\n  user:\n    token: hunter2hunter2\n";
+    let header =
+        BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT","kid":"a-key-with-a-long-name"}"#);
+    let payload =
+        BASE64_URL_SAFE_NO_PAD.encode(r#"{"sub":"hunter2hunter2","iss":"https://sso.example.com"}"#);
+    let token = format!("{header}.{payload}.hunter2hunter2hunter2");
+    for (what, bare) in [
+        ("kubeconfig", BASE64_STANDARD.encode(kubeconfig)),
+        (
+            "key",
+            BASE64_STANDARD.encode(format!(
+                "{} ghp_16C7e42F292c6912E7710c838347Ae178B4a {}",
+                "x".repeat(30),
+                "y".repeat(40)
+            )),
+        ),
+        ("token", token.clone()),
+        ("token in base64", BASE64_STANDARD.encode(token)),
+    ] {
+        for columns in [60, 64, 76] {
+            for newline in ["\n", "\r\n", "\n    ", "\\n"] {
+                let lines: Vec<&str> =
+                    bare.as_bytes().chunks(columns).map(|l| std::str::from_utf8(l).expect("ASCII")).collect();
+                let text = format!("data:{newline}{}\nafter: that\n", lines.join(newline));
+                let redacted = redact(&text);
+                for line in &lines {
+                    assert!(line.len() < 9 || !redacted.contains(&line[1..9]), "{what}: {text}\n{redacted}");
+                }
+                assert!(redacted.ends_with("\nafter: that\n"), "{what}: {redacted}");
+                assert_eq!(redact(&redacted), redacted, "twice is once");
+            }
+        }
+    }
+    // Certificates and digests are wrapped, too.
+    let harmless = format!(
+        "ca: |\n  -----BEGIN CERTIFICATE-----\n  {}\n  {}\n  -----END CERTIFICATE-----\n",
+        "MIIBszCCAVmgAwIBAgIUQ0pW8Ww1tq1v8YhTgM3gXk9X0t8wCgYIKoZIzj0EAwIw",
+        "AwIBAgIUQ0pW8Ww1tq1v8YhTgM3gXk9X0t8wCgYIKoZIzj0EAwIwabcdefghijkl"
+    );
+    assert_eq!(redact(&harmless), harmless);
 }
 
 /// What breaks a line does not know what it breaks.

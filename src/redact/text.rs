@@ -9,8 +9,9 @@ use regex_automata::Input;
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 
+use super::joined;
 use super::jwt;
-use super::matcher::Matcher;
+use super::matcher::{Looked, Matcher};
 use super::patterns::{Action, PATTERNS};
 use super::placeholder::{Key, Kind, Style};
 use super::value::REACH;
@@ -76,7 +77,7 @@ impl Engine {
         // What was found, or recognised as a placeholder, ends here. A word that announced nothing
         // may still be the beginning of something else: the `jwt` in `jwt7@example.com`.
         let mut floor = 0;
-        let mut looked = [0; PATTERNS_AT_MOST];
+        let mut looked = [Looked::default(); PATTERNS_AT_MOST];
         while at < text.len() {
             let Some(hit) = self.regex.search(&Input::new(text).range(at..)) else { break };
             let index = hit.pattern().as_usize();
@@ -86,34 +87,89 @@ impl Engine {
             let mut here =
                 Matcher { text, floor, start: hit.start(), end: hit.end(), pattern, looked, found };
             at = here.run().max(hit.start() + 1);
-            if found.len() > known || matches!(pattern.action, Action::Placeholder) {
+            if matches!(pattern.action, Action::Placeholder) {
+                // What clings to it is looked into, but belongs to nothing behind it.
+                floor = found[known..].iter().map(|f| f.end).max().unwrap_or(at).max(at);
+            } else if found.len() > known {
                 floor = at;
             }
         }
         if depth < MAX_DEPTH {
+            found.sort_unstable_by_key(|f| f.start);
             self.scan_base64(text, depth, found);
         }
     }
 
     /// Looks into runs of base64 that decode to text.
     fn scan_base64(&self, text: &[u8], depth: u8, found: &mut Vec<Found>) {
+        let known = found.len();
+        let mut next = 0;
         for (start, end) in super::base64::runs(text) {
-            let run = &text[start..end];
-            let Some(decoded) = super::base64::decode_text(run) else { continue };
-            let mut inner = Vec::new();
-            self.scan_to_depth(&decoded, depth + 1, &mut inner);
-            if !inner.is_empty() {
-                found.push(Found {
-                    context: start,
-                    start,
-                    end,
-                    kind: Kind::Base64,
-                    style: Style::Plain,
-                    rule: "base64",
-                });
+            if self.hides_a_secret(&text[start..end], depth) {
+                found.push(whole(start, end, Kind::Base64, "base64"));
+                continue;
+            }
+            // What is left of it between secrets.
+            while next < known && found[next].end <= start {
+                next += 1;
+            }
+            let mut from = start;
+            let mut inside = next;
+            while inside < known && found[inside].start < end {
+                let (to, behind) = (found[inside].start, found[inside].end);
+                self.rest_of_run(text, (start, end), (from, to), depth, found);
+                from = from.max(behind);
+                inside += 1;
+            }
+            self.rest_of_run(text, (start, end), (from, end), depth, found);
+        }
+        // The same where it was broken into lines, and web tokens that were.
+        for joined in joined::wrapped_runs(text) {
+            for (start, end) in super::base64::runs(&joined.bytes) {
+                if let Some((from, to)) = joined.across(start, end)
+                    && self.hides_a_secret(&joined.bytes[start..end], depth)
+                {
+                    found.push(whole(from, to, Kind::Base64, "base64"));
+                }
+            }
+            let mut looked = 0;
+            for start in memchr::memmem::find_iter(&joined.bytes, b"eyJ") {
+                if let Some(end) = jwt::end_beyond(&joined.bytes, start, &mut looked)
+                    && let Some((from, to)) = joined.across(start, end)
+                {
+                    found.push(whole(from, to, Kind::Jwt, "jwt"));
+                }
             }
         }
     }
+
+    /// Looks into a part of a run of base64, if it is one and no more than a part.
+    fn rest_of_run(
+        &self,
+        text: &[u8],
+        run: (usize, usize),
+        (start, end): (usize, usize),
+        depth: u8,
+        found: &mut Vec<Found>,
+    ) {
+        let is_part = (start, end) != run && start < end && end - start >= super::base64::MIN_RUN;
+        if is_part && self.hides_a_secret(&text[start..end], depth) {
+            found.push(whole(start, end, Kind::Base64, "base64"));
+        }
+    }
+
+    /// Whether a run of base64 decodes to a text with a secret in it.
+    fn hides_a_secret(&self, run: &[u8], depth: u8) -> bool {
+        let Some(decoded) = super::base64::decode_text(run) else { return false };
+        let mut inner = Vec::new();
+        self.scan_to_depth(&decoded, depth + 1, &mut inner);
+        !inner.is_empty()
+    }
+}
+
+/// A secret that nothing around it has led to.
+fn whole(start: usize, end: usize, kind: Kind, rule: &'static str) -> Found {
+    Found { context: start, start, end, kind, style: Style::Plain, rule }
 }
 
 /// Puts placeholders where secrets are. Overlapping ones become one, which is as long as all of them.
@@ -148,8 +204,10 @@ pub(super) fn replace(
             continue;
         }
         // What clings to a placeholder is taken for a part of the secret when it is met again; so it is now.
-        let clinging = clinging(&text[end..]);
-        if clinging > 3 && found.get(next).is_none_or(|next| next.start >= end + clinging) {
+        // It goes no further than to the next secret.
+        let limit = found.get(next).map_or(text.len(), |next| next.start);
+        let clinging = clinging(&text[end..limit]);
+        if clinging > 3 {
             end += clinging;
         }
         out.extend_from_slice(&text[at..start]);

@@ -8,12 +8,14 @@ impl Matcher<'_> {
         let text = self.text;
         let from = self.end;
         let limit = text.len().min(from + 4096);
-        let stop = text[from..limit]
+        let known = from.max(self.looked.end).min(limit);
+        let stop = text[known..limit]
             .iter()
             .position(|b| {
                 b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'`' | b'\\' | b'>' | b'{' | b'|')
             })
-            .map_or(limit, |n| from + n);
+            .map_or(limit, |n| known + n);
+        self.looked.end = stop;
         let url = &text[from..stop];
         let authority = url.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(url.len());
         let mut at_sign = memchr::memrchr(b'@', &url[..authority]);
@@ -56,7 +58,8 @@ impl Matcher<'_> {
             let stop = memchr::memchr2(b'&', b';', &self.text[at..end]).map_or(end, |n| at + n);
             let pair = &self.text[at..stop];
             if let Some(equals) = memchr::memchr(b'=', pair) {
-                let name = pair[..equals].to_ascii_lowercase();
+                // No name that is looked for is longer.
+                let name = pair[..equals.min(20)].to_ascii_lowercase();
                 let sensitive = matches!(
                     name.as_slice(),
                     b"sig"
@@ -90,8 +93,10 @@ impl Matcher<'_> {
                     self.push(value, stop, Kind::Query, Style::Url);
                 }
             }
-            at = stop + 1;
+            // An address within the query of another one shares all but its first value with it.
+            at = (stop + 1).max(self.looked.parts);
         }
+        self.looked.parts = self.looked.parts.max(end);
     }
 
     pub(super) fn email(&mut self) -> usize {
@@ -113,6 +118,18 @@ impl Matcher<'_> {
         }
         while right > self.end && matches!(text[right - 1], b'.' | b'-') {
             right -= 1;
+        }
+        // `user:password@tcp(host:3306)/db`, as Go's driver for MySQL has it.
+        if text[self.end..].starts_with(b"tcp(") || text[self.end..].starts_with(b"unix(") {
+            let low = self.floor.max(self.start.saturating_sub(256)).min(self.start);
+            let word = text[low..self.start]
+                .iter()
+                .rposition(|b| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'=' | b'<' | b'>'))
+                .map_or(low, |n| low + n + 1);
+            if let Some(colon) = memchr::memchr(b':', &text[word..self.start]) {
+                self.push(word + colon + 1, self.start, Kind::Userinfo, Style::Url);
+            }
+            return self.end;
         }
         let domain = &text[self.end..right];
         let Some(dot) = memchr::memrchr(b'.', domain) else { return self.end };

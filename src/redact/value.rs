@@ -178,7 +178,7 @@ pub(super) fn values(
 ) -> usize {
     let mut p = skip_spaces(text, at);
     // YAML tags.
-    while text[p..].starts_with(b"!!") {
+    while text[p..].starts_with(b"!!") || text[p..].starts_with(b"!vault ") {
         let word = text[p..].iter().take(32).position(|b| b.is_ascii_whitespace()).unwrap_or(0);
         if word == 0 {
             break;
@@ -196,9 +196,11 @@ pub(super) fn values(
         each(Value { start, end, quoted: true });
         return end;
     }
+    // Go's `[]string{"…"}`.
+    let go = text[p..].starts_with(b"[]string{");
     match text.get(p) {
         Some(b'[') => {
-            p += 1;
+            p += if go { b"[]string{".len() } else { 1 };
             let limit = (p + REACH).min(text.len());
             let mut first = true;
             loop {

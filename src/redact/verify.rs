@@ -218,15 +218,22 @@ impl Scanner {
     }
 
     fn web_tokens(&mut self, text: &[u8]) {
+        let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        // A long run of beginnings is read once.
+        let mut run = 0;
         for at in memchr::memmem::find_iter(text, "eyJ") {
-            let mut parts = text[at..text.len().min(at + OVERLAP)].split(|b| *b == b'.').map(|part| {
-                part.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')).count()
-            });
-            let (Some(header), Some(payload)) = (parts.next(), parts.next()) else { continue };
-            if header < 10 || payload < 10 || text.get(at + header) != Some(&b'.') {
+            let from = at.max(run);
+            run = from + text[from..].iter().take_while(|b| is_part(b)).count();
+            let header = run - at;
+            if !(10..=OVERLAP).contains(&header) || text.get(run) != Some(&b'.') {
                 continue;
             }
-            let header = &text[at..at + header];
+            let payload = text[run + 1..].iter().take(10).take_while(|b| is_part(b)).count();
+            if payload < 10 {
+                continue;
+            }
+            // Which algorithm it is stands near the beginning.
+            let header = &text[at..at + header.min(1024)];
             let header = &header[..header.len() - usize::from(header.len() % 4 == 1)];
             if URL_SAFE_NO_PAD
                 .decode(header)

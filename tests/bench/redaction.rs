@@ -2,7 +2,10 @@
 //! detectors applied one regular expression after the other to every line, and to compressing the same
 //! bytes.
 //!
-//! `cargo bench --bench redaction` prints a table; `cargo bench --bench redaction logs` only a part of it.
+//! `cargo bench --bench redaction` prints tables; `cargo bench --bench redaction logs` (`Envoy`, `objects`,
+//! `memory`, `hostile`) only a part of them. Texts that an enemy could write are measured at two sizes; a time
+//! that grows faster than the text is an error.
+//!
 //! The throughput is that of one core: the processor time that the thread was given, where the system
 //! tells it (Linux), so that a busy machine disturbs the figures less; the best of several runs.
 
@@ -310,19 +313,50 @@ fn speed(len: usize, mut run: impl FnMut() -> usize) -> f64 {
 /// How often each figure is taken.
 const RUNS: usize = 5;
 
+/// The detectors, and all values with their encodings as one more expression.
+fn with_values(values: &[String]) -> Vec<Regex> {
+    let mut all = one_by_one();
+    let mut forms = Vec::new();
+    for value in values {
+        forms.push(value.clone());
+        for shift in 0..3usize {
+            let padded = [&b"\0\0"[..shift], value.as_bytes()].concat();
+            let encoded = base64::prelude::BASE64_STANDARD.encode(&padded);
+            // Only the characters that no neighbour of the value has a part in.
+            let core = &encoded[(shift * 8).div_ceil(6)..padded.len() * 8 / 6];
+            forms.push(regex::escape(core));
+            forms.push(regex::escape(&core.replace('+', "-").replace('/', "_")));
+        }
+    }
+    forms.sort_unstable();
+    forms.dedup();
+    let alternation = RegexBuilder::new(&forms.join("|"))
+        .unicode(false)
+        .size_limit(1 << 30)
+        .dfa_size_limit(64 << 20)
+        .build();
+    all.push(alternation.expect("compiles"));
+    all
+}
+
+/// How many values are learned where some are.
+const VALUES: usize = 10_000;
+
 /// How the figures of one sort of text came out.
 fn measure(name: &str, text: &[u8], out: &mut impl std::io::Write) -> std::io::Result<()> {
-    let (plain, loaded) = (redactor(0), redactor(10_000));
+    let (plain, loaded) = (redactor(0), redactor(VALUES));
     let part = &text[..2 << 20];
-    let (mut fast, mut with_values) = (0f64, 0f64);
+    let (mut fast, mut with_learned) = (0f64, 0f64);
     // In turns, so that a busy moment hits both.
-    for _ in 0..2 {
+    for _ in 0..3 {
         fast = fast.max(speed(text.len(), || stream(&plain, text)));
-        with_values = with_values.max(speed(text.len(), || stream(&loaded, text)));
+        with_learned = with_learned.max(speed(text.len(), || stream(&loaded, text)));
     }
-    let detectors = one_by_one();
     let run = Regex::new(r"[A-Za-z0-9+/_-]{16,}={0,2}").expect("compiles");
+    let detectors = one_by_one();
     let naive = speed(part.len(), || line_by_line(&detectors, &run, part));
+    let detectors = with_values(&values(VALUES));
+    let naive_learned = speed(part.len(), || line_by_line(&detectors, &run, part));
     let gzip = speed(part.len(), || {
         let mut encoder = flate2::write::GzEncoder::new(std::io::sink(), flate2::Compression::new(6));
         encoder.write_all(black_box(part)).expect("a sink");
@@ -332,33 +366,150 @@ fn measure(name: &str, text: &[u8], out: &mut impl std::io::Write) -> std::io::R
         speed(text.len(), || usize::from(Scanner::read(Certainty::Certain, &mut black_box(text)).is_ok()));
     writeln!(
         out,
-        "| {name} | {fast:.0} | {with_values:.0} ({:.2} ×) | {naive:.1} ({:.0} ×) | {gzip:.0} ({:.1} ×) | {certain:.0} |",
-        fast / with_values,
+        "| {name} | {fast:.0} | {with_learned:.0} ({:.2} ×) | {naive:.1} ({:.0} ×) | {naive_learned:.1} ({:.0} ×) | {gzip:.0} ({:.1} ×) | {certain:.0} |",
+        fast / with_learned,
         fast / naive,
+        with_learned / naive_learned,
         fast / gzip
+    )
+}
+
+/// Texts that repeat what makes a detector look ahead or behind.
+const HOSTILE: &[(&str, &str)] = &[
+    ("beginnings of web tokens", "eyJ"),
+    ("web tokens that end soon", "eyJhbGciOi=.eyJ"),
+    ("equals signs", "="),
+    ("names and equals signs", "token=="),
+    ("quotes", "\""),
+    ("names and quotes", "password:\""),
+    ("names and escaped quotes", "\\\"password\\\":\\\""),
+    ("backslashes", "\\"),
+    ("backslashes and quotes", "\\\\\\\"token\\\\\\\":"),
+    ("marks of keys", "-----BEGIN PRIVATE KEY-----\n"),
+    ("marks of keys in one line", "-----BEGIN PRIVATE KEY-----"),
+    ("borders of addresses", "://"),
+    ("addresses within addresses", "https://a?b=https://a?sig="),
+    ("addresses with commas", "a://b:c,"),
+    ("at signs", "a@b."),
+    ("braces", "{"),
+    ("arguments", "\"arguments\":{"),
+    ("lists", "token:[["),
+    ("base64", "QmVhcmVy"),
+    ("base64 of base64", "ZXlKaGJH"),
+    ("percent signs", "%"),
+    ("encoded equals signs", "token%3D%22"),
+    ("scheme words", "bearer+a=basic+"),
+    ("lines that go on", "password: \"a\n  "),
+    ("blocks", "token: |\n\n"),
+    ("deeper blocks", "token: |\n  "),
+    ("wrapped base64", "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9w\n "),
+    ("parts of lines", "2026-11-22T10:11:12.123456789Z stdout P token\n"),
+    ("bodies of answers", "upstream returned HTTP 500: "),
+    ("dumps", "identity validated object="),
+    ("audit lines", "audit=true user="),
+    ("queries", "GET /a?b&"),
+    ("keys side by side", "AKIAIOSFODNN7EXAMPLE+"),
+    ("placeholders", "<redacted:token len=3 h=01234567 "),
+    ("logins", "\"auth\":\"AAAAAAAA"),
+    ("white space", "token \t"),
+];
+
+/// Redacts hostile texts of two sizes; a time that grows with the square of the size is an error.
+fn hostile(out: &mut impl std::io::Write) -> std::io::Result<()> {
+    const SMALL: usize = 256 << 10;
+    let redactor = redactor(100);
+    writeln!(
+        out,
+        "\n| hostile text | redact, MB/s | four times as long | second look, MB/s | four times as long |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|")?;
+    let mut slow = Vec::new();
+    for (name, fragment) in HOSTILE {
+        let texts = [SMALL, 4 * SMALL].map(|len| fragment.repeat(len / fragment.len()));
+        let [small, large] =
+            texts.each_ref().map(|text| once(text.len(), || stream(&redactor, text.as_bytes())));
+        let [look_small, look_large] = texts.each_ref().map(|text| {
+            once(text.len(), || {
+                let mut text = black_box(text.as_bytes());
+                usize::from(Scanner::read(Certainty::Suspicious, &mut text).is_ok())
+            })
+        });
+        writeln!(out, "| {name} | {small:.1} | {large:.1} | {look_small:.1} | {look_large:.1} |")?;
+        // Of the square, a quarter of the speed would be left; and no text may be slow at any size.
+        if large < small / 2.5 || look_large < look_small / 2.5 || large < 5.0 || look_large < 5.0 {
+            slow.push(*name);
+        }
+    }
+    if slow.is_empty() {
+        Ok(())
+    } else {
+        Err(std::io::Error::other(format!("not linear: {}", slow.join(", "))))
+    }
+}
+
+/// Megabytes per second, the best of three single runs.
+fn once(len: usize, mut run: impl FnMut() -> usize) -> f64 {
+    (0..3)
+        .map(|_| {
+            let start = seconds();
+            black_box(run());
+            len as f64 / 1e6 / (seconds() - start).max(1e-6)
+        })
+        .fold(0.0, f64::max)
+}
+
+/// A figure of the memory of this process, in MiB, where the system tells it.
+fn memory(figure: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(figure)).unwrap_or_default();
+    let kib: f64 = line.split_ascii_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or_default();
+    kib / 1024.0
+}
+
+/// What is needed beside the text itself.
+fn peak(out: &mut impl std::io::Write) -> std::io::Result<()> {
+    let text = &*LOGS;
+    let empty = memory("VmRSS:");
+    black_box(stream(&redactor(0), text));
+    let engine = memory("VmRSS:");
+    black_box(stream(&redactor(VALUES), text));
+    let peak = memory("VmHWM:");
+    writeln!(
+        out,
+        "\nMemory: the engine and one stream {:.0} MiB; with {VALUES} values learned {:.0} MiB at the peak. A stream keeps {} KiB, and never more than {} KiB, whatever the length of its lines.",
+        engine - empty,
+        peak - empty,
+        TextStream::USUAL_MEMORY / 1024,
+        TextStream::MOST_MEMORY / 1024
     )
 }
 
 fn main() -> std::io::Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted =
+        |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str()));
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "| MB/s on one core | redact | with 10,000 values learned (time ×) | (a) {} expressions one by one (faster by) | (b) gzip 6 (faster by) | second look |",
-        one_by_one().len()
-    )?;
-    writeln!(out, "|---|---|---|---|---|---|")?;
+    if is_wanted("memory") {
+        // First, while nothing else has been in memory.
+        peak(&mut out)?;
+    }
     let texts: [(&str, &LazyLock<Vec<u8>>); 3] =
         [("logs", &LOGS), ("Envoy dumps", &DUMPS), ("object lists", &OBJECTS)];
+    if texts.iter().any(|(name, _)| is_wanted(name)) {
+        writeln!(
+            out,
+            "\n| MB/s on one core | redact | with {VALUES} values learned (time ×) | (a) {} expressions one by one (redact is faster by) | (a) with the values as one more expression | (b) gzip 6 (redact is faster by) | second look |",
+            one_by_one().len()
+        )?;
+        writeln!(out, "|---|---|---|---|---|---|---|")?;
+    }
     for (name, text) in texts {
-        if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
+        if is_wanted(name) {
             measure(name, text, &mut out)?;
         }
     }
-    writeln!(
-        out,
-        "\nMemory: a stream keeps {} KiB, and never more than {} KiB, whatever the length of its lines.",
-        TextStream::USUAL_MEMORY / 1024,
-        TextStream::MOST_MEMORY / 1024
-    )
+    if is_wanted("hostile") {
+        hostile(&mut out)?;
+    }
+    Ok(())
 }

@@ -441,6 +441,13 @@ fn no_canary_leaves_through_gather() {
 }
 
 #[test]
+fn a_planted_bundle_is_redacted_once_and_for_all() {
+    for seed in 20..23 {
+        crate::redact::assert_twice_is_once("planted", &planted(&mut Nest::new(seed)).files());
+    }
+}
+
+#[test]
 fn every_text_is_redacted_once_and_for_all() {
     let mut nest = Nest::new(3);
     for template in TEXTS {
@@ -517,8 +524,11 @@ proptest! {
     fn fragments_are_redacted_once(parts in prop::collection::vec(prop::sample::select(vec![
         "password", "token", ":", "=", " ", "\"", "'", "\\\"", "\n", "{", "}", "[", "]", ",", "Bearer ", "eyJhbGciOiJIUzI1NiJ9", ".", "abc123XYZ",
         "://", "@", "user", "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "<redacted:token len=3 h=01234567>", "<redacted:", "|", "\n  ",
-        "value", "name", "--token", "%3D", "audit=true", "example.com", "cGFzc3dvcmQ9aHVudGVyMg==", "arguments", "GET /x?", "\\n", "authorization"
-    ]), 0..60)) {
+        "value", "name", "--token", "%3D", "audit=true", "example.com", "cGFzc3dvcmQ9aHVudGVyMg==", "arguments", "GET /x?", "\\n", "authorization",
+        "secret", "api_key", "session_id", "Basic ", "redacted.query.len-4.h-01234567", "<redacted:jwt len=3 h=01234567 alg=HS256>", ";", "&", "?", "%22", "%40",
+        "Authorization: ", "cookie: ", "identity validated", "object", "AKIAIOSFODNN7EXAMPLE", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "postgres",
+        "map[", "(", ")", "$", "/", "-", "_", "+", ">", "<", "QmVhcmVyIGh1bnRlcjI", "auth\":\"cm9ib3Q6aHVudGVyMmh1bnRlcjI=", "code=", "sig=", "x-api-key"
+    ]), 0..40)) {
         let text: String = parts.concat();
         let redactor = Redactor::new(Options::default());
         let file = redactor.path("f.log");

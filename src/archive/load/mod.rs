@@ -359,7 +359,7 @@ fn parse_objects(held: &mut Held, place: place::Objects, bytes: &[u8], keep: Kee
 }
 
 /// Whether a file whose name tells nothing begins like objects do.
-pub(super) fn looks_like_objects(bytes: &[u8]) -> bool {
+pub(crate) fn looks_like_objects(bytes: &[u8]) -> bool {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(LOOK)]);
     start.lines().take(40).any(|line| {
         let line = line.trim_start_matches('\u{feff}').trim_start();

@@ -95,7 +95,7 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    fn io(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.display().to_string();
         if source.kind() == io::ErrorKind::AlreadyExists {
             Self::Exists { path }
