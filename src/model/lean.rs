@@ -67,7 +67,11 @@ pub fn lean(object: &mut Value) {
     } else if kind("ReplicaSet") && is_owned_by_deployment(object) {
         // Its Deployment has the same.
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-            spec.remove("template");
+            drop_fields(spec, &["template", "selector"]);
+        }
+        // Only what it could not do is told by no one else.
+        if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+            status.retain(|key, _| key == "conditions");
         }
     } else if kind("Node")
         && let Some(status) = object.get_mut("status").and_then(Value::as_object_mut)

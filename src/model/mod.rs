@@ -21,6 +21,7 @@ pub mod labels;
 pub mod lean;
 pub mod logs;
 pub mod mcp;
+pub mod near;
 pub mod object;
 pub mod probes;
 pub mod secret_shape;

@@ -147,6 +147,8 @@ pub struct Context<'a> {
     names: OnceLock<Names<'a>>,
     proxies: OnceLock<Vec<GatewayProxies<'a>>>,
     workload_gaps: OnceLock<Vec<Missing>>,
+    subjects: OnceLock<Vec<workloads::Subject<'a>>>,
+    externals: OnceLock<Vec<external::External<'a>>>,
     probes: OnceLock<Vec<Recorded<'a>>>,
 }
 
@@ -171,6 +173,8 @@ impl<'a> Context<'a> {
             names: OnceLock::new(),
             proxies: OnceLock::new(),
             workload_gaps: OnceLock::new(),
+            subjects: OnceLock::new(),
+            externals: OnceLock::new(),
             probes: OnceLock::new(),
         }
     }
@@ -239,6 +243,16 @@ impl<'a> Context<'a> {
     /// What the bundle lacks of the chains from registrations and extensions to their pods.
     fn workload_gaps(&self) -> &[Missing] {
         self.workload_gaps.get_or_init(|| workloads::gaps(self.workloads()))
+    }
+
+    /// The workloads that must run, each once.
+    fn subjects(&self) -> &[workloads::Subject<'a>] {
+        self.subjects.get_or_init(|| workloads::subjects(self))
+    }
+
+    /// The servers outside the cluster that registered routes lead to.
+    fn externals(&self) -> &[external::External<'a>] {
+        self.externals.get_or_init(|| external::externals(self))
     }
 
     /// Which object depends on which.

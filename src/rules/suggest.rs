@@ -1,11 +1,9 @@
 //! Near misses: what a name that leads nowhere may have meant.
 
 use super::Context;
-use crate::model::{Kind, Object, kinds};
+pub(super) use crate::model::near::closest;
+use crate::model::{Kind, Object, kinds, near};
 use crate::report::ObjectRef;
-
-/// How many objects of a namespace are compared with a name.
-const COMPARED: usize = 500;
 
 /// Names an object that is not in the bundle.
 pub(super) fn reference(kind: &Kind, namespace: &str, name: &str) -> ObjectRef {
@@ -48,8 +46,7 @@ pub(super) fn similar<'a>(
     namespace: &str,
     name: &str,
 ) -> Option<&'a Object> {
-    let candidates = context.bundle.list_in(kind, namespace).take(COMPARED);
-    closest(name, candidates.map(|o| (o.name(), o)))
+    near::similar(context.bundle, kind, namespace, name)
 }
 
 /// The first of these names and how many there are besides: `a, b, c and 9 more`.
@@ -58,28 +55,6 @@ pub(super) fn some(names: &[&str], most: usize) -> String {
         Some(more) if more > 1 => format!("{} and {more} more", names[..most].join(", ")),
         _ => names.join(", "),
     }
-}
-
-/// The candidate whose text comes closest to this one, if any is close.
-pub(super) fn closest<'c, T>(wanted: &str, candidates: impl Iterator<Item = (&'c str, T)>) -> Option<T> {
-    let mut best: Option<(f64, T)> = None;
-    for (text, candidate) in candidates {
-        if text == wanted {
-            continue;
-        }
-        let part = text.len().min(wanted.len()) >= 4 && (text.contains(wanted) || wanted.contains(text));
-        // One letter wrong, missing, too many, or two exchanged, also where the name is short.
-        let slip = text.len().min(wanted.len()) >= 3 && strsim::osa_distance(wanted, text) == 1;
-        let score = strsim::jaro_winkler(wanted, text).max(if part { 0.9 } else { 0.0 }).max(if slip {
-            0.89
-        } else {
-            0.0
-        });
-        if score >= 0.88 && best.as_ref().is_none_or(|(first, _)| score > *first) {
-            best = Some((score, candidate));
-        }
-    }
-    best.map(|(_, candidate)| candidate)
 }
 
 /// A sentence about what the name may have meant, with a leading space; empty when nothing is close.
@@ -94,20 +69,5 @@ pub(super) fn sentence(context: &Context<'_>, kind: &Kind, namespace: &str, name
             let list: Vec<&str> = several.iter().take(5).map(|o| o.namespace()).collect();
             format!(" A {} of this name exists in namespaces {}.", kind.kind, list.join(", "))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::closest;
-
-    #[test]
-    fn close_names() {
-        let names = ["weather", "orders", "inventory"];
-        let near = |wanted: &str| closest(wanted, names.iter().map(|n| (*n, *n)));
-        assert_eq!(near("wether"), Some("weather"));
-        assert_eq!(near("orders-route"), Some("orders"));
-        assert_eq!(near("payments"), None);
-        assert_eq!(near("weather"), None);
     }
 }

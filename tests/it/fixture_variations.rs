@@ -109,7 +109,7 @@ fn other_names() -> Fixture {
         ("kuadrant-system", "policy"),
         ("istio-system", "mesh"),
         ("team-", "prj-7-"),
-        ("name: mcps", "name: backends"),
+        ("name: mcps\n", "name: backends\n"),
         ("sectionName: mcps", "sectionName: backends"),
         ("name: mcp\n    hostname", "name: public\n    hostname"),
         ("- name: mcp\n    attachedRoutes", "- name: public\n    attachedRoutes"),

@@ -9,7 +9,7 @@ use crate::model::gateway_api::{
     hostnames, listeners, parent_refs, status,
 };
 use crate::model::workloads::Workloads;
-use crate::model::{Bundle, Object, Seen, kinds};
+use crate::model::{Bundle, Object, Seen, kinds, near};
 
 /// Namespace and name.
 pub type Id<'a> = (&'a str, &'a str);
@@ -81,6 +81,22 @@ impl<'a> Chain<'a> {
         self.by_gateway.get(&gateway).map_or(&[], Vec::as_slice)
     }
 
+    /// The extensions (positions) whose brokers serve a registration; while none does, those that mean a
+    /// Gateway of its route.
+    #[must_use]
+    pub fn meant_extensions(&self, registration: &Registration<'a>) -> Vec<usize> {
+        if !registration.extensions.is_empty() {
+            return registration.extensions.clone();
+        }
+        let route = registration.route.and_then(|route| self.route(route.namespace(), route.name()));
+        let gateways: Vec<&Object> =
+            route.into_iter().flat_map(|r| &r.attachments).filter_map(|a| a.gateway.found()).collect();
+        let means = |extension: &Extension<'_>| {
+            extension.meant_gateway.is_some_and(|meant| gateways.iter().any(|g| std::ptr::eq(*g, meant)))
+        };
+        (0..self.extensions.len()).filter(|&at| means(&self.extensions[at])).collect()
+    }
+
     /// The facts of a route of the chain.
     #[must_use]
     pub fn route(&self, namespace: &'a str, name: &'a str) -> Option<&RouteFacts<'a>> {
@@ -90,15 +106,24 @@ impl<'a> Chain<'a> {
     fn routes(&mut self, bundle: &'a Bundle) {
         let targets: BTreeSet<Id<'_>> = bundle
             .list(&kinds::MCP_SERVER_REGISTRATION)
-            .map(|r| (r.namespace(), r.str("/spec/targetRef/name")))
+            .flat_map(|registration| {
+                let named = (registration.namespace(), registration.str("/spec/targetRef/name"));
+                let meant = near::route(bundle, registration);
+                [Some(named), meant.map(|route| (route.namespace(), route.name()))].into_iter().flatten()
+            })
+            .collect();
+        let meant: BTreeSet<Id<'_>> = self
+            .extensions
+            .iter()
+            .filter_map(|e| e.meant_gateway)
+            .map(|g| (g.namespace(), g.name()))
             .collect();
         for route in bundle.list(&kinds::HTTP_ROUTE) {
             let id = (route.namespace(), route.name());
             let targeted = targets.contains(&id);
             let parents = parent_refs(route);
-            let attached = parents
-                .iter()
-                .any(|p| p.is_gateway() && self.by_gateway.contains_key(&(p.namespace, p.name)));
+            let ours = |id: Id<'a>| self.by_gateway.contains_key(&id) || meant.contains(&id);
+            let attached = parents.iter().any(|p| p.is_gateway() && ours((p.namespace, p.name)));
             if !targeted && !attached {
                 continue;
             }
@@ -119,8 +144,8 @@ impl<'a> Chain<'a> {
         for object in bundle.list(&kinds::MCP_SERVER_REGISTRATION) {
             let registration = self.registration(bundle, object);
             let at = self.registrations.len();
-            let id = (object.namespace(), object.str("/spec/targetRef/name"));
-            if let Some(route) = self.routes.get_mut(&id) {
+            let route = registration.route.map(|route| (route.namespace(), route.name()));
+            if let Some(route) = route.and_then(|id| self.routes.get_mut(&id)) {
                 route.registrations.push(at);
             }
             self.registrations.push(registration);
@@ -138,7 +163,11 @@ impl<'a> Chain<'a> {
         let namespace = object.namespace();
         match bundle.find(&kinds::HTTP_ROUTE, namespace, object.str("/spec/targetRef/name")) {
             Seen::Found(route) => verdict.route = Some(route),
-            Seen::Absent => verdict.faults.push(RegistrationFault::RouteMissing),
+            Seen::Absent => {
+                // What is wrong beyond the wrong name is found too, as hidden behind it.
+                verdict.route = near::route(bundle, object);
+                verdict.faults.push(RegistrationFault::RouteMissing);
+            }
             Seen::Unknown(missing) => verdict.unknown.push(("MG401", missing)),
         }
         if let Some(route) = verdict.route {
@@ -393,11 +422,27 @@ fn extensions<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, grants: &Grants
 
 /// The steps of one extension but the conflicts with others and the broker.
 fn judge<'a>(bundle: &'a Bundle, grants: &Grants<'a>, object: &'a Object) -> Extension<'a> {
-    let mut verdict =
-        Extension { object, gateway: None, listener: None, faults: Vec::new(), unknown: Vec::new() };
+    let mut verdict = Extension {
+        object,
+        gateway: None,
+        listener: None,
+        meant_gateway: near::gateway(bundle, object),
+        meant_listener: None,
+        faults: Vec::new(),
+        unknown: Vec::new(),
+    };
     target(bundle, grants, &mut verdict);
+    verdict.meant_listener = verdict.listener.or_else(|| meant_listener(&verdict));
     secrets(bundle, &mut verdict);
     verdict
+}
+
+/// The listener of the meant Gateway that has the wanted name, or comes closest to it.
+fn meant_listener<'a>(verdict: &Extension<'a>) -> Option<Listener<'a>> {
+    let section = verdict.object.str("/spec/targetRef/sectionName");
+    let listeners = listeners(verdict.meant_gateway?);
+    let same = listeners.iter().find(|l| l.name == section).copied();
+    same.or_else(|| near::closest(section, listeners.iter().map(|l| (l.name, *l))))
 }
 
 /// The last step: the broker's Deployment. It is only made once the steps before have passed.

@@ -98,6 +98,10 @@ pub struct Extension<'a> {
     pub gateway: Option<&'a Object>,
     /// The listener it targets, if it exists.
     pub listener: Option<Listener<'a>>,
+    /// The Gateway that it means: its target, or the one that comes closest to it.
+    pub meant_gateway: Option<&'a Object>,
+    /// The listener that it means: its target, or the one that comes closest to it.
+    pub meant_listener: Option<Listener<'a>>,
     /// The failing steps in the controller's order; the first explains the status.
     pub faults: Vec<ExtensionFault<'a>>,
     /// Evidence that was missing, with the codes that stay undecided.
@@ -123,9 +127,12 @@ impl<'a> Extension<'a> {
     pub fn public_host(&self) -> Option<String> {
         let spec = self.object.str("/spec/publicHost");
         if !spec.is_empty() {
-            return Some(spec.split(':').next().unwrap_or(spec).to_owned());
+            // A URL is refused, but says which host is meant.
+            let host = spec.split_once("://").map_or(spec, |(_, rest)| rest);
+            let host = host.split('/').next().unwrap_or(host);
+            return Some(host.split(':').next().unwrap_or(host).to_owned());
         }
-        let hostname = self.listener?.hostname;
+        let hostname = self.meant_listener?.hostname;
         match hostname.strip_prefix("*.") {
             Some(domain) => Some(format!("mcp.{domain}")),
             None => (!hostname.is_empty()).then(|| hostname.to_owned()),

@@ -33,7 +33,7 @@ pub enum RegistrationFault<'a> {
 pub struct Registration<'a> {
     /// The object.
     pub object: &'a Object,
-    /// Its route, if the bundle has it.
+    /// Its route, if the bundle has it; else the one that it means ([`crate::model::near::route`]).
     pub route: Option<&'a Object>,
     /// The failing steps in the controller's order; the first explains the status.
     pub faults: Vec<RegistrationFault<'a>>,

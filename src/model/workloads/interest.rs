@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{Component, Workloads, selector};
-use crate::model::{Object, kinds};
+use crate::model::{Object, kinds, near};
 use crate::report::ObjectRef;
 
 /// What a workload does for the MCP gateway.
@@ -55,9 +55,9 @@ pub fn gateways<'a>(workloads: &Workloads<'a>) -> Vec<&'a Object> {
     let bundle = workloads.bundle();
     let mut names: BTreeSet<(&str, &str)> = BTreeSet::new();
     for extension in bundle.list(&kinds::MCP_GATEWAY_EXTENSION) {
-        let name = extension.str("/spec/targetRef/name");
-        let namespace = extension.str("/spec/targetRef/namespace");
-        names.insert((if namespace.is_empty() { extension.namespace() } else { namespace }, name));
+        if let Some(gateway) = near::gateway(bundle, extension) {
+            names.insert((gateway.namespace(), gateway.name()));
+        }
     }
     for route in registered_routes(workloads) {
         for parent in route.array("/spec/parentRefs") {
@@ -82,6 +82,9 @@ pub fn registered_routes<'a>(workloads: &Workloads<'a>) -> Vec<&'a Object> {
     for registration in bundle.list(&kinds::MCP_SERVER_REGISTRATION) {
         let name = registration.str("/spec/targetRef/name");
         names.insert((registration.namespace(), name));
+        if let Some(meant) = near::route(bundle, registration) {
+            names.insert((meant.namespace(), meant.name()));
+        }
         let namespace = registration.str("/spec/targetRef/namespace");
         if !namespace.is_empty() {
             names.insert((namespace, name));
@@ -101,8 +104,8 @@ pub fn backend_services<'a>(workloads: &Workloads<'a>) -> BTreeSet<(&'a str, &'a
         for rule in route.array("/spec/rules") {
             for backend in rule.get("backendRefs").and_then(Value::as_array).into_iter().flatten() {
                 let field = |key: &str| backend.get(key).and_then(Value::as_str);
-                if field("kind").unwrap_or("Service") == "Service" && field("group").unwrap_or("").is_empty()
-                {
+                // A kind that nobody knows is refused; the Service of that name is what was meant.
+                if field("kind") != Some("Hostname") {
                     let namespace = field("namespace").unwrap_or_else(|| route.namespace());
                     services.insert((namespace, field("name").unwrap_or_default()));
                 }
@@ -151,11 +154,27 @@ pub(super) fn find<'a>(workloads: &Workloads<'a>) -> Vec<Interest<'a>> {
         add(workloads, &mut found, &role, deployment.as_slice(), &workloads.gateway_pods(gateway));
     }
     for (namespace, name) in backend_services(workloads) {
-        let Some(service) = bundle.get(&kinds::SERVICE, namespace, name) else { continue };
-        let Some(selector) = selector(service) else { continue };
+        let service = bundle.get(&kinds::SERVICE, namespace, name);
         let role = Role::Backend(namespace.to_owned(), name.to_owned());
-        let deployments = workloads.deployments_matching(namespace, selector);
-        add(workloads, &mut found, &role, &deployments, &workloads.pods_matching(namespace, selector));
+        let (mut deployments, mut pods) = (Vec::new(), Vec::new());
+        match service.map(selector) {
+            // A Service without selector has endpoints that somebody else makes.
+            Some(None) => continue,
+            Some(Some(selector)) => {
+                deployments = workloads.deployments_matching(namespace, selector);
+                pods = workloads.pods_matching(namespace, selector);
+            }
+            None => {}
+        }
+        if deployments.is_empty() && pods.is_empty() {
+            // The Service is gone or selects nothing: the workload of its name is what was meant.
+            for kind in [&kinds::DEPLOYMENT, &kinds::STATEFUL_SET] {
+                let Some(workload) = bundle.get(kind, namespace, name) else { continue };
+                deployments.push(workload);
+                pods.extend(workloads.pods_of(workload.kind(), namespace, name).iter().copied());
+            }
+        }
+        add(workloads, &mut found, &role, &deployments, &pods);
     }
     found
 }

@@ -76,7 +76,7 @@ declare_rule! {
 fn wellknown_route_missing(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &WELLKNOWN_ROUTE_MISSING, findings);
     for extension in &context.chain().extensions {
-        if !wants_authentication(context, extension) || extension.gateway.is_none() {
+        if !wants_authentication(context, extension) || extension.meant_gateway.is_none() {
             continue;
         }
         let all: Vec<_> =
@@ -417,7 +417,7 @@ declare_rule! {
     /// Clients that are configured with the authorization server.
     pub(super) static WWW_AUTHENTICATE_MISSING = {
         code: "MG709", name: "www-authenticate-missing", severity: Warning, section: "1.7",
-        needs: ["authpolicies", "gateways", "httproutes", "mcpgatewayextensions"], since: "0.1.0", caused_by: [],
+        needs: ["authpolicies", "gateways", "httproutes", "mcpgatewayextensions", "probes"], since: "0.1.0", caused_by: [],
         check: www_authenticate_missing,
     }
 }
@@ -643,12 +643,21 @@ fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &AUTHPOLICY_MISPLACED, findings);
     let policies = auth_policies(context);
     for extension in &context.chain().extensions {
-        let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) else { continue };
+        let (Some(gateway), Some(listener)) = (extension.meant_gateway, extension.meant_listener) else {
+            continue;
+        };
         let mcp: Vec<_> = entrances(context)
             .into_iter()
             .filter(|e| std::ptr::eq(e.extension, extension.object) && e.takes("/mcp"))
             .collect();
         if mcp.is_empty() || authenticating(context, extension).is_some() {
+            continue;
+        }
+        // The policy that protects the host may be among those that the bundle lacks, which is said above.
+        let places = mcp.iter().map(|e| e.route.namespace()).chain([gateway.namespace()]);
+        let mut gaps = places.filter_map(|ns| context.bundle.collected(&kinds::AUTH_POLICY, Some(ns)).err());
+        if let Some(missing) = gaps.next() {
+            findings.cannot_tell(&AUTHPOLICY_MISPLACED, missing);
             continue;
         }
         // A policy that was written for the clients of this extension: its 401 points to the metadata

@@ -141,7 +141,7 @@ fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
     let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
     for extension in &context.chain().extensions {
         let object = extension.object;
-        let Some(gateway) = extension.gateway else { continue };
+        let Some(gateway) = extension.meant_gateway else { continue };
         let mut servers: Vec<String> = object
             .array("/spec/oauthProtectedResource/authorizationServers")
             .iter()

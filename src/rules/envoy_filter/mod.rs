@@ -67,7 +67,7 @@ fn filters_of<'a>(context: &Context<'a>, extension: &Extension<'_>) -> Vec<&'a O
 
 fn envoyfilter_missing(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
-        let Some(gateway) = extension.gateway else { continue };
+        let Some(gateway) = extension.meant_gateway else { continue };
         let object = extension.object;
         if !extension.faults.is_empty() || object.is_deleting() || context.is_younger(object, 120) {
             continue;
@@ -146,7 +146,7 @@ declare_rule! {
 
 fn envoyfilter_selector(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
-        let Some(gateway) = extension.gateway else { continue };
+        let Some(gateway) = extension.meant_gateway else { continue };
         let filters = filters_of(context, extension);
         let in_place = filters.iter().any(|f| f.namespace() == gateway.namespace());
         for filter in filters {
@@ -245,7 +245,9 @@ declare_rule! {
 
 fn envoyfilter_port(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
-        let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) else { continue };
+        let (Some(gateway), Some(listener)) = (extension.meant_gateway, extension.meant_listener) else {
+            continue;
+        };
         for filter in filters_of(context, extension) {
             if filter.namespace() != gateway.namespace() || !is_managed(filter) {
                 continue;

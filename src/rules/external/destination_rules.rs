@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{External, externals};
+use super::External;
 use crate::declare_rule;
 use crate::model::istio::visibility::{destination_rule, host_matches};
 use crate::model::{Object, kinds};
@@ -100,11 +100,11 @@ declare_rule! {
 }
 
 fn destinationrule_missing(context: &Context<'_>, findings: &mut Findings) {
-    for external in externals(context) {
-        if external.entry.is_none() || !wants_tls(&external) || has_policy(context, &external) {
+    for external in context.externals() {
+        if external.entry.is_none() || !wants_tls(external) || has_policy(context, external) {
             continue;
         }
-        if rule_of(context, &external).is_some() || meant(context, &external).is_some() {
+        if rule_of(context, external).is_some() || meant(context, external).is_some() {
             continue;
         }
         let client = external.client();
@@ -180,12 +180,12 @@ declare_rule! {
 }
 
 fn destinationrule_host(context: &Context<'_>, findings: &mut Findings) {
-    for external in externals(context) {
-        let (Some(entry), true) = (external.entry, wants_tls(&external)) else { continue };
-        if has_policy(context, &external) || rule_of(context, &external).is_some() {
+    for external in context.externals() {
+        let (Some(entry), true) = (external.entry, wants_tls(external)) else { continue };
+        if has_policy(context, external) || rule_of(context, external).is_some() {
             continue;
         }
-        let Some(rule) = meant(context, &external) else { continue };
+        let Some(rule) = meant(context, external) else { continue };
         let host = external.backend.name;
         let draft = findings.report(
             &DESTINATIONRULE_HOST,
@@ -241,11 +241,16 @@ declare_rule! {
 }
 
 fn destinationrule_tls(context: &Context<'_>, findings: &mut Findings) {
-    for external in externals(context) {
-        if !wants_tls(&external) {
+    for external in context.externals() {
+        if !wants_tls(external) {
             continue;
         }
-        let Some(rule) = rule_of(context, &external) else { continue };
+        // Also the rule that has the wrong host: its settings count once the host is right.
+        let near = || {
+            meant(context, external).filter(|_| external.entry.is_some() && !has_policy(context, external))
+        };
+        let applying = rule_of(context, external);
+        let Some(rule) = applying.or_else(near) else { continue };
         let port = external.backend.port.unwrap_or(443);
         let levels = rule.array("/spec/trafficPolicy/portLevelSettings").iter();
         let level =
@@ -275,6 +280,9 @@ fn destinationrule_tls(context: &Context<'_>, findings: &mut Findings) {
             "Begin TLS with the server's own name.",
         );
         draft.object(external.route.reference());
+        if applying.is_none() {
+            draft.hidden_behind(&["MG505"], rule.reference());
+        }
         if let Some(entry) = external.entry {
             draft.object(entry.reference());
         }

@@ -31,7 +31,8 @@ pub(super) static RULES: &[&Rule] = &[
 ];
 
 /// A server outside the cluster: the route that leads to it, and the mesh's entry for it.
-struct External<'a> {
+#[derive(Clone)]
+pub(super) struct External<'a> {
     route: &'a Object,
     backend: BackendRef<'a>,
     registrations: Vec<&'a Object>,
@@ -64,7 +65,7 @@ fn hosts(entry: &Object) -> impl Iterator<Item = &str> {
 }
 
 /// All servers outside the cluster that registered routes lead to by a backendRef of kind Hostname.
-fn externals<'a>(context: &Context<'a>) -> Vec<External<'a>> {
+pub(super) fn externals<'a>(context: &Context<'a>) -> Vec<External<'a>> {
     let chain = context.chain();
     let mut by_host: std::collections::HashMap<&str, Vec<&Object>> = std::collections::HashMap::new();
     for entry in context.bundle.list(&kinds::SERVICE_ENTRY) {
@@ -147,7 +148,7 @@ declare_rule! {
 }
 
 fn serviceentry_missing(context: &Context<'_>, findings: &mut Findings) {
-    for external in externals(context) {
+    for external in context.externals() {
         if external.entry.is_some() {
             continue;
         }
@@ -157,7 +158,7 @@ fn serviceentry_missing(context: &Context<'_>, findings: &mut Findings) {
             findings.cannot_tell(&SERVICEENTRY_MISSING, missing);
             continue;
         }
-        if meant(context, &external).is_some() {
+        if meant(context, external).is_some() {
             continue;
         }
         let (host, namespace) = (external.backend.name, external.route.namespace());
@@ -215,11 +216,11 @@ declare_rule! {
 }
 
 fn serviceentry_host(context: &Context<'_>, findings: &mut Findings) {
-    for external in externals(context) {
+    for external in context.externals() {
         if external.entry.is_some() {
             continue;
         }
-        let Some((entry, index)) = meant(context, &external) else { continue };
+        let Some((entry, index)) = meant(context, external) else { continue };
         let host = external.backend.name;
         let pointer = format!("/spec/hosts/{index}");
         let draft = findings.report(
@@ -321,9 +322,9 @@ fn spec_fault(external: &External<'_>, entry: &Object) -> Option<(String, String
 }
 
 fn serviceentry_spec(context: &Context<'_>, findings: &mut Findings) {
-    for external in externals(context) {
+    for external in context.externals() {
         let Some(entry) = external.entry else { continue };
-        let Some((pointer, what, patch)) = spec_fault(&external, entry) else { continue };
+        let Some((pointer, what, patch)) = spec_fault(external, entry) else { continue };
         let draft = findings.report(
             &SERVICEENTRY_SPEC,
             entry,

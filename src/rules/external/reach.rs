@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{External, externals};
+use super::External;
 use crate::declare_rule;
 use crate::model::istio::visibility::{host_matches, is_visible};
 use crate::model::logs::ErrorClass;
@@ -16,7 +16,7 @@ fn failing<'c, 'a>(
     context: &'c Context<'a>,
     wanted: fn(ErrorClass) -> bool,
 ) -> Vec<(External<'a>, Failure<'c, 'a>)> {
-    let mut all = externals(context);
+    let mut all = context.externals().to_vec();
     failures(context)
         .into_iter()
         .filter(|failure| wanted(failure.class))
@@ -39,13 +39,14 @@ fn probed<'c, 'a>(
     let failed = |recorded: &&Recorded<'_>| {
         recorded.probe.purpose == purpose && recorded.probe.error.as_ref().is_some_and(Fault::is_evidence)
     };
-    externals(context)
-        .into_iter()
+    context
+        .externals()
+        .iter()
         .filter(|external| !external.registrations.iter().any(|r| said.iter().any(|s| std::ptr::eq(*s, *r))))
         .filter_map(|external| {
             let host = external.backend.name;
             let found = context.probes().iter().filter(failed).find(|r| r.probe.request.host == host)?;
-            Some((external, found))
+            Some((external.clone(), found))
         })
         .collect()
 }
@@ -340,7 +341,7 @@ fn registry_only<'a>(context: &Context<'a>, pod: &Object, host: &str) -> Option<
 }
 
 fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
-    for external in externals(context) {
+    for external in context.externals() {
         let port = external.backend.port.unwrap_or(443);
         let mut pods: Vec<&Object> = Vec::new();
         let facts = context.chain().routes.get(&(external.route.namespace(), external.route.name()));
@@ -353,7 +354,7 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
             .iter()
             .filter(|r| external.registrations.iter().any(|object| std::ptr::eq(*object, r.object)))
         {
-            for &at in &registration.extensions {
+            for at in context.chain().meant_extensions(registration) {
                 let namespace = context.chain().extensions[at].object.namespace();
                 pods.extend(context.workloads().broker_pods(namespace).into_iter().take(1));
             }

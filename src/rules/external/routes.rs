@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{External, externals};
+use super::External;
 use crate::declare_rule;
 use crate::model::Object;
 use crate::model::gateway_api::{BackendRef, backend_refs};
@@ -56,7 +56,7 @@ declare_rule! {
 }
 
 fn external_backendref(context: &Context<'_>, findings: &mut Findings) {
-    for external in externals(context) {
+    for external in context.externals() {
         let (route, backend) = (external.route, &external.backend);
         let ports: Vec<i64> = external
             .entry
@@ -158,7 +158,7 @@ declare_rule! {
 }
 
 fn external_urlrewrite(context: &Context<'_>, findings: &mut Findings) {
-    for external in externals(context) {
+    for external in context.externals() {
         let External { route, backend, .. } = &external;
         let host = backend.name;
         let found = rewrite(route, backend);

@@ -44,7 +44,9 @@ declare_rule! {
 
 fn dns_mismatch(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
-        let (Some(gateway), Some(host)) = (extension.gateway, extension.public_host()) else { continue };
+        let (Some(gateway), Some(host)) = (extension.meant_gateway, extension.public_host()) else {
+            continue;
+        };
         records(context, findings, extension, gateway, &host);
         routes(context, findings, extension, gateway, &host);
         resolved(context, findings, extension, gateway, &host);

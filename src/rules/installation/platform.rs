@@ -33,7 +33,7 @@ declare_rule! {
     /// A vendor that supports the version on its own.
     pub(super) static UNSUPPORTED_VERSION = {
         code: "MG004", name: "unsupported-version", severity: Warning, section: "1.1",
-        needs: ["clusterversions or nodes", "deployments", "customresourcedefinitions"], since: "0.1.0", caused_by: [],
+        needs: ["nodes (and clusterversions)", "deployments", "customresourcedefinitions"], since: "0.1.0", caused_by: [],
         check: unsupported_version,
     }
 }

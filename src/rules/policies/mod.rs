@@ -119,7 +119,9 @@ impl Entrance<'_, '_> {
 pub(super) fn entrances<'c, 'a>(context: &'c Context<'a>) -> Vec<Entrance<'c, 'a>> {
     let mut found = Vec::new();
     for extension in &context.chain().extensions {
-        let (Some(gateway), Some(host)) = (extension.gateway, extension.public_host()) else { continue };
+        let (Some(gateway), Some(host)) = (extension.meant_gateway, extension.public_host()) else {
+            continue;
+        };
         for facts in context.chain().routes.values() {
             let route = facts.object;
             if !hostnames(route)

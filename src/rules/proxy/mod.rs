@@ -37,7 +37,9 @@ struct Target<'c, 'a> {
 fn targets<'c, 'a>(context: &'c Context<'a>) -> Vec<Target<'c, 'a>> {
     let mut found = Vec::new();
     for extension in &context.chain().extensions {
-        let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) else { continue };
+        let (Some(gateway), Some(listener)) = (extension.meant_gateway, extension.meant_listener) else {
+            continue;
+        };
         let Some(group) = context.proxies().iter().find(|g| std::ptr::eq(g.gateway, gateway)) else {
             continue;
         };

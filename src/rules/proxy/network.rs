@@ -221,10 +221,9 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
             ways.push((broker, None, port, "the MCP broker to its session store".to_owned()));
         }
         for registration in &context.chain().registrations {
-            let reaches = registration
-                .extensions
-                .iter()
-                .any(|e| std::ptr::eq(context.chain().extensions[*e].object, extension));
+            let chain = context.chain();
+            let mut serving = chain.meant_extensions(registration).into_iter();
+            let reaches = serving.any(|at| std::ptr::eq(chain.extensions[at].object, extension));
             let Some(route) = registration.route.filter(|_| reaches) else { continue };
             for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
                 let (namespace, name) = (backend.namespace, backend.name);

@@ -31,8 +31,14 @@ pub(super) fn backends<'c, 'a>(context: &'c Context<'a>) -> Vec<Backend<'c, 'a>>
         if registrations.iter().all(|r| r.is_disabled()) {
             continue;
         }
-        for backend in backend_refs(facts.object).into_iter().filter(BackendRef::is_service) {
+        for backend in backend_refs(facts.object) {
             let (namespace, name) = (backend.namespace, backend.name);
+            // A reference of an unknown kind is refused for that; the Service of its name was meant.
+            let meant =
+                || !backend.is_hostname() && context.bundle.get(&kinds::SERVICE, namespace, name).is_some();
+            if !backend.is_service() && !meant() {
+                continue;
+            }
             let entry = found.entry((namespace, name)).or_insert_with(|| Backend {
                 namespace,
                 name,

@@ -141,6 +141,9 @@ fn registration_reference_grant(context: &Context<'_>, findings: &mut Findings) 
             to_name: backend.name,
         };
         let granted = chain.grants.check(context.bundle, &reference);
+        if let crate::model::gateway_api::Granted::Unknown(missing) = &granted {
+            findings.cannot_tell(&REGISTRATION_REFERENCE_GRANT, missing.clone());
+        }
         if matches!(granted, crate::model::gateway_api::Granted::No(_)) {
             findings
                 .report(

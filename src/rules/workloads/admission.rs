@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{PodFault, Subject, report_faults, say_what_is_missing, subjects, wait_command};
+use super::{PodFault, Subject, report_faults, say_what_is_missing, wait_command};
 use crate::declare_rule;
 use crate::model::workloads::container::CONFIG_REASONS;
 use crate::model::workloads::containers;
@@ -42,8 +42,8 @@ declare_rule! {
 fn node_trouble(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &NODE_TROUBLE, findings);
     let mut by_node: BTreeMap<&str, Vec<(&Object, String)>> = BTreeMap::new();
-    let all = subjects(context);
-    for subject in &all {
+    let all = context.subjects();
+    for subject in all {
         for pod in &subject.pods {
             let node = pod.str("/spec/nodeName");
             if !node.is_empty() {
@@ -166,7 +166,7 @@ fn add_key(context: &Context<'_>, namespace: &str, kind: &str, name: &str, key: 
 fn container_config(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &CONTAINER_CONFIG, findings);
     let workloads = context.workloads();
-    for subject in subjects(context) {
+    for subject in context.subjects() {
         let mut faults = Vec::new();
         for pod in subject.pods.iter().copied() {
             for container in containers(pod) {
@@ -211,7 +211,7 @@ fn container_config(context: &Context<'_>, findings: &mut Findings) {
                 });
             }
         }
-        report_faults(&CONTAINER_CONFIG, &subject, faults, findings, |draft, _| {
+        report_faults(&CONTAINER_CONFIG, subject, faults, findings, |draft, _| {
             draft.verify(wait_command(&subject.owner));
         });
     }
@@ -317,8 +317,8 @@ fn admission_denied(context: &Context<'_>, findings: &mut Findings) {
             }
         }
     }
-    for subject in subjects(context) {
-        let Some(object) = subject.object.filter(|_| lacks_pods(&subject) == Some(true)) else { continue };
+    for subject in context.subjects() {
+        let Some(object) = subject.object.filter(|_| lacks_pods(subject) == Some(true)) else { continue };
         let mut events = workloads.events_of(&subject.owner);
         let owned = sets.get(&(object.namespace(), object.name())).map_or(&[][..], Vec::as_slice);
         for set in owned {

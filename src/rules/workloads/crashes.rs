@@ -1,6 +1,6 @@
 //! MG108: crashes that are known, with their remedy.
 
-use super::{PodFault, report_faults, say_what_is_missing, subjects, wait_command};
+use super::{PodFault, report_faults, say_what_is_missing, wait_command};
 use crate::declare_rule;
 use crate::model::bundle::LogFile;
 use crate::model::logs::format::{self, Level};
@@ -188,7 +188,7 @@ fn ended_silently(container: &Container<'_>, log: &LogFile) -> bool {
 fn known_crash(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &KNOWN_CRASH, findings);
     let workloads = context.workloads();
-    for subject in subjects(context) {
+    for subject in context.subjects() {
         let mut faults = Vec::new();
         for pod in subject.pods.iter().copied() {
             for container in containers(pod) {
@@ -248,7 +248,7 @@ fn known_crash(context: &Context<'_>, findings: &mut Findings) {
                 });
             }
         }
-        report_faults(&KNOWN_CRASH, &subject, faults, findings, |draft, _| {
+        report_faults(&KNOWN_CRASH, subject, faults, findings, |draft, _| {
             draft.command(format!("{} describe {}", oc(&subject.owner), resource(&subject.owner)));
             draft.verify(wait_command(&subject.owner));
         });

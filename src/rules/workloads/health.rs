@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::start::is_crash_loop;
-use super::{PodFault, report_faults, say_what_is_missing, subjects, wait_command};
+use super::{PodFault, report_faults, say_what_is_missing, wait_command};
 use crate::declare_rule;
 use crate::model::workloads::{Component, Container, ContainerKind, Role, containers};
 use crate::model::{Object, kinds};
@@ -87,7 +87,7 @@ fn too_many_restarts(
 fn restarts(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &RESTARTS, findings);
     let workloads = context.workloads();
-    for subject in subjects(context) {
+    for subject in context.subjects() {
         let mut faults = Vec::new();
         for pod in subject.pods.iter().copied() {
             for container in containers(pod) {
@@ -165,7 +165,7 @@ fn restarts(context: &Context<'_>, findings: &mut Findings) {
                 });
             }
         }
-        report_faults(&RESTARTS, &subject, faults, findings, |draft, _| {
+        report_faults(&RESTARTS, subject, faults, findings, |draft, _| {
             draft.verify(format!(
                 "oc -n {} get pods -w",
                 subject.owner.namespace.as_deref().unwrap_or_default()
@@ -225,7 +225,7 @@ fn allowance(container: &Container<'_>) -> TimeDelta {
 fn not_ready(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &NOT_READY, findings);
     let workloads = context.workloads();
-    for subject in subjects(context) {
+    for subject in context.subjects() {
         let mut faults = Vec::new();
         for pod in subject.pods.iter().copied().filter(|p| p.str("/status/phase") == "Running") {
             let Some(ready) = pod.condition("Ready").filter(|c| !c.is_true()) else { continue };
@@ -301,7 +301,7 @@ fn not_ready(context: &Context<'_>, findings: &mut Findings) {
                 ],
             });
         }
-        report_faults(&NOT_READY, &subject, faults, findings, |draft, _| {
+        report_faults(&NOT_READY, subject, faults, findings, |draft, _| {
             draft.verify(wait_command(&subject.owner));
         });
     }
@@ -342,7 +342,7 @@ declare_rule! {
 fn no_replicas(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &NO_REPLICAS, findings);
     let workloads = context.workloads();
-    for subject in subjects(context) {
+    for subject in context.subjects() {
         if !matches!(subject.owner.kind.as_str(), "Deployment" | "StatefulSet") {
             continue;
         }

@@ -51,7 +51,7 @@ impl Subject<'_> {
     }
 }
 
-/// The workloads that must run, each once.
+/// The workloads that must run, each once; rules ask the context, which keeps them.
 pub(super) fn subjects<'a>(context: &Context<'a>) -> Vec<Subject<'a>> {
     let mut by_owner: BTreeMap<ObjectRef, Subject<'a>> = BTreeMap::new();
     for interest in context.workloads().interest() {

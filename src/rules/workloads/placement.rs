@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use super::{PodFault, report_faults, say_what_is_missing, subjects, wait_command};
+use super::{PodFault, report_faults, say_what_is_missing, wait_command};
 use crate::declare_rule;
 use crate::model::Object;
 use crate::model::workloads::container::NORMAL_REASONS;
@@ -64,13 +64,13 @@ const SETUP_EVENTS: &[&str] = &[
 fn pending(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &PENDING, findings);
     let workloads = context.workloads();
-    for subject in subjects(context) {
+    for subject in context.subjects() {
         let mut faults = Vec::new();
         for pod in subject.pods.iter().copied().filter(|p| p.str("/status/phase") == "Pending") {
             let events = workloads.events_of(&pod.reference());
             faults.extend(unscheduled(context, pod, &events).or_else(|| not_set_up(context, pod, &events)));
         }
-        report_faults(&PENDING, &subject, faults, findings, |draft, _| {
+        report_faults(&PENDING, subject, faults, findings, |draft, _| {
             draft.verify(wait_command(&subject.owner));
         });
     }

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use super::{PodFault, report_faults, say_what_is_missing, subjects, wait_command};
+use super::{PodFault, report_faults, say_what_is_missing, wait_command};
 use crate::declare_rule;
 use crate::model::logs::Denial;
 use crate::model::workloads::container::IMAGE_REASONS;
@@ -52,7 +52,7 @@ declare_rule! {
 fn image_pull(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &IMAGE_PULL, findings);
     let workloads = context.workloads();
-    for subject in subjects(context) {
+    for subject in context.subjects() {
         let mut faults = Vec::new();
         for pod in subject.pods.iter().copied() {
             for container in containers(pod) {
@@ -83,7 +83,7 @@ fn image_pull(context: &Context<'_>, findings: &mut Findings) {
                 });
             }
         }
-        report_faults(&IMAGE_PULL, &subject, faults, findings, |draft, _| {
+        report_faults(&IMAGE_PULL, subject, faults, findings, |draft, _| {
             draft.verify(wait_command(&subject.owner));
         });
     }
@@ -228,7 +228,7 @@ pub(super) fn is_crash_loop(container: &Container<'_>, context: &Context<'_>) ->
 fn crash_loop(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &CRASH_LOOP, findings);
     let workloads = context.workloads();
-    for subject in subjects(context) {
+    for subject in context.subjects() {
         let mut faults = Vec::new();
         for pod in subject.pods.iter().copied() {
             for container in containers(pod) {
@@ -277,7 +277,7 @@ fn crash_loop(context: &Context<'_>, findings: &mut Findings) {
                 });
             }
         }
-        report_faults(&CRASH_LOOP, &subject, faults, findings, |draft, _| {
+        report_faults(&CRASH_LOOP, subject, faults, findings, |draft, _| {
             draft.because_of(&["MG108"], subject.owner.clone());
             draft.verify(wait_command(&subject.owner));
         });
@@ -360,7 +360,7 @@ const INIT_LIMIT: TimeDelta = TimeDelta::minutes(5);
 fn init_container_failure(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &INIT_CONTAINER_FAILURE, findings);
     let workloads = context.workloads();
-    for subject in subjects(context) {
+    for subject in context.subjects() {
         let mut faults = Vec::new();
         for pod in subject.pods.iter().copied() {
             for container in containers(pod) {
@@ -445,7 +445,7 @@ fn init_container_failure(context: &Context<'_>, findings: &mut Findings) {
                 });
             }
         }
-        report_faults(&INIT_CONTAINER_FAILURE, &subject, faults, findings, |draft, _| {
+        report_faults(&INIT_CONTAINER_FAILURE, subject, faults, findings, |draft, _| {
             draft.because_of(&["MG108"], subject.owner.clone());
             draft.command(format!("{} describe {}", oc(&subject.owner), resource(&subject.owner)));
             draft.verify(wait_command(&subject.owner));
