@@ -6,7 +6,8 @@
 //! 50, 500 and 5,000 pods instead, `--no-kubectl` measures `gather` alone, and `--kubectl PATH` names
 //! the program where `kubectl` is a wrapper around it, which would flatter us. `--serve FILE` only
 //! serves, with a kubeconfig in this file. What `kubectl` collects
-//! is exactly what `gather` asked for: one command for each of its requests, but no analysis.
+//! is exactly what `gather` asked for: one command for each of its requests, but no analysis. `--sample 10`
+//! has it collect one namespace of ten only, and counts what that took ten times.
 //!
 //! No request of `gather` may come twice or be answered with an error: the answer would have been
 //! known beforehand.
@@ -31,11 +32,14 @@ mod big;
 mod process;
 
 /// What is measured.
+#[derive(Clone)]
 struct Settings {
     size: big::Size,
     latency: Duration,
     kubectl: Option<String>,
     growth: bool,
+    /// Of how many namespaces `kubectl` collects one.
+    sample: usize,
     serve: Option<std::path::PathBuf>,
 }
 
@@ -65,6 +69,7 @@ fn settings() -> Settings {
         latency: Duration::from_millis(number("--latency-ms", 5)),
         kubectl: (!is("--no-kubectl")).then(|| program.unwrap_or_else(|| "kubectl".to_owned())),
         growth: is("--growth"),
+        sample: small("--sample", 1).max(1),
         serve: text("--serve").map(Into::into),
     }
 }
@@ -112,13 +117,13 @@ fn main() {
     if settings.growth {
         let rows = [2, 20, 200].map(|namespaces| {
             let size = big::Size { namespaces, pods: 25, ..settings.size };
-            let mut row = measure(size, settings.latency, None).remove(0);
+            let mut row = measure(size, &Settings { kubectl: None, ..settings.clone() }).remove(0);
             row.who = format!("{} pods", namespaces * size.pods);
             row
         });
         return report(&settings, &rows);
     }
-    report(&settings, &measure(settings.size, settings.latency, settings.kubectl.as_deref()));
+    report(&settings, &measure(settings.size, &settings));
 }
 
 /// Serves an installation of this size, metered.
@@ -150,25 +155,42 @@ fn serve(size: big::Size, latency: Duration) -> (Background, Arc<Meter>) {
 }
 
 /// Serves an installation of this size, and has it collected by `gather` and by `kubectl`.
-fn measure(size: big::Size, latency: Duration, kubectl: Option<&str>) -> Vec<Row> {
-    let (server, meter) = serve(size, latency);
+fn measure(size: big::Size, settings: &Settings) -> Vec<Row> {
+    let (server, meter) = serve(size, settings.latency);
     let directory = tempfile::tempdir().expect("a directory");
     let kubeconfig = directory.path().join("kubeconfig");
     server.write_kubeconfig(&kubeconfig).expect("a kubeconfig");
 
     let (first, asked) = gather(&meter, directory.path(), &kubeconfig);
     let mut rows = vec![first];
-    if let Some(program) = kubectl {
-        let commands = directory.path().join("commands");
-        std::fs::write(&commands, kubectl_commands(program, &asked)).expect("the commands");
+    if let Some(program) = &settings.kubectl {
+        let (whole, sampled) = kubectl_commands(program, &asked, settings.sample);
         // The first command fills the cache of what the server has.
         let sequence = "while read -r line; do eval \"$line\"; done < commands";
         let parallel = "xargs -P8 -d '\\n' -n1 sh -c 'eval \"$1\"' sh < commands";
         for (who, script) in [("kubectl, one by one", sequence), ("kubectl, xargs -P8", parallel)] {
-            rows.push(by_kubectl(who, script, &meter, directory.path(), &kubeconfig));
+            let collect = |commands: &str| {
+                std::fs::write(directory.path().join("commands"), commands).expect("the commands");
+                by_kubectl(who, script, &meter, directory.path(), &kubeconfig)
+            };
+            let mut row = collect(&whole);
+            let times = u32::try_from(settings.sample).expect("a sane number");
+            let part = if sampled.is_empty() { None } else { Some(collect(&sampled)) };
+            if let Some(part) = part {
+                row.time += part.time * times;
+                row.requests += part.requests * settings.sample;
+                row.bytes += part.bytes * u64::from(times);
+            }
+            rows.push(row);
         }
     }
     rows
+}
+
+/// Whether a namespace is one of those that stand for the others of a large installation.
+fn is_in_sample(namespace: &str, one_of: usize) -> Option<bool> {
+    let number: usize = namespace.strip_prefix("team-")?.parse().ok()?;
+    Some(number.is_multiple_of(one_of))
 }
 
 /// Runs `gather`, analysis and second look included, and gives what it asked for.
@@ -198,9 +220,10 @@ fn gather(meter: &Meter, directory: &Path, kubeconfig: &Path) -> (Row, Vec<Strin
     (row, asked)
 }
 
-/// The `kubectl` command for each request; discovery is `kubectl`'s own business.
-fn kubectl_commands(program: &str, asked: &[String]) -> String {
-    let mut commands = String::new();
+/// The `kubectl` command for each request; discovery is `kubectl`'s own business. First those that run
+/// once, then those of the sample.
+fn kubectl_commands(program: &str, asked: &[String], one_of: usize) -> (String, String) {
+    let (mut whole, mut sampled) = (String::new(), String::new());
     for (number, asked) in asked.iter().enumerate() {
         let (path, query) = asked.split_once('?').unwrap_or((asked, ""));
         // Further pages are part of the first command.
@@ -232,10 +255,18 @@ fn kubectl_commands(program: &str, asked: &[String]) -> String {
             [plural] => format!("get {plural}{group} -A -o yaml"),
             _ => continue,
         };
+        let commands = match rest {
+            ["namespaces", namespace, ..] => match is_in_sample(namespace, one_of) {
+                Some(false) => continue,
+                Some(true) if one_of > 1 => &mut sampled,
+                _ => &mut whole,
+            },
+            _ => &mut whole,
+        };
         // Writing to a string cannot fail.
         let _ = writeln!(commands, "{program} {what} > {number}.out");
     }
-    commands
+    (whole, sampled)
 }
 
 fn by_kubectl(who: &str, script: &str, meter: &Meter, directory: &Path, kubeconfig: &Path) -> Row {
@@ -258,12 +289,20 @@ fn by_kubectl(who: &str, script: &str, meter: &Meter, directory: &Path, kubeconf
 
 fn report(settings: &Settings, rows: &[Row]) {
     let big::Size { namespaces, pods, log_bytes, .. } = settings.size;
+    let size = if settings.growth {
+        format!("{} KiB of log for each pod", log_bytes >> 10)
+    } else {
+        let logs = ((namespaces * pods) as u64 * log_bytes) >> 20;
+        format!("{namespaces} namespaces, {} pods, {logs} MiB of logs", namespaces * pods)
+    };
     let mut text = format!(
-        "{namespaces} namespaces, {} pods, {} MiB of logs, {} ms added to every answer\n\n\
+        "{size}, {} ms added to every answer{}\n\n\
          {:<22} {:>9} {:>7} {:>9} {:>9} {:>9} {:>9}\n",
-        namespaces * pods,
-        ((namespaces * pods) as u64 * log_bytes) >> 20,
         settings.latency.as_millis(),
+        match settings.sample {
+            1 => String::new(),
+            n => format!("; kubectl collected one namespace of {n}, counted {n} times"),
+        },
         "",
         "seconds",
         "factor",
