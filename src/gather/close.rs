@@ -193,11 +193,11 @@ fn analyze(cx: &Cx, out: &Out, manifest: &mut Manifest) -> Result<Option<Redacte
 /// What is read back of what was written. In a large cluster most files are logs and pods, and most of
 /// the memory of the analysis is its view of them.
 struct Needed {
-    /// The files that hold objects and evidence, which the manifest vouches for.
+    /// The files that hold objects, for which the manifest vouches.
     files: Vec<FileEntry>,
     /// Pods that stand in the list of their namespace, too.
     copies: BTreeSet<String>,
-    /// Whether logs are read: topology and events need none.
+    /// Whether logs and answers of pods are read: topology and events need none.
     logs: bool,
 }
 
@@ -216,7 +216,7 @@ impl Needed {
         for entry in entries {
             if is_copy(&entry.path) {
                 needed.copies.insert(entry.path);
-            } else if !entry.path.ends_with(".log") {
+            } else if !entry.path.ends_with(".log") && !entry.path.starts_with("mcpgw/") {
                 needed.files.push(entry);
             }
         }
@@ -230,7 +230,7 @@ struct WithManifest {
     manifest: Vec<u8>,
     /// Files that are not read because others say the same.
     copies: BTreeSet<String>,
-    /// Whether logs are read, too.
+    /// Whether logs and answers of pods are read, too.
     logs: bool,
 }
 
@@ -241,7 +241,8 @@ impl Source for WithManifest {
             return Ok(Vec::new());
         }
         self.inner.walk(&mut |entry, content| {
-            let skipped = self.copies.contains(&entry.path) || (!self.logs && entry.path.ends_with(".log"));
+            let needless = entry.path.ends_with(".log") || entry.path.starts_with("mcpgw/");
+            let skipped = self.copies.contains(&entry.path) || (!self.logs && needless);
             if skipped { Visit::Next } else { visit(entry, content) }
         })
     }

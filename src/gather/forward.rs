@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 use super::client::{Api, Patience, Refusal, classify, one_line, segment};
+use super::units::human_duration;
 
 /// How long it may take until a pod answers.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -71,7 +72,10 @@ pub(super) async fn open(
     Refusal,
 > {
     let pods: kube::Api<Pod> = kube::Api::namespaced(api.kube().clone(), port.namespace);
-    let mut forwarder = pods.portforward(port.pod, &[port.port]).await.map_err(|error| refused(&error))?;
+    let ports = [port.port];
+    let mut forwarder = api
+        .stream(|| async { pods.portforward(port.pod, &ports).await.map_err(|error| refused(&error)) })
+        .await?;
     let lost = || Refusal::local("PortForward", "the port-forward gave no stream");
     let stream = forwarder.take_stream(port.port).ok_or_else(lost)?;
     let error = forwarder.take_error(port.port).ok_or_else(lost)?;
@@ -80,7 +84,8 @@ pub(super) async fn open(
 
 /// Asks a port through a port-forward.
 pub(crate) async fn forward(api: &Api, port: Port<'_>, path: &str, host: &str) -> Result<Reply, Refusal> {
-    let deadline = Instant::now() + CONNECT;
+    let limit = api.at_most(CONNECT);
+    let deadline = Instant::now() + limit;
     let stop = api.stop().clone();
     let asking = async {
         let (stream, error, forwarder) = open(api, port).await?;
@@ -120,7 +125,8 @@ pub(crate) async fn forward(api: &Api, port: Port<'_>, path: &str, host: &str) -
     };
     let (response, forwarder) = tokio::select! {
         asked = timeout_at(deadline, asking) => {
-            asked.map_err(|_| Refusal::local("Timeout", "the pod did not answer within 15s"))??
+            let message = || format!("the pod did not answer within {}", human_duration(limit));
+            asked.map_err(|_| Refusal::local("Timeout", message()))??
         }
         why = stop.wait() => return Err(Refusal::local(super::client::CUT, why)),
     };
@@ -149,7 +155,7 @@ impl Reply {
             Body::Proxied(answer) => return answer.chunk().await,
             Body::Forwarded { body, _forwarder: _ } => body,
         };
-        let deadline = self.deadline.min(Instant::now() + IDLE);
+        let deadline = self.deadline.min(Instant::now() + self.api.at_most(IDLE));
         loop {
             let frame = tokio::select! {
                 frame = timeout_at(deadline, body.frame()) => frame,

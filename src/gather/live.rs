@@ -2,6 +2,7 @@
 //! status, health and metrics, health and metrics of the controller and of Authorino. Each answer is independent of the others, redacted by structure
 //! while it arrives, and only reads: paths of the admin port that change anything are never asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -108,6 +109,25 @@ struct Ways {
     proxy_refused: AtomicBool,
 }
 
+/// The ports of a pod that kept silent: each question costs its whole deadline.
+#[derive(Debug, Default)]
+struct Silence(BTreeMap<u16, u32>);
+
+impl Silence {
+    /// How often a port keeps silent before it counts as dead; once may be one large answer in the making.
+    const DEAD: u32 = 2;
+
+    fn note(&mut self, port: u16, refusal: &Refusal) {
+        if refusal.reason == "Timeout" {
+            *self.0.entry(port).or_default() += 1;
+        }
+    }
+
+    fn is_dead(&self, port: u16) -> bool {
+        self.0.get(&port).is_some_and(|silent| *silent >= Self::DEAD)
+    }
+}
+
 /// Asks every gateway proxy and every broker that runs.
 pub(crate) async fn collect(cx: &Arc<Cx>, pods: &[Pod]) {
     if !cx.served.port_forward {
@@ -127,13 +147,14 @@ pub(crate) async fn collect(cx: &Arc<Cx>, pods: &[Pod]) {
         };
         let (cx, pod, ways, lanes) = (cx.clone(), pod.clone(), ways.clone(), lanes.clone());
         tasks.spawn(async move {
+            let mut silence = Silence::default();
             for question in &questions {
                 let Ok(_lane) = lanes.acquire().await else { return };
                 if cx.stop.is_cut() {
                     cx.journal.not_begun("answers of running pods");
                     continue;
                 }
-                let gone_on = one(&cx, &pod, question, &ways).await;
+                let gone_on = one(&cx, &pod, question, &ways, &mut silence).await;
                 let failed = gone_on.is_err();
                 cx.check(gone_on.map(drop));
                 if failed {
@@ -146,12 +167,24 @@ pub(crate) async fn collect(cx: &Arc<Cx>, pods: &[Pod]) {
 }
 
 /// Asks one question and writes the answer.
-async fn one(cx: &Cx, pod: &Pod, question: &Question, ways: &Ways) -> Result<(), WriteError> {
+async fn one(
+    cx: &Cx,
+    pod: &Pod,
+    question: &Question,
+    ways: &Ways,
+    silence: &mut Silence,
+) -> Result<(), WriteError> {
     let port = Port { namespace: &pod.namespace, pod: &pod.name, port: question.port };
     let place = path::component(question.part, &pod.namespace, &pod.name, question.file);
+    if silence.is_dead(question.port) {
+        let refusal = Refusal::local("PortDoesNotAnswer", "this port kept silent before");
+        fail(cx, port, question, &refusal);
+        return Ok(());
+    }
     let mut reply = match ask(cx, port, question, ways).await {
         Ok(reply) => reply,
         Err(refusal) => {
+            silence.note(question.port, &refusal);
             fail(cx, port, question, &refusal);
             return Ok(());
         }

@@ -182,20 +182,25 @@ fn requests_say_who_asks_and_as_whom() {
     }
 }
 
-#[test]
-fn a_proxy_of_the_kubeconfig_is_used() {
-    let served = Served::of(&Fixture::healthy());
+/// A proxy that only knows CONNECT, and what it was asked. It lives as long as the tests.
+fn connect_proxy() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let proxy = format!("http://{}", listener.local_addr().expect("an address"));
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let seen = Arc::clone(&asked);
-    // It lives as long as the tests.
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let seen = Arc::clone(&seen);
             std::thread::spawn(move || tunnel(stream, &seen));
         }
     });
+    (proxy, asked)
+}
+
+#[test]
+fn a_proxy_of_the_kubeconfig_is_used() {
+    let served = Served::of(&Fixture::healthy());
+    let (proxy, asked) = connect_proxy();
     let config = served.directory.path().join("with-proxy");
     let with_proxy =
         kubeconfig(&served, |config| config["clusters"][0]["cluster"]["proxy-url"] = proxy.into());
@@ -204,6 +209,37 @@ fn a_proxy_of_the_kubeconfig_is_used() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let asked = asked.lock().expect("no panic");
     assert!(asked.len() > 3 && asked.iter().all(|line| line.starts_with("CONNECT 127.0.0.1:")), "{asked:?}");
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_used_except_where_it_is_not_meant() {
+    let served = Served::of(&Fixture::healthy());
+    let (proxy, asked) = connect_proxy();
+    // What is on this machine is never asked through a proxy; this name is known to the proxy only.
+    let config = served.directory.path().join("behind-a-proxy");
+    let behind = kubeconfig(&served, |config| {
+        let cluster = &mut config["clusters"][0]["cluster"];
+        let server =
+            cluster["server"].as_str().expect("a server").replace("127.0.0.1", "api.cluster.invalid");
+        *cluster = serde_json::json!({"server": server, "insecure-skip-tls-verify": true});
+    });
+    std::fs::write(&config, behind).expect("a file");
+    for (name, no_proxy, used) in [
+        ("HTTPS_PROXY", "", true),
+        ("https_proxy", "10.0.0.0/8,.example.com", true),
+        ("HTTPS_PROXY", ".cluster.invalid", false),
+        ("HTTPS_PROXY", "*", false),
+        // For a server that speaks HTTPS, this one says nothing.
+        ("HTTP_PROXY", "", false),
+    ] {
+        let environment =
+            [("KUBECONFIG", config.as_path()), (name, Path::new(&proxy)), ("NO_PROXY", Path::new(no_proxy))];
+        let output = gather_with(&served, &environment, &["--probe", "none"]);
+        let code = if used { 0 } else { 3 };
+        assert_eq!(output.status.code(), Some(code), "{name} {no_proxy}: {}", text(&output.stderr));
+        let asked = std::mem::take(&mut *asked.lock().expect("no panic"));
+        assert_eq!(!asked.is_empty(), used, "{name}, not for `{no_proxy}`: {asked:?}");
+    }
 }
 
 /// Joins a client of a proxy with the server that it wants, and notes the wish.
@@ -220,6 +256,7 @@ fn tunnel(mut client: TcpStream, seen: &Mutex<Vec<String>>) {
     let wish = head.lines().next().unwrap_or_default();
     seen.lock().expect("no panic").push(wish.to_owned());
     let host = wish.split(' ').nth(1).unwrap_or_default();
+    let host = host.replace("api.cluster.invalid", "127.0.0.1");
     let Ok(mut server) = TcpStream::connect(host) else { return };
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("an answer");
     let (mut from, mut to) = (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));

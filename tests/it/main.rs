@@ -28,6 +28,7 @@ mod gather_faults;
 mod gather_live;
 mod gather_logs;
 mod gather_matrix;
+mod gather_peers;
 mod obfuscate;
 mod packaging;
 mod probe;

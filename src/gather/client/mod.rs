@@ -184,6 +184,35 @@ impl Api {
         }
     }
 
+    /// Opens a stream to a pod (port-forward, command), paced like any other request and tried again where
+    /// the server is too busy for it. Other errors are the pod's or its kubelet's, and stay.
+    pub(crate) async fn stream<T, F>(&self, mut open: impl FnMut() -> F) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, Refusal>>,
+    {
+        let mut try_number = 0;
+        loop {
+            try_number += 1;
+            // Only for the opening: what is opened lives long, and has lanes of its own.
+            let pass = self.pass().await?;
+            self.stats.requests.fetch_add(1, Ordering::Relaxed);
+            let opened = open().await;
+            drop(pass);
+            match opened {
+                Err(refusal) if matches!(refusal.code, Some(429 | 502 | 503)) && try_number < TRIES => {
+                    self.stats.retries.fetch_add(1, Ordering::Relaxed);
+                    self.pause(backoff(try_number, None)).await?;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// How long a conversation with a pod may take that by itself may take so long.
+    pub(crate) fn at_most(&self, limit: Duration) -> Duration {
+        self.limits.request.map_or(limit, |request| request.min(limit))
+    }
+
     /// Sends a request and gives the answer once its status says that it is one. Tries again where
     /// that can help: too many requests, a server that is not there for a moment, a reset.
     pub(crate) async fn open(&self, path: &str, accept: &str, patience: Patience) -> Result<Answer, Refusal> {

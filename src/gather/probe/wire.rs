@@ -69,9 +69,10 @@ pub(super) async fn ask(api: &Api, port: Port<'_>, request: Ask) -> Answer {
     let mut answer = Answer::default();
     let start = Instant::now();
     let stop = api.stop().clone();
+    let limit = api.at_most(WHOLE);
     let outcome = tokio::select! {
-        outcome = tokio::time::timeout(WHOLE, converse(api, port, request, &mut answer)) => outcome
-            .unwrap_or_else(|_| Err(Refusal::local("Timeout", format!("no whole answer within {} s", WHOLE.as_secs())))),
+        outcome = tokio::time::timeout(limit, converse(api, port, request, &mut answer)) => outcome
+            .unwrap_or_else(|_| Err(Refusal::local("Timeout", format!("no whole answer within {}", crate::gather::units::human_duration(limit))))),
         why = stop.wait() => Err(Refusal::local(CUT, why)),
     };
     answer.timings.total_ms = since(start);
