@@ -7,7 +7,8 @@ use super::placeholder::{self, Kind, Style};
 use super::text::{Found, clinging};
 use super::value::{self, BEHIND, Extent, Join, REACH, Value};
 use super::words::{
-    follows_a_word, harmless, is_scheme, logged_by_kind, names_an_object, reads_like_prose, scheme_word,
+    follows_a_word, harmless, is_element, is_scheme, logged_by_kind, names_an_object, reads_like_prose,
+    scheme_word,
 };
 
 /// How far earlier matches of one pattern have looked ahead.
@@ -138,6 +139,9 @@ impl Matcher<'_> {
         for value in values {
             let content = &text[value.start..value.end];
             if harmless(content, kind) || (prose && !value.quoted && reads_like_prose(content, kind)) {
+                continue;
+            }
+            if is_element(content, text.get(value.end)) {
                 continue;
             }
             if join == Join::Compare && !is_header && !value.quoted {

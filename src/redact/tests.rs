@@ -194,6 +194,7 @@ const SURVIVORS: &[&str] = &[
     "prefix weather_ for tool weather_get_forecast",
     "OAUTH_SCOPES_SUPPORTED=basic,groups",
     "kid abc not found in JWKS",
+    "<p class=\"item\">No or wrong credentials: <code>unauthorized</code>, <code>denied</code>.</p>",
     "docker run -u 1000:1000 quay.io/a/b:1",
     "oc logs -p mcp-gateway-7c9d8b5f6d-x2x4v",
     "GET /api/v1/namespaces/mcp-system/pods/x/log?container=istio-proxy&previous=true&sinceTime=2026-11-22T10%3A11%3A12Z&timestamps=true",

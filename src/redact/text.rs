@@ -118,7 +118,9 @@ impl Engine {
             while inside < known && found[inside].start < end {
                 let (to, behind) = (found[inside].start, found[inside].end);
                 self.rest_of_run(text, (start, end), (from, to), depth, found);
-                from = from.max(behind);
+                // What clings to a secret goes with it.
+                let clinging = clinging(&text[behind..end.max(behind)]);
+                from = from.max(behind + if clinging > 3 { clinging } else { 0 });
                 inside += 1;
             }
             self.rest_of_run(text, (start, end), (from, end), depth, found);

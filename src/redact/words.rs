@@ -102,6 +102,33 @@ pub(super) fn harmless(value: &[u8], kind: Kind) -> bool {
     kind != Kind::Password && value.len() < 5 && value.iter().all(u8::is_ascii_digit)
 }
 
+/// Whether a value is the beginning of an element of a page, as in a rendered report: `<code>…`.
+pub(super) fn is_element(value: &[u8], next: Option<&u8>) -> bool {
+    let Some(name) = value.strip_prefix(b"<") else { return false };
+    let name = name.strip_prefix(b"/").unwrap_or(name);
+    matches!(next, Some(b'>' | b' '))
+        && [
+            &b"a"[..],
+            b"b",
+            b"br",
+            b"code",
+            b"dd",
+            b"div",
+            b"dt",
+            b"em",
+            b"i",
+            b"li",
+            b"p",
+            b"pre",
+            b"span",
+            b"strong",
+            b"td",
+            b"th",
+            b"tr",
+        ]
+        .contains(&name)
+}
+
 /// Whether a word stands before the name on the same line, as in running text.
 pub(super) fn follows_a_word(text: &[u8], name: usize, floor: usize) -> bool {
     let low = floor.min(name).max(name.saturating_sub(8));
