@@ -47,6 +47,8 @@ pub(super) fn answer(
     if cluster.bundle.get_dynamic("", "Pod", namespace, pod).is_none() {
         return Err(Status::no_such_object("", "pods", pod));
     }
+    // First: kubectl speaks another protocol, which names its ports later.
+    websocket_key(request.headers())?;
     let ports = ports(query)?;
     let (namespace, pod) = (namespace.to_owned(), pod.to_owned());
     upgraded(cluster, request, move |cluster, socket| async move {

@@ -243,3 +243,15 @@ fn a_watch_says_what_there_is_and_then_nothing() {
     drop(session);
     watching.wait().expect("the end of kubectl");
 }
+
+#[test]
+fn port_forward_says_what_works_instead() {
+    let session = Session::new(&demo::healthy());
+    let pod = session.ok(&["get", "pods", "-n", "gateway-system", "-o", "name"]);
+    let pod = pod.lines().next().expect("a pod");
+    let (_, error) = session.fails(&["port-forward", "-n", "gateway-system", pod, "0:15000"]);
+    assert!(error.contains("which kubectl does not use here"), "{error}");
+    let (_, pod) = pod.split_once('/').expect("a kind and a name");
+    let path = format!("/api/v1/namespaces/gateway-system/pods/{pod}:15000/proxy/ready");
+    assert!(session.ok(&["get", "--raw", &path]).contains("LIVE"), "what the message names works");
+}
