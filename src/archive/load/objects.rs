@@ -59,6 +59,11 @@ pub(super) fn objects(documents: Vec<Value>, file: &Arc<str>, keep: Keep) -> Con
                     one(item, file, None, &mut contents);
                 }
             }
+            // A broken template, the words of an error: whoever wrote it meant objects to stand here.
+            Value::String(_) | Value::Number(_) | Value::Bool(_) => {
+                let place = if several { format!("document {}: ", n + 1) } else { String::new() };
+                contents.problems.push(format!("{place}a single value stands where an object is expected"));
+            }
             // Comments between two marks, and mappings that are something else than an object.
             document if text(&document, "/kind").is_empty() => {}
             // An object of a file of several documents is addressed like an item of a list.
@@ -213,7 +218,10 @@ mod tests {
         assert_eq!(contents.lists.len(), 3);
         assert_eq!(
             contents.problems,
-            ["items[1]: HTTPRoute has no name, kind or apiVersion and was left out"]
+            [
+                "items[1]: HTTPRoute has no name, kind or apiVersion and was left out",
+                "document 5: a single value stands where an object is expected"
+            ]
         );
     }
 }
