@@ -124,6 +124,8 @@ impl Matcher<'_> {
                 if start < end {
                     self.push_value(Value { start, end: end.min(line.max(start)), quoted: true }, Kind::Dump);
                 }
+                // A value reaches further than the line was looked at; what is in it is not taken apart again.
+                self.looked.end = self.looked.end.max(end);
                 at = at.max(end.min(line));
                 if at >= line {
                     break;

@@ -142,6 +142,7 @@ const SPELLINGS: &[&str] = &[
     "login with passphrase \"hunter2x9\"",
     "db.password: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  hunter2x9\n",
     "\"private_key_id\":\"hunter2x9\"",
+    ":;AKIAIOSFODNN7EXAMPLEvalue/cGFzc3dvcmQ9aHVudGVyMg==",
     "password=<redacted:token len=4 h=01234567>hunter2x9",
     "password=<redacted:hunter2x9 len=4 h=01234567>",
 ];
