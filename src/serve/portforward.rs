@@ -79,14 +79,10 @@ where
     tokio::spawn(async move {
         let mut ended = cluster.ended.subscribe();
         let conversation = async {
-            match upgrade.await {
-                Ok(connection) => {
-                    let socket =
-                        WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, None).await;
-                    converse(Arc::clone(&cluster), socket).await;
-                }
-                Err(error) => tracing::debug!(%error, "WebSocket"),
-            }
+            // A client that is gone by now has nobody to be told.
+            let Ok(connection) = upgrade.await else { return };
+            let socket = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, None).await;
+            converse(Arc::clone(&cluster), socket).await;
         };
         tokio::select! {
             () = conversation => {}
@@ -232,9 +228,8 @@ async fn relay(peer: SocketAddr, mut stream: DuplexStream) {
         let mut connection = TcpStream::connect(peer).await?;
         tokio::io::copy_bidirectional(&mut stream, &mut connection).await
     };
-    if let Err(error) = relayed.await {
-        tracing::debug!(%error, %peer, "forwarded connection");
-    }
+    // However it ends, the client sees its connection end.
+    let _: std::io::Result<_> = relayed.await;
 }
 
 /// How much of a request's body is read.
@@ -244,10 +239,12 @@ const REQUEST_LIMIT: usize = 256 * 1024;
 async fn serve(cluster: Arc<Cluster>, namespace: String, pod: String, port: u16, stream: DuplexStream) {
     match replay::tls(&cluster.bundle, &namespace, &pod, port) {
         None => serve_http(cluster, namespace, pod, port, stream).await,
-        Some(config) => match tokio_rustls::TlsAcceptor::from(config).accept(stream).await {
-            Ok(stream) => serve_http(cluster, namespace, pod, port, stream).await,
-            Err(error) => tracing::debug!(%error, "forwarded handshake"),
-        },
+        Some(config) => {
+            // A handshake that fails is told to the client by TLS itself.
+            if let Ok(stream) = tokio_rustls::TlsAcceptor::from(config).accept(stream).await {
+                serve_http(cluster, namespace, pod, port, stream).await;
+            }
+        }
     }
 }
 
@@ -269,7 +266,5 @@ where
         }
     });
     let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = serving.await {
-        tracing::debug!(%error, "forwarded connection");
-    }
+    let _ = serving.await;
 }

@@ -250,10 +250,7 @@ async fn accept(
                 connections.spawn(connection(stream, acceptor.clone(), app.clone(), stopped.clone()));
             }
             // Too many open files, or a client that went away: the next may be better.
-            Err(error) => {
-                tracing::debug!(%error, "accept");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
     drop(listener);
@@ -275,16 +272,14 @@ async fn connection(
     http.timer(TokioTimer::new()).header_read_timeout(IDLE);
     let serving = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)).with_upgrades();
     let mut serving = std::pin::pin!(serving);
-    let outcome = tokio::select! {
+    // A connection that breaks is the client's to notice.
+    let _ = tokio::select! {
         outcome = serving.as_mut() => outcome,
         () = over(&mut stopped) => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
     };
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "connection");
-    }
 }
 
 /// A certificate authority that lives as long as this run, in PEM, and a server certificate of it

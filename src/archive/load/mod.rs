@@ -77,7 +77,6 @@ pub fn for_rules(source: &dyn Source) -> Result<Bundle, ReadError> {
 }
 
 fn load_with(source: &dyn Source, keep: Keep) -> Result<Bundle, ReadError> {
-    let began = std::time::Instant::now();
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8);
     let queue = Queue::new(keep, workers * IN_FLIGHT);
     let walked = std::thread::scope(|scope| {
@@ -88,11 +87,7 @@ fn load_with(source: &dyn Source, keep: Keep) -> Result<Bundle, ReadError> {
         queue.close();
         walked
     });
-    let read = began.elapsed();
-    let done = queue.finish();
-    let bundle = done.conclude(walked?);
-    tracing::debug!(?read, total = ?began.elapsed(), "loaded the bundle");
-    bundle
+    queue.finish().conclude(walked?)
 }
 
 /// Goes through the container and hands out the work.

@@ -7,7 +7,7 @@ use oc_mcpgw::redact::{Options, Redactor, UserRules};
 fuzz_target!(|text: &str| {
     match UserRules::parse(text) {
         Ok(rules) => {
-            let redactor = Redactor::new(Options { rules });
+            let redactor = Redactor::new(Options { rules, ..Options::default() });
             let _ = redactor.drops(text);
             let _ = redactor.text(&redactor.path("fuzz.log"), text.as_bytes());
         }
