@@ -98,34 +98,34 @@ impl Matcher<'_> {
         let line = self.line_end(self.end);
         let from = self.end.max(self.looked.end.saturating_sub(LONGEST_KEY)).min(line);
         self.looked.end = line;
+        // Nothing of this match reaches beyond: what repeats the message would else be read once for each.
+        let text = &self.text[..line];
         for key in keys {
             let mut at = from;
-            while let Some(n) = memchr::memmem::find(&self.text[at..line], key.as_bytes()) {
+            while let Some(n) = memchr::memmem::find(&text[at..], key.as_bytes()) {
                 let word = at + n;
                 at = word + key.len();
-                let before = self.text[word - 1];
+                let before = text[word - 1];
                 if before.is_ascii_alphanumeric() || before == b'_' {
                     continue;
                 }
-                let Some((join, value)) = value::join(self.text, at, false, false) else { continue };
+                let Some((join, value)) = value::join(text, at, false, false) else { continue };
                 if !matches!(join, Join::Colon | Join::Equals) {
                     continue;
                 }
-                let json = join == Join::Colon && matches!(self.text.get(value), Some(b'{' | b'['));
+                let json = join == Join::Colon && matches!(text.get(value), Some(b'{' | b'['));
                 let end = if json {
-                    value::json_end(self.text, value)
+                    value::json_end(text, value)
                 } else {
                     let mut end = value;
-                    value::values(self.text, value, join, word, Extent::Line, &mut |v| end = end.max(v.end));
+                    value::values(text, value, join, word, Extent::Line, &mut |v| end = end.max(v.end));
                     end
                 };
-                let start = value
-                    + usize::from(!json && self.text.get(value).is_some_and(|b| matches!(b, b'"' | b'\'')));
+                let start =
+                    value + usize::from(!json && text.get(value).is_some_and(|b| matches!(b, b'"' | b'\'')));
                 if start < end {
                     self.push_value(Value { start, end: end.min(line.max(start)), quoted: true }, Kind::Dump);
                 }
-                // A value reaches further than the line was looked at; what is in it is not taken apart again.
-                self.looked.end = self.looked.end.max(end);
                 at = at.max(end.min(line));
                 if at >= line {
                     break;
@@ -217,8 +217,16 @@ impl Matcher<'_> {
         self.end
     }
 
-    fn line_end(&self, from: usize) -> usize {
+    /// The end of the line, or how far a match reaches.
+    fn line_end(&mut self, from: usize) -> usize {
         let limit = self.text.len().min(from + REACH - BEHIND);
-        memchr::memchr(b'\n', &self.text[from..limit]).map_or(limit, |n| from + n)
+        // Up to where an earlier match has looked, there is no end.
+        let known = match self.looked.bare {
+            (start, end) if start <= from && from <= end => end.min(limit),
+            _ => from,
+        };
+        let end = memchr::memchr(b'\n', &self.text[known..limit]).map_or(limit, |n| known + n);
+        self.looked.bare = (from, end);
+        end
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Looked {
     pub(super) end: usize,
     /// The end of what was taken apart within it.
     pub(super) parts: usize,
+    /// From where to where there is no line break.
+    pub(super) bare: (usize, usize),
 }
 
 /// One match of the automaton, on its way to secrets.
