@@ -17,7 +17,7 @@ const URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
 /// Whether a byte belongs to either alphabet.
 pub(super) fn is_character(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+    CHARACTER[usize::from(byte)]
 }
 
 const CHARACTER: [bool; 256] = {
@@ -80,8 +80,11 @@ pub(super) fn decode(run: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn decode_text(run: &[u8]) -> Option<Vec<u8>> {
     // Names, hexadecimal digests and numbers are no base64 of text: that mixes cases.
     let head = &run[..run.len().min(64)];
-    let upper = head.iter().filter(|b| b.is_ascii_uppercase()).count();
-    let lower = head.iter().filter(|b| b.is_ascii_lowercase()).count();
+    let (mut upper, mut lower) = (0u8, 0u8);
+    for byte in head {
+        upper += u8::from(byte.is_ascii_uppercase());
+        lower += u8::from(byte.is_ascii_lowercase());
+    }
     if upper < 2 || lower < 2 {
         return None;
     }

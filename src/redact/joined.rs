@@ -34,28 +34,44 @@ impl Joined {
     }
 }
 
+/// The places of a text where base64 or a token may have been broken: where the text before one ends, and
+/// where it goes on. Found once for all who look across them.
+#[derive(Debug)]
+pub(super) struct Borders(Vec<(usize, usize)>);
+
+impl Borders {
+    /// Finds them.
+    pub(super) fn of(text: &[u8]) -> Self {
+        let mut borders = Vec::new();
+        wrapped(text, &mut borders);
+        borders.sort_unstable();
+        Self(borders)
+    }
+}
+
 /// Everything in a text that may have been one line.
-pub(super) fn broken_lines(text: &[u8]) -> Vec<Joined> {
-    let mut borders = Vec::new();
-    wrapped(text, &super::base64::is_character, &mut borders);
+pub(super) fn broken_lines(text: &[u8], borders: &Borders) -> Vec<Joined> {
+    let mut borders = borders.0.clone();
     partial(text, &mut borders);
     borders.sort_unstable();
     put_together(text, &borders, REACH)
 }
 
 /// Base64 and web tokens that were wrapped: what follows a border is a line of nothing else.
-pub(super) fn wrapped_runs(text: &[u8]) -> Vec<Joined> {
-    let is_part = |b: u8| super::base64::is_character(b) || b == b'.';
-    let mut borders = Vec::new();
-    wrapped(text, &is_part, &mut borders);
+pub(super) fn wrapped_runs(text: &[u8], borders: &Borders) -> Vec<Joined> {
+    let mut borders = borders.0.clone();
     borders.retain(|&(_, next)| {
         let line = &text[next..text.len().min(next + SIDE)];
         let run = line.iter().take_while(|b| is_part(**b) || **b == b'=').count();
         let ends = matches!(line.get(run), None | Some(b'\n' | b'\r' | b'\\' | b'"' | b'\'' | b',' | b' '));
         ends && !line.starts_with(b"--")
     });
-    borders.sort_unstable();
     put_together(text, &borders, REACH / 2)
+}
+
+/// Whether a byte may belong to base64 or to a web token.
+fn is_part(byte: u8) -> bool {
+    super::base64::is_character(byte) || byte == b'.'
 }
 
 /// What stands around borders that follow each other closely, together up to a length.
@@ -109,14 +125,15 @@ fn indentation(text: &[u8]) -> usize {
 }
 
 /// The borders of wrapped base64: where the text before them ends and the text behind begins.
-fn wrapped(text: &[u8], is_part: &dyn Fn(u8) -> bool, borders: &mut Vec<(usize, usize)>) {
+fn wrapped(text: &[u8], borders: &mut Vec<(usize, usize)>) {
     let mut border = |end: usize, after: usize| {
-        let low = end.saturating_sub(WRAPPED);
-        if end - low < WRAPPED || !text[low..end].iter().rev().all(|b| is_part(*b)) {
+        let next = after + indentation(&text[after..]);
+        // Most lines begin with something else, or end with it.
+        if !text.get(next).is_some_and(|b| is_part(*b)) {
             return;
         }
-        let next = after + indentation(&text[after..]);
-        if text.get(next).is_some_and(|b| is_part(*b)) {
+        let low = end.saturating_sub(WRAPPED);
+        if end - low == WRAPPED && text[low..end].iter().rev().all(|b| is_part(*b)) {
             borders.push((end, next));
         }
     };
@@ -186,7 +203,7 @@ mod tests {
         let partial = "2026-11-22T10:11:12.1Z stdout P one-half-\n2026-11-22T10:11:12.1Z stderr F other\n2026-11-22T10:11:12.2Z stdout F other-half\n";
         for (text, left, right) in [(wrapped.as_str(), "QUJD", "REVG"), (partial, "one-half-", "other-half")]
         {
-            let joined = broken_lines(text.as_bytes());
+            let joined = broken_lines(text.as_bytes(), &Borders::of(text.as_bytes()));
             assert_eq!(joined.len(), 1, "{text}");
             let both = format!("{left}{right}");
             let at = memchr::memmem::find(&joined[0].bytes, both.as_bytes()).expect("put together");
@@ -197,6 +214,7 @@ mod tests {
         let folded = unfolded(b"a: one\n  two\nb: x").expect("is folded");
         let at = memchr::memmem::find(&folded.bytes, b"one two").expect("put together");
         assert_eq!(folded.across(at, at + 7), Some((3, 12)));
-        assert!(broken_lines(b"plain\nlines of\ntext P with a mark\n").is_empty());
+        let plain = b"plain\nlines of\ntext P with a mark\n";
+        assert!(broken_lines(plain, &Borders::of(plain)).is_empty());
     }
 }

@@ -22,7 +22,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroize as _;
 
-use super::joined;
+use super::joined::{self, Borders};
 use super::needles::{Hit, Needles, SHORTEST};
 use super::placeholder::{Kind, Style};
 use super::text::{Engine, Found};
@@ -193,7 +193,7 @@ impl Learned {
         }
         // A configuration file, a connection string, a registry login: what stands in it as a secret.
         let mut found = Vec::new();
-        engine.scan(trimmed, &mut found);
+        engine.scan(trimmed, &Borders::of(trimmed), &mut found);
         for secret in &found {
             let inner = &trimmed[secret.start..secret.end];
             pieces(inner, &mut new);
@@ -254,7 +254,7 @@ impl Learned {
     }
 
     /// Finds learned values in a text.
-    pub(super) fn scan(&self, text: &[u8], found: &mut Vec<Found>) {
+    pub(super) fn scan(&self, text: &[u8], borders: &Borders, found: &mut Vec<Found>) {
         let needles = self.needles();
         if needles.is_empty() {
             return;
@@ -274,7 +274,7 @@ impl Learned {
             found_at(start, end);
         });
         let folded = needles.has_spaces().then(|| joined::unfolded(text)).flatten();
-        for joined in joined::broken_lines(text).iter().chain(&folded) {
+        for joined in joined::broken_lines(text, borders).iter().chain(&folded) {
             needles.search(&joined.bytes, &mut |hit| {
                 let (start, end) = whole(&joined.bytes, hit);
                 if let Some((start, end)) = joined.across(start, end) {

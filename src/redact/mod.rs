@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod base64;
+mod candidates;
 mod findings;
 mod joined;
 mod jwt;
@@ -41,6 +42,7 @@ use serde_json::Value;
 use crate::model::broker_config;
 
 pub use findings::RedactedReport;
+use joined::Borders;
 use learned::Learned;
 pub use learned::LearnedScanner;
 use obfuscate::{Obfuscator, What};
@@ -173,9 +175,10 @@ impl Inner {
     /// What is secret in a text, sorted.
     fn scan(&self, text: &[u8]) -> Vec<Found> {
         let mut found = Vec::new();
-        self.learned.scan(text, &mut found);
+        let borders = Borders::of(text);
+        self.learned.scan(text, &borders, &mut found);
         self.rules.scan(text, &mut found);
-        self.engine.scan(text, &mut found);
+        self.engine.scan(text, &borders, &mut found);
         found
     }
 

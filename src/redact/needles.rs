@@ -27,7 +27,7 @@ const LONGEST: usize = 4096;
 /// stride necessary, the long ones go with it and the third class is not used.
 const CLASSES: [Class; 3] = [
     Class { shortest: 6, width: 4, stride: 3 },
-    Class { shortest: 8, width: 5, stride: 4 },
+    Class { shortest: 8, width: 4, stride: 5 },
     Class { shortest: 12, width: 6, stride: 7 },
 ];
 

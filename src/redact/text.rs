@@ -1,15 +1,21 @@
-//! The text engine: one pass of one automaton finds where a secret may begin, small hand-written
-//! parsers decide where it begins and ends, and a second pass puts placeholders there.
+//! The text engine: one pass finds where a pattern of the table may begin, one automaton of the whole table
+//! says which does, small hand-written parsers decide where the secret begins and ends, and a second pass puts
+//! placeholders there.
 //!
 //! Scanning never looks further than [`REACH`] ahead of and [`BEHIND`](super::value::BEHIND) before a match, whatever the
 //! input is, and goes on behind what it has found: time is linear, and a stream cut
 //! `REACH` before its end gives the same result as the whole text.
 
-use regex_automata::Input;
-use regex_automata::meta::Regex;
-use regex_automata::util::syntax;
+use std::sync::Arc;
 
-use super::joined;
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::nfa::thompson;
+use regex_automata::util::pool::{Pool, PoolGuard};
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input, MatchKind, PatternID};
+
+use super::candidates::Beginnings;
+use super::joined::{self, Borders};
 use super::jwt;
 use super::matcher::{Looked, Matcher};
 use super::patterns::{Action, PATTERNS};
@@ -38,10 +44,21 @@ pub(super) struct Found {
     pub(super) rule: &'static str,
 }
 
+/// Makes the room in which an automaton builds its states.
+type NewCache = Box<dyn Fn() -> Cache + Send + Sync>;
+type CacheGuard<'a> = PoolGuard<'a, Cache, NewCache>;
+
 /// The compiled table.
-#[derive(Debug)]
 pub(super) struct Engine {
-    regex: Regex,
+    beginnings: Beginnings,
+    automaton: Arc<DFA>,
+    caches: Pool<Cache, NewCache>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -53,40 +70,58 @@ impl Engine {
 
     fn compile() -> Self {
         let expressions: Vec<&str> = PATTERNS.iter().map(|pattern| pattern.expression).collect();
-        let regex = Regex::builder()
+        let automaton = DFA::builder()
             .syntax(syntax::Config::new().unicode(false).utf8(false))
-            .configure(
-                Regex::config()
-                    .utf8_empty(false)
-                    .nfa_size_limit(Some(64 << 20))
-                    .hybrid_cache_capacity(16 << 20),
-            )
+            .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(64 << 20)))
+            .configure(DFA::config().match_kind(MatchKind::LeftmostFirst).cache_capacity(16 << 20))
             .build_many(&expressions)
             .expect("the table of patterns compiles; a test walks it");
-        Self { regex }
+        let automaton = Arc::new(automaton);
+        let for_caches = Arc::clone(&automaton);
+        let caches: Pool<Cache, NewCache> = Pool::new(Box::new(move || for_caches.create_cache()));
+        Self { beginnings: Beginnings::of(&expressions), automaton, caches }
+    }
+
+    /// The pattern that matches at a place, and where its match ends.
+    fn match_at(&self, cache: &mut Cache, text: &[u8], at: usize) -> Option<(PatternID, usize)> {
+        let input = Input::new(text).range(at..).anchored(Anchored::Yes);
+        let half = self
+            .automaton
+            .try_search_fwd(cache, &input)
+            .expect("an automaton that gives up on nothing: no byte makes it quit, its cache may be cleared");
+        half.map(|half| (half.pattern(), half.offset()))
     }
 
     /// Finds the secrets of a text, sorted by where they begin; they may overlap.
-    pub(super) fn scan(&self, text: &[u8], found: &mut Vec<Found>) {
-        self.scan_to_depth(text, 0, found);
+    pub(super) fn scan(&self, text: &[u8], borders: &Borders, found: &mut Vec<Found>) {
+        self.scan_to_depth(&mut self.caches.get(), text, borders, 0, found);
         found.sort_by_key(|f| (f.start, std::cmp::Reverse(f.end)));
     }
 
-    fn scan_to_depth(&self, text: &[u8], depth: u8, found: &mut Vec<Found>) {
+    fn scan_to_depth(
+        &self,
+        cache: &mut CacheGuard<'_>,
+        text: &[u8],
+        borders: &Borders,
+        depth: u8,
+        found: &mut Vec<Found>,
+    ) {
         let mut at = 0;
         // What was found, or recognised as a placeholder, ends here. A word that announced nothing
         // may still be the beginning of something else: the `jwt` in `jwt7@example.com`.
         let mut floor = 0;
         let mut looked = [Looked::default(); PATTERNS_AT_MOST];
-        while at < text.len() {
-            let Some(hit) = self.regex.search(&Input::new(text).range(at..)) else { break };
-            let index = hit.pattern().as_usize();
-            let pattern = &PATTERNS[index];
-            let looked = &mut looked[index];
+        let mut candidates = self.beginnings.candidates(text);
+        while let Some(start) = candidates.next(at) {
+            let Some((index, end)) = self.match_at(cache, text, start) else {
+                at = start + 1;
+                continue;
+            };
+            let pattern = &PATTERNS[index.as_usize()];
+            let looked = &mut looked[index.as_usize()];
             let known = found.len();
-            let mut here =
-                Matcher { text, floor, start: hit.start(), end: hit.end(), pattern, looked, found };
-            at = here.run().max(hit.start() + 1);
+            let mut here = Matcher { text, floor, start, end, pattern, looked, found };
+            at = here.run().max(start + 1);
             if matches!(pattern.action, Action::Placeholder) {
                 // What clings to it is looked into, but belongs to nothing behind it.
                 floor = found[known..].iter().map(|f| f.end).max().unwrap_or(at).max(at);
@@ -96,16 +131,23 @@ impl Engine {
         }
         if depth < MAX_DEPTH {
             found.sort_unstable_by_key(|f| f.start);
-            self.scan_base64(text, depth, found);
+            self.scan_base64(cache, text, borders, depth, found);
         }
     }
 
     /// Looks into runs of base64 that decode to text.
-    fn scan_base64(&self, text: &[u8], depth: u8, found: &mut Vec<Found>) {
+    fn scan_base64(
+        &self,
+        cache: &mut CacheGuard<'_>,
+        text: &[u8],
+        borders: &Borders,
+        depth: u8,
+        found: &mut Vec<Found>,
+    ) {
         let known = found.len();
         let mut next = 0;
         for (start, end) in super::base64::runs(text) {
-            if self.hides_a_secret(&text[start..end], depth) {
+            if self.hides_a_secret(cache, &text[start..end], depth) {
                 found.push(whole(start, end, Kind::Base64, "base64"));
                 continue;
             }
@@ -117,19 +159,21 @@ impl Engine {
             let mut inside = next;
             while inside < known && found[inside].start < end {
                 let (to, behind) = (found[inside].start, found[inside].end);
-                self.rest_of_run(text, (start, end), (from, to), depth, found);
-                // What clings to a secret goes with it.
-                let clinging = clinging(&text[behind..end.max(behind)]);
+                self.rest_of_run(cache, text, (start, end), (from, to), depth, found);
+                // What clings to a secret goes with it, up to the next one: beside each other, each would
+                // else look over all that follow.
+                let limit = found[inside + 1..known].first().map_or(end, |next| next.start.min(end));
+                let clinging = clinging(&text[behind..limit.max(behind)]);
                 from = from.max(behind + if clinging > 3 { clinging } else { 0 });
                 inside += 1;
             }
-            self.rest_of_run(text, (start, end), (from, end), depth, found);
+            self.rest_of_run(cache, text, (start, end), (from, end), depth, found);
         }
         // The same where it was broken into lines, and web tokens that were.
-        for joined in joined::wrapped_runs(text) {
+        for joined in joined::wrapped_runs(text, borders) {
             for (start, end) in super::base64::runs(&joined.bytes) {
                 if let Some((from, to)) = joined.across(start, end)
-                    && self.hides_a_secret(&joined.bytes[start..end], depth)
+                    && self.hides_a_secret(cache, &joined.bytes[start..end], depth)
                 {
                     found.push(whole(from, to, Kind::Base64, "base64"));
                 }
@@ -148,6 +192,7 @@ impl Engine {
     /// Looks into a part of a run of base64, if it is one and no more than a part.
     fn rest_of_run(
         &self,
+        cache: &mut CacheGuard<'_>,
         text: &[u8],
         run: (usize, usize),
         (start, end): (usize, usize),
@@ -155,16 +200,16 @@ impl Engine {
         found: &mut Vec<Found>,
     ) {
         let is_part = (start, end) != run && start < end && end - start >= super::base64::MIN_RUN;
-        if is_part && self.hides_a_secret(&text[start..end], depth) {
+        if is_part && self.hides_a_secret(cache, &text[start..end], depth) {
             found.push(whole(start, end, Kind::Base64, "base64"));
         }
     }
 
     /// Whether a run of base64 decodes to a text with a secret in it.
-    fn hides_a_secret(&self, run: &[u8], depth: u8) -> bool {
+    fn hides_a_secret(&self, cache: &mut CacheGuard<'_>, run: &[u8], depth: u8) -> bool {
         let Some(decoded) = super::base64::decode_text(run) else { return false };
         let mut inner = Vec::new();
-        self.scan_to_depth(&decoded, depth + 1, &mut inner);
+        self.scan_to_depth(cache, &decoded, &Borders::of(&decoded), depth + 1, &mut inner);
         !inner.is_empty()
     }
 }
