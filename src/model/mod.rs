@@ -24,6 +24,7 @@ pub mod mcp;
 pub mod near;
 pub mod object;
 pub mod probes;
+pub mod public_key;
 pub mod secret_shape;
 pub mod workloads;
 

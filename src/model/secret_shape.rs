@@ -54,6 +54,9 @@ pub struct Shape {
     /// Its certificates.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateFacts>,
+    /// The fingerprints of its public keys, and of the public halves of its private keys.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub public_keys: Vec<String>,
     /// What a connection string says apart from its credentials: `redis://host:6379/0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -106,6 +109,7 @@ impl Shape {
             jwt: bare.starts_with(b"ey").then(|| Claims::of_token(bare)).flatten().map(|c| c.digest()),
             base64: !is_pem && is_base64_of_text(bare),
             certificates: if is_pem { certificates(value) } else { Vec::new() },
+            public_keys: if is_pem { super::public_key::fingerprints(value) } else { Vec::new() },
             pem,
             url: text.and_then(|t| bare_url(t.trim())),
             hex: bare.len() >= 16 && bare.iter().all(u8::is_ascii_hexdigit),

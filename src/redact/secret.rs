@@ -180,6 +180,7 @@ fn sane(shape: &Shape) -> Shape {
         bare: token(&shape.bare),
         scheme: shape.scheme.clone().filter(|s| s.len() <= 12 && word(s)),
         pem: shape.pem.iter().filter(|label| word(label)).cloned().collect(),
+        public_keys: shape.public_keys.iter().filter_map(|key| token(&Some(key.clone()))).collect(),
         ..shape.clone()
     }
 }

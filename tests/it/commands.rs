@@ -48,9 +48,20 @@ pub fn run(installation: &mut Installation, done: &mut Done, command: &str) -> R
                 words.truncate(at);
             }
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            if let (Some(text), true) = (&input, words.iter().any(|word| word.ends_with("=/dev/stdin"))) {
+                done.files.insert("/dev/stdin".to_owned(), text.clone());
+            }
             let output = match words.as_slice() {
                 ["oc", rest @ ..] => oc(installation, done, rest, input.take().as_deref())?,
                 ["jq", filter] => jq(filter, &input.take().ok_or("jq reads nothing")?)?,
+                ["base64", "-d"] => {
+                    let bytes =
+                        base64::engine::general_purpose::STANDARD.decode(input.take().unwrap_or_default());
+                    String::from_utf8(bytes.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?
+                }
+                ["openssl", "pkey", "-pubout"] => rcgen::KeyPair::from_pem(&input.take().unwrap_or_default())
+                    .map_err(|e| e.to_string())?
+                    .public_key_pem(),
                 ["printf", format, value] => format.replacen("%s", value, 1),
                 ["grep" | "head" | "tail" | "sed", ..] => String::new(),
                 ["curl" | "dig" | "oc-mcpgw", ..] => String::new(),
@@ -231,6 +242,18 @@ fn oc(
             let (kind, namespace, name, _) = call.object()?;
             let object = installation.get(kind.kind, namespace, name);
             Ok(object.ok_or_else(|| format!("no {} {namespace}/{name}", kind.kind))?.to_string())
+        }
+        "get"
+            if call
+                .flag("-o")
+                .is_some_and(|form| form.starts_with("jsonpath={.data.") && !form.contains('[')) =>
+        {
+            let (kind, namespace, name, _) = call.object()?;
+            let object = installation.get(kind.kind, namespace, name);
+            let entry = call.flag("-o").unwrap_or_default().trim_start_matches("jsonpath={.data.");
+            let entry = entry.trim_end_matches('}').replace("\\.", ".");
+            let value = object.and_then(|object| object["data"][&entry].as_str());
+            Ok(value.ok_or_else(|| format!("no {} {namespace}/{name} with {entry}", kind.kind))?.to_owned())
         }
         "get" | "describe" | "logs" | "explain" | "exec" | "api-resources" | "auth" | "debug" | "edit" => {
             Ok(String::new())

@@ -26,7 +26,14 @@ pub fn variations() -> Vec<(&'static str, Fixture)> {
         ("wasm-plugin", wasm_plugin()),
         ("one-namespace", one_namespace()),
         ("disabled-server", disabled_server()),
+        ("filtered-tools", filtered_tools()),
     ]
+}
+
+/// The tools that a client sees are those of its wristband, which the broker can verify.
+fn filtered_tools() -> Fixture {
+    let pair = rcgen::KeyPair::generate().expect("randomness");
+    crate::faults::wristband(Fixture::healthy(), &pair, &pair)
 }
 
 const GATEWAY: (&str, &str, &str) = ("Gateway", "gateway-system", "mcp-gateway");

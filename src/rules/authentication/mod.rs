@@ -2,6 +2,7 @@
 
 mod discovery;
 mod tokens;
+mod wristband;
 
 use super::Rule;
 

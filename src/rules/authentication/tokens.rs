@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::discovery::broker_variable;
+use super::wristband;
 use crate::declare_rule;
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
@@ -465,7 +466,9 @@ declare_rule! {
     /// ## How it is decided
     /// The broker is started with `--enforce-capability-filtering` (or `--enforce-tool-filtering`) and no AuthPolicy of
     /// the Gateway sets `x-mcp-authorized` (`x-authorized-tools` before 0.7); or an AuthPolicy sets it and the
-    /// extension has no `spec.trustedHeadersKey`; or the broker's log says that it cannot parse the header.
+    /// extension has no `spec.trustedHeadersKey`; or the public key in that Secret is not the half of the private key
+    /// that the policy's wristband is signed with (the fingerprints of both survive redaction); or the broker's log
+    /// says that it cannot parse the header.
     ///
     /// ## Causes
     /// The key pair does not belong together, the policy lacks the wristband, the claim's name is of another version.
@@ -480,7 +483,8 @@ declare_rule! {
     /// The header is set by something in front of the gateway.
     pub(super) static TRUSTED_HEADERS = {
         code: "MG714", name: "trusted-headers", severity: Warning, section: "1.7",
-        needs: ["deployments", "authpolicies", "broker log", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG309"],
+        needs: ["deployments", "authpolicies", "broker log", "mcpgatewayextensions", "secrets (shape of values)"],
+        since: "0.1.0", caused_by: ["MG309"],
         check: trusted_headers,
     }
 }
@@ -520,6 +524,7 @@ fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
                 .into_iter()
                 .find_map(|log| log.digest.of("broker.trusted-header").next().map(|r| (log, r)))
         });
+        let mut keys = None;
         let (title, shown, remedy) = if let (Some((deployment, pointer)), None) = (&enforced, setter) {
             (
                 "the broker demands x-mcp-authorized, and no AuthPolicy sets it".to_owned(),
@@ -534,6 +539,18 @@ fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
                 ),
                 object.evidence("/spec/trustedHeadersKey"),
                 "Set spec.trustedHeadersKey.secretName to the Secret with the public key of the wristband's pair.",
+            )
+        } else if let Some(pair) = setter.and_then(|policy| wristband::mismatch(context, object, policy)) {
+            let title = format!(
+                "Secret {} signs x-mcp-authorized, and the key in Secret {} is not its public half",
+                pair.private.full_name(),
+                pair.public.full_name()
+            );
+            keys = Some(pair);
+            (
+                title,
+                object.evidence("/spec/trustedHeadersKey/secretName"),
+                "Write the public half of the wristband's key into the Secret of trustedHeadersKey.",
             )
         } else if let Some((log, record)) = log {
             (
@@ -555,6 +572,10 @@ fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
         }
         if let Some(broker) = broker {
             draft.object(broker.reference());
+        }
+        if let Some(pair) = keys {
+            draft.object(pair.private.reference()).evidence(pair.private.evidence("/metadata/name"));
+            draft.object(pair.public.reference()).command(pair.repair());
         }
         draft.because_of(&["MG309"], object.reference());
         if let (Some((deployment, pointer)), None) = (&enforced, setter) {

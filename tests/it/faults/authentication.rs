@@ -1,5 +1,7 @@
 //! Faults of OAuth discovery, tokens and sessions: MG701-MG705, MG707-MG714.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
 use super::Fault;
@@ -22,6 +24,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG712", name: "tokens used for too long", root: true, apply: old_tokens },
     Fault { code: "MG713", name: "signing key made anew", root: true, apply: new_key },
     Fault { code: "MG714", name: "filtering enforced, header unset", root: true, apply: nobody_sets_header },
+    Fault { code: "MG714", name: "signed with the key of another pair", root: true, apply: another_pair },
 ];
 
 fn no_wellknown_rule(fixture: Fixture) -> Fixture {
@@ -112,6 +115,37 @@ fn new_key(fixture: Fixture) -> Fixture {
             "mcp-controller",
             "time=2026-09-14T10:10:00.1Z level=INFO msg=\"regenerating corrupted session signing key\" namespace=mcp-system name=mcp-gateway\n",
         )
+}
+
+/// A policy that sets a wristband, and an extension that verifies it, with the keys of these pairs.
+pub fn wristband(fixture: Fixture, signs: &rcgen::KeyPair, verifies: &rcgen::KeyPair) -> Fixture {
+    let [kind, namespace, name] = authentication();
+    let base64 = |pem: String| BASE64_STANDARD.encode(pem);
+    let (private, public) = (base64(signs.serialize_pem()), base64(verifies.public_key_pem()));
+    fixture
+        .add(&format!(
+            "{{apiVersion: v1, kind: Secret, metadata: {{name: wristband-key, namespace: kuadrant-system}}, data: {{key.pem: {private}}}}}"
+        ))
+        .add(&format!(
+            "{{apiVersion: v1, kind: Secret, metadata: {{name: trusted-headers, namespace: mcp-system}}, data: {{key: {public}}}}}"
+        ))
+        .edit(kind, namespace, name, |policy| {
+            policy["spec"]["defaults"]["rules"]["response"]["success"] = json!({"headers": {"x-mcp-authorized": {
+                "wristband": {
+                    "issuer": "https://sso.example.com/wristband",
+                    "tokenDuration": 300,
+                    "signingKeyRefs": [{"name": "wristband-key", "algorithm": "ES256"}],
+                }
+            }}});
+        })
+        .edit("MCPGatewayExtension", "mcp-system", "mcp-gateway", |extension| {
+            extension["spec"]["trustedHeadersKey"] = json!({"secretName": "trusted-headers"});
+        })
+}
+
+fn another_pair(fixture: Fixture) -> Fixture {
+    let [signs, verifies] = [(); 2].map(|()| rcgen::KeyPair::generate().expect("randomness"));
+    wristband(fixture, &signs, &verifies)
 }
 
 fn nobody_sets_header(fixture: Fixture) -> Fixture {

@@ -16,6 +16,7 @@ mod registrations;
 mod routes;
 mod workloads;
 
+pub use authentication::wristband;
 pub use registrations::broker_fails;
 
 use crate::fixture::Fixture;
