@@ -83,8 +83,13 @@ pub fn sha256(content: &[u8]) -> String {
 
 /// The digest in hexadecimal.
 pub(crate) fn hex(digest: Sha256) -> String {
+    hex_of(&digest.finalize())
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex_of(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    digest.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text

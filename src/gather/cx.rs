@@ -10,6 +10,7 @@ use super::out::Out;
 use super::probe::Known;
 use super::progress::Progress;
 use super::stop::Stop;
+use super::work::Crew;
 use crate::archive::write::WriteError;
 
 /// The context of one collection.
@@ -47,6 +48,12 @@ impl Cx {
             known: Known::default(),
             fatal: Mutex::new(None),
         }
+    }
+
+    /// Room for twice as many tasks as requests may be under way: while the ones wait for the network, the
+    /// others are worked on.
+    pub(crate) fn crew<T: Send + 'static>(&self) -> Crew<T> {
+        Crew::new(self.options.concurrency.saturating_mul(2))
     }
 
     /// Notes that the archive cannot be written, which ends the collection.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::client::Refusal;
 use super::cx::Cx;
@@ -136,7 +135,7 @@ pub(crate) async fn collect(cx: &Arc<Cx>, pods: &[Pod]) {
         return;
     }
     let (ways, lanes) = (Arc::new(Ways::default()), Arc::new(Semaphore::new(LANES)));
-    let mut tasks = JoinSet::new();
+    let mut tasks = cx.crew();
     for pod in pods.iter().filter(|pod| pod.running) {
         let questions = match pod.component {
             _ if pod.gateway.is_some() => ENVOY.to_vec(),
@@ -146,24 +145,26 @@ pub(crate) async fn collect(cx: &Arc<Cx>, pods: &[Pod]) {
             _ => continue,
         };
         let (cx, pod, ways, lanes) = (cx.clone(), pod.clone(), ways.clone(), lanes.clone());
-        tasks.spawn(async move {
-            let mut silence = Silence::default();
-            for question in &questions {
-                let Ok(_lane) = lanes.acquire().await else { return };
-                if cx.stop.is_cut() {
-                    cx.journal.not_begun("answers of running pods");
-                    continue;
+        tasks
+            .begin(async move {
+                let mut silence = Silence::default();
+                for question in &questions {
+                    let Ok(_lane) = lanes.acquire().await else { return };
+                    if cx.stop.is_cut() {
+                        cx.journal.not_begun("answers of running pods");
+                        continue;
+                    }
+                    let gone_on = one(&cx, &pod, question, &ways, &mut silence).await;
+                    let failed = gone_on.is_err();
+                    cx.check(gone_on.map(drop));
+                    if failed {
+                        return;
+                    }
                 }
-                let gone_on = one(&cx, &pod, question, &ways, &mut silence).await;
-                let failed = gone_on.is_err();
-                cx.check(gone_on.map(drop));
-                if failed {
-                    return;
-                }
-            }
-        });
+            })
+            .await;
     }
-    tasks.join_all().await;
+    tasks.end().await;
 }
 
 /// Asks one question and writes the answer.

@@ -248,30 +248,31 @@ impl Held {
     /// Reads, in namespaces that were not asked yet, the kinds that may not be listed
     /// cluster-wide. Says whether anything was asked.
     pub(crate) async fn read_in(&mut self, cx: &Arc<Cx>, namespaces: &BTreeSet<String>) -> bool {
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut any) = (cx.crew(), false);
         for (kind, (version, asked, _)) in &mut self.narrowed {
             for namespace in namespaces {
                 if !asked.insert(namespace.clone()) {
                     continue;
                 }
+                any = true;
                 let (cx, kind, version, namespace) = (cx.clone(), *kind, version.clone(), namespace.clone());
-                tasks.spawn(async move {
-                    let mut items: Vec<Value> = Vec::new();
-                    let read = read(&cx, kind, &version, Some(&namespace), &mut items).await;
-                    (kind, version, namespace, read, items)
-                });
+                tasks
+                    .begin(async move {
+                        let mut items: Vec<Value> = Vec::new();
+                        let read = read(&cx, kind, &version, Some(&namespace), &mut items).await;
+                        (kind, version, namespace, read, items)
+                    })
+                    .await;
             }
         }
-        let asked = !tasks.is_empty();
-        while let Some(joined) = tasks.join_next().await {
-            let Ok((kind, version, namespace, read, items)) = joined else { continue };
+        for (kind, version, namespace, read, items) in tasks.end().await {
             match read {
                 Ok(Read::Forbidden(refusal)) => forbidden(cx, kind, &version, Some(&namespace), &refusal),
                 Ok(_) => self.add(cx, kind, &version, items),
                 Err(error) => cx.check(Err(error)),
             }
         }
-        asked
+        any
     }
 
     /// Whether some kinds were not read in the whole cluster.
@@ -327,34 +328,36 @@ pub(crate) struct Scope {
 
 /// Reads the kinds that are looked for everywhere into the archive.
 pub(crate) async fn everywhere(cx: &Arc<Cx>, scope: &Arc<Scope>) {
-    let mut tasks = JoinSet::new();
+    let mut tasks = cx.crew();
     for kind in EVERYWHERE.iter().copied() {
         let Some(version) = version(cx, kind) else { continue };
         let (cx, scope) = (cx.clone(), scope.clone());
-        tasks.spawn(async move {
-            let mut in_each = kind.namespaced && !scope.only.is_empty();
-            if !in_each {
-                match stream(&cx, kind, &version, None).await {
-                    Ok(Read::Forbidden(refusal)) => {
-                        forbidden(&cx, kind, &version, None, &refusal);
-                        in_each = kind.namespaced;
-                    }
-                    other => cx.check(other.map(drop)),
-                }
-            }
-            if in_each {
-                for namespace in scope.namespaces.keys() {
-                    match stream(&cx, kind, &version, Some(namespace)).await {
+        tasks
+            .begin(async move {
+                let mut in_each = kind.namespaced && !scope.only.is_empty();
+                if !in_each {
+                    match stream(&cx, kind, &version, None).await {
                         Ok(Read::Forbidden(refusal)) => {
-                            forbidden(&cx, kind, &version, Some(namespace), &refusal);
+                            forbidden(&cx, kind, &version, None, &refusal);
+                            in_each = kind.namespaced;
                         }
                         other => cx.check(other.map(drop)),
                     }
                 }
-            }
-        });
+                if in_each {
+                    for namespace in scope.namespaces.keys() {
+                        match stream(&cx, kind, &version, Some(namespace)).await {
+                            Ok(Read::Forbidden(refusal)) => {
+                                forbidden(&cx, kind, &version, Some(namespace), &refusal);
+                            }
+                            other => cx.check(other.map(drop)),
+                        }
+                    }
+                }
+            })
+            .await;
     }
-    tasks.join_all().await;
+    tasks.end().await;
 }
 
 /// Reads a kind straight into the archive, in the form that its readers expect.
@@ -396,7 +399,7 @@ async fn stream(
 
 /// Reads the kinds of each followed namespace into the archive, and remembers the pods.
 pub(crate) async fn in_namespaces(cx: &Arc<Cx>, scope: &Arc<Scope>, pods: &Pods) {
-    let mut tasks = JoinSet::new();
+    let mut tasks = cx.crew();
     for kind in IN_NAMESPACES.iter().copied() {
         let kind = if kind == &kinds::ENDPOINT_SLICE && cx.served.version(kind).is_none() {
             &kinds::ENDPOINTS
@@ -413,13 +416,15 @@ pub(crate) async fn in_namespaces(cx: &Arc<Cx>, scope: &Arc<Scope>, pods: &Pods)
             }
             let (cx, pods) = (cx.clone(), pods.clone());
             let (version, namespace) = (version.clone(), namespace.clone());
-            tasks.spawn(async move {
-                let result = namespaced(&cx, kind, &version, &namespace, &pods).await;
-                cx.check(result);
-            });
+            tasks
+                .begin(async move {
+                    let result = namespaced(&cx, kind, &version, &namespace, &pods).await;
+                    cx.check(result);
+                })
+                .await;
         }
     }
-    tasks.join_all().await;
+    tasks.end().await;
 }
 
 async fn namespaced(
@@ -478,35 +483,51 @@ pub(crate) struct Chosen {
 
 /// Reads objects by name. One that does not exist is no failure.
 pub(crate) async fn chosen(cx: &Arc<Cx>, choices: Vec<Chosen>) {
-    let mut tasks = JoinSet::new();
+    let mut tasks = cx.crew();
     for choice in choices {
         let Some(version) = version(cx, choice.kind) else { continue };
         let cx = cx.clone();
-        tasks.spawn(async move {
-            let result = chosen_of_kind(&cx, &choice, &version).await;
-            cx.check(result);
-        });
+        tasks
+            .begin(async move {
+                let result = chosen_of_kind(&cx, &choice, &version).await;
+                cx.check(result);
+            })
+            .await;
     }
-    tasks.join_all().await;
+    tasks.end().await;
 }
 
 async fn chosen_of_kind(cx: &Arc<Cx>, choice: &Chosen, version: &str) -> Result<(), WriteError> {
     let kind = choice.kind;
     let namespace = Some(choice.namespace.as_str()).filter(|_| kind.namespaced);
     let base = list_path(kind, version, namespace);
-    let mut requests = JoinSet::new();
+    let mut requests = cx.crew();
     for name in choice.names.clone() {
         let (cx, url) = (cx.clone(), format!("{base}/{}", segment(&name)));
-        requests.spawn(async move { (name, cx.api.get_json(&url, JSON).await, url) });
+        let version = version.to_owned();
+        requests
+            .begin(async move {
+                let object = match cx.api.get_json(&url, JSON).await {
+                    Ok(object) => complete(kind, &version, object),
+                    Err(refusal) => return Ok((name, url, Err(refusal))),
+                };
+                if in_one_file(kind) {
+                    return Ok((name, url, Ok(Some(object))));
+                }
+                // Definitions are large: each is written as soon as it is there.
+                super::work::heavy(|| by_itself(&cx, kind, object, &url)).await?;
+                Ok((name, url, Ok(None)))
+            })
+            .await;
     }
-    let mut found: BTreeMap<String, (Value, String)> = BTreeMap::new();
+    let mut found: BTreeMap<String, Option<Value>> = BTreeMap::new();
     let mut refused: Option<Refusal> = None;
     let mut gone: Vec<String> = Vec::new();
-    while let Some(joined) = requests.join_next().await {
-        let Ok((name, answer, url)) = joined else { continue };
+    for answered in requests.end().await {
+        let (name, url, answer) = answered?;
         match answer {
             Ok(object) => {
-                found.insert(name, (complete(kind, version, object), url));
+                found.insert(name, object);
             }
             Err(refusal) if refusal.is_not_found() => gone.push(name),
             Err(refusal) => {
@@ -537,30 +558,27 @@ async fn chosen_of_kind(cx: &Arc<Cx>, choice: &Chosen, version: &str) -> Result<
     };
     let outcome = if found.is_empty() && refused.is_some() { Outcome::Failed } else { Outcome::Partial };
     cx.journal.collected(entry(kind, version, namespace, outcome, found.len(), Some(why)));
-    if in_one_file(kind) {
-        let source = format!("GET {base}/…, by name");
-        let mut file = ListFile::new(&cx.out, kind, version, &choice.namespace, source);
-        super::work::heavy(|| {
-            for (object, _) in found.into_values() {
-                file.add(object)?;
-            }
-            file.finish(false)
-        })
-        .await
-    } else {
-        super::work::heavy(|| {
-            for (object, url) in found.into_values() {
-                if kind == &kinds::NAMESPACE {
-                    let place = path::namespace(metadata(&object, "name"));
-                    cx.out.object_at(&place, object, format!("GET {url}"))?;
-                } else {
-                    cx.out.object(kind, object, format!("GET {url}"))?;
-                }
-            }
-            Ok(())
-        })
-        .await
+    if !in_one_file(kind) {
+        return Ok(());
     }
+    let source = format!("GET {base}/…, by name");
+    let mut file = ListFile::new(&cx.out, kind, version, &choice.namespace, source);
+    super::work::heavy(|| {
+        for object in found.into_values().flatten() {
+            file.add(object)?;
+        }
+        file.finish(false)
+    })
+    .await
+}
+
+/// Writes an object that was asked for by its name as a file of its own.
+fn by_itself(cx: &Cx, kind: &Kind, object: Value, url: &str) -> Result<(), WriteError> {
+    if kind == &kinds::NAMESPACE {
+        let place = path::namespace(metadata(&object, "name"));
+        return cx.out.object_at(&place, object, format!("GET {url}"));
+    }
+    cx.out.object(kind, object, format!("GET {url}"))
 }
 
 /// What the pods of the followed namespaces make worth reading: their nodes, their ConfigMaps.

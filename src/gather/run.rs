@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use tokio::task::JoinSet;
 
 use super::client::{Api, Limits, Refusal};
 use super::connect::Connected;
@@ -396,7 +395,7 @@ async fn platform(cx: &Arc<Cx>, only: &BTreeSet<String>) -> Vec<Platform> {
 /// gateway proxies elsewhere.
 async fn read_logs(cx: &Arc<Cx>, scope: &Arc<Scope>, platform: &[Platform], pods: &[Pod]) {
     let lanes = Lanes::new((cx.options.concurrency / 2).clamp(1, 6));
-    let mut tasks = JoinSet::new();
+    let mut tasks = cx.crew();
     let mut wanted = Vec::new();
     for pod in pods {
         let depth = scope.namespaces.get(&pod.namespace).map(|followed| followed.depth);
@@ -419,12 +418,14 @@ async fn read_logs(cx: &Arc<Cx>, scope: &Arc<Scope>, platform: &[Platform], pods
     wanted.sort_by_key(|(pod, log)| (!log.previous, pod.component.is_none() && pod.gateway.is_none()));
     for (pod, log) in wanted {
         let (cx, lane) = (cx.clone(), lanes.lane().await);
-        tasks.spawn(async move {
-            let result = logs::collect(&cx, lane, &pod, &log).await;
-            cx.check(result);
-        });
+        tasks
+            .begin(async move {
+                let result = logs::collect(&cx, lane, &pod, &log).await;
+                cx.check(result);
+            })
+            .await;
     }
-    tasks.join_all().await;
+    tasks.end().await;
 }
 
 /// Writes a role that would grant what was refused.

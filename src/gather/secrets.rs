@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::cx::Cx;
 use super::discovery::list_path;
@@ -71,18 +70,17 @@ fn data_size(secret: &Value) -> usize {
 /// Reads and writes the Secrets of every followed namespace.
 pub(crate) async fn collect(cx: &Arc<Cx>, scope: &Arc<Scope>) {
     let room = Arc::new(Semaphore::new(HELD >> 10));
-    let mut tasks = JoinSet::new();
+    let mut tasks = cx.crew();
     for namespace in scope.namespaces.keys() {
         if scope.existing.as_ref().is_some_and(|existing| !existing.contains(namespace)) {
             record(cx, namespace, Outcome::Complete, 0, Some("the namespace does not exist".to_owned()));
             continue;
         }
         let (cx, namespace, room) = (cx.clone(), namespace.clone(), room.clone());
-        tasks.spawn(async move { (read(&cx, &namespace, room).await, namespace) });
+        tasks.begin(async move { (read(&cx, &namespace, room).await, namespace) }).await;
     }
     let mut all: Vec<(String, Vec<Held>)> = Vec::new();
-    while let Some(joined) = tasks.join_next().await {
-        let Ok((secrets, namespace)) = joined else { continue };
+    for (secrets, namespace) in tasks.end().await {
         if let Some(secrets) = secrets {
             all.push((namespace, secrets));
         }

@@ -9,9 +9,14 @@
 //! is exactly what `gather` asked for: one command for each of its requests, but no analysis. `--sample 10`
 //! has it collect one namespace of ten only, and counts what that took ten times.
 //!
+//! Other collectors are in the same table where they are installed: `oc adm inspect` of the same namespaces
+//! (`$OC`, else `oc`; sampled like `kubectl`), and crust-gather of the whole cluster (`$CRUST_GATHER`, else
+//! `kubectl-crust-gather`). They decide for themselves what to ask for. `--no-peers` leaves them out.
+//!
 //! No request of `gather` may come twice or be answered with an error: the answer would have been
 //! known beforehand.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -38,6 +43,7 @@ struct Settings {
     latency: Duration,
     kubectl: Option<String>,
     growth: bool,
+    peers: bool,
     /// Of how many namespaces `kubectl` collects one.
     sample: usize,
     serve: Option<std::path::PathBuf>,
@@ -69,6 +75,7 @@ fn settings() -> Settings {
         latency: Duration::from_millis(number("--latency-ms", 5)),
         kubectl: (!is("--no-kubectl")).then(|| program.unwrap_or_else(|| "kubectl".to_owned())),
         growth: is("--growth"),
+        peers: !is("--no-peers"),
         sample: small("--sample", 1).max(1),
         serve: text("--serve").map(Into::into),
     }
@@ -92,8 +99,11 @@ impl Meter {
 }
 
 /// One line of the table.
+#[derive(Default)]
 struct Row {
     who: String,
+    /// What the reader of the line should know.
+    note: Option<String>,
     time: Duration,
     cpu: Duration,
     peak_kib: u64,
@@ -117,7 +127,8 @@ fn main() {
     if settings.growth {
         let rows = [2, 20, 200].map(|namespaces| {
             let size = big::Size { namespaces, pods: 25, ..settings.size };
-            let mut row = measure(size, &Settings { kubectl: None, ..settings.clone() }).remove(0);
+            let mut row =
+                measure(size, &Settings { kubectl: None, peers: false, ..settings.clone() }).remove(0);
             row.who = format!("{} pods", namespaces * size.pods);
             row
         });
@@ -184,7 +195,96 @@ fn measure(size: big::Size, settings: &Settings) -> Vec<Row> {
             rows.push(row);
         }
     }
+    if settings.peers {
+        rows.push(inspect(&asked, settings, &meter, directory.path(), &kubeconfig));
+        rows.push(crust_gather(&meter, directory.path(), &kubeconfig));
+    }
     rows
+}
+
+/// A program that an environment variable names, else the usual one of the `PATH`.
+fn program(variable: &str, usual: &str) -> String {
+    std::env::var(variable).ok().filter(|path| !path.is_empty()).unwrap_or_else(|| usual.to_owned())
+}
+
+/// Runs another collector, if it is there, and says what it cost.
+fn peer(who: &str, program: &str, arguments: &[String], meter: &Meter, directory: &Path) -> Row {
+    let mut row = Row { who: who.to_owned(), ..Row::default() };
+    let found = Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found.is_err() {
+        row.note = Some(format!("not found: left out (`{program}`)"));
+        return row;
+    }
+    meter.take();
+    meter.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(directory).env("HOME", directory).stdout(Stdio::null());
+    let run = process::run(&mut command);
+    let (asked, bytes) = meter.take();
+    let refused = std::mem::take(&mut *meter.refused.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut notes = Vec::new();
+    if !run.status.success() {
+        let last = run.stderr.lines().last().unwrap_or_default();
+        notes.push(format!("{}; {}", run.status, last.chars().take(160).collect::<String>()));
+    }
+    if !refused.is_empty() {
+        notes.push(format!("{} requests were answered with an error", refused.len()));
+    }
+    Row {
+        time: run.time,
+        cpu: run.cpu,
+        peak_kib: run.peak_kib,
+        requests: asked.len(),
+        bytes,
+        note: (!notes.is_empty()).then(|| notes.join("; ")),
+        ..row
+    }
+}
+
+/// `oc adm inspect` of every namespace that `gather` read: first those that are read once, then the sample.
+fn inspect(asked: &[String], settings: &Settings, meter: &Meter, directory: &Path, kubeconfig: &Path) -> Row {
+    let namespaces: BTreeSet<&str> = asked
+        .iter()
+        .filter_map(|path| path.split_once("/namespaces/")?.1.split_once('/'))
+        .map(|(namespace, _)| namespace)
+        .collect();
+    let (mut whole, mut sampled) = (Vec::new(), Vec::new());
+    for namespace in namespaces {
+        match is_in_sample(namespace, settings.sample) {
+            Some(false) => {}
+            Some(true) if settings.sample > 1 => sampled.push(format!("ns/{namespace}")),
+            _ => whole.push(format!("ns/{namespace}")),
+        }
+    }
+    let run = |namespaces: Vec<String>, into: &str| {
+        let mut arguments = vec!["adm".to_owned(), "inspect".to_owned(), format!("--dest-dir={into}")];
+        arguments.push(format!("--kubeconfig={}", kubeconfig.display()));
+        arguments.extend(namespaces);
+        peer("oc adm inspect", &program("OC", "oc"), &arguments, meter, directory)
+    };
+    let mut row = run(whole, "inspect");
+    if row.requests > 0 && !sampled.is_empty() {
+        let times = u32::try_from(settings.sample).expect("a sane number");
+        let part = run(sampled, "inspect-sample");
+        row.time += part.time * times;
+        row.cpu += part.cpu * times;
+        row.requests += part.requests * settings.sample;
+        row.bytes += part.bytes * u64::from(times);
+        row.peak_kib = row.peak_kib.max(part.peak_kib);
+        let memory = "its memory is that of the sample";
+        row.note = Some(
+            part.note.map_or_else(|| memory.to_owned(), |note| format!("{memory}; of the sample: {note}")),
+        );
+    }
+    row
+}
+
+/// crust-gather of the whole cluster.
+fn crust_gather(meter: &Meter, directory: &Path, kubeconfig: &Path) -> Row {
+    let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
+    let arguments = ["collect", &kubeconfig, "--file=crust-gather", "--duration=60m", "--verbosity=ERROR"];
+    let program = program("CRUST_GATHER", "kubectl-crust-gather");
+    peer("crust-gather", &program, &arguments.map(str::to_owned), meter, directory)
 }
 
 /// Whether a namespace is one of those that stand for the others of a large installation.
@@ -216,6 +316,7 @@ fn gather(meter: &Meter, directory: &Path, kubeconfig: &Path) -> (Row, Vec<Strin
         peak_kib: run.peak_kib,
         requests: asked.len(),
         bytes,
+        note: None,
     };
     (row, asked)
 }
@@ -277,14 +378,7 @@ fn by_kubectl(who: &str, script: &str, meter: &Meter, directory: &Path, kubeconf
     assert!(run.status.success(), "{who} failed: is kubectl installed (kubernetes-client)?\n{}", run.stderr);
     let (asked, bytes) = meter.take();
     // Memory and processor time are those of the shell, so that they say nothing.
-    Row {
-        who: who.to_owned(),
-        time: run.time,
-        cpu: Duration::ZERO,
-        peak_kib: 0,
-        requests: asked.len(),
-        bytes,
-    }
+    Row { who: who.to_owned(), time: run.time, requests: asked.len(), bytes, ..Row::default() }
 }
 
 fn report(settings: &Settings, rows: &[Row]) {
@@ -301,7 +395,7 @@ fn report(settings: &Settings, rows: &[Row]) {
         settings.latency.as_millis(),
         match settings.sample {
             1 => String::new(),
-            n => format!("; kubectl collected one namespace of {n}, counted {n} times"),
+            n => format!("; kubectl and oc collected one namespace of {n}, counted {n} times"),
         },
         "",
         "seconds",
@@ -311,7 +405,7 @@ fn report(settings: &Settings, rows: &[Row]) {
         "requests",
         "MiB",
     );
-    for row in rows {
+    for row in rows.iter().filter(|row| row.requests > 0) {
         let factor = row.time.as_secs_f64() / rows[0].time.as_secs_f64();
         let known = |number: f64| if number > 0.0 { format!("{number:.1}") } else { "-".to_owned() };
         let _ = writeln!(
@@ -325,6 +419,11 @@ fn report(settings: &Settings, rows: &[Row]) {
             row.requests,
             row.bytes as f64 / f64::from(1 << 20),
         );
+    }
+    for row in rows {
+        if let Some(note) = &row.note {
+            let _ = writeln!(text, "{}: {note}", row.who);
+        }
     }
     // A closed pipe is no reason to panic.
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -51,7 +51,7 @@ impl Shared {
         }
         // Someone may have taken away what was written: half a collection is none.
         for (path, member) in members {
-            let place = directory.path().join(&member.path);
+            let place = directory.path().join(&*member.path);
             if matches!(member.body, Body::File) && place.symlink_metadata().is_err() {
                 return Err(WriteError::io(&target.join(path), io::ErrorKind::NotFound.into()));
             }

@@ -106,14 +106,14 @@ impl Writer {
                 Body::File => {
                     if let Some(directory) = &directory {
                         // A file that stays although it should go is still redacted.
-                        let _ = fs::remove_file(directory.join(&member.path));
+                        let _ = fs::remove_file(directory.join(&*member.path));
                     }
                 }
             }
         }
         drop(state);
         left_out.sort_by(|a, b| a.path.cmp(&b.path));
-        left_out.iter().map(|member| member.entry(member.path.clone())).collect()
+        left_out.iter().map(|member| member.entry(member.path.to_string())).collect()
     }
 }
 

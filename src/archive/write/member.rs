@@ -13,7 +13,6 @@ use super::join::SMALL;
 use super::leftover::{Leftover, has_ended};
 use super::spool::{BLOCK, Block};
 use super::{Body, MEMORY, Shared, Stored, WriteError, make_folders, parent, partial};
-use crate::archive::manifest::hex;
 use crate::redact::Redacted;
 
 /// A member in the making; dropped without [`Member::finish`], it leaves no trace.
@@ -117,12 +116,11 @@ impl Member {
             }
             Body::Spooled(std::mem::take(&mut self.blocks))
         };
-        let sha256 = hex(std::mem::take(&mut self.sha256));
         let stored = Stored {
-            path: std::mem::take(&mut self.path),
-            source: std::mem::take(&mut self.source),
+            path: std::mem::take(&mut self.path).into(),
+            source: std::mem::take(&mut self.source).into(),
             bytes: self.bytes,
-            sha256,
+            sha256: std::mem::take(&mut self.sha256).finalize().into(),
             truncated,
             body,
         };

@@ -36,7 +36,7 @@ pub use self::leftover::remove_leftovers;
 pub use self::member::Member;
 use self::source::Written;
 use self::spool::{Block, BlockReader, Spool};
-use super::manifest::FileEntry;
+use super::manifest::{FileEntry, hex_of};
 use super::read::Source;
 use crate::redact::{Redacted, RedactedPath};
 
@@ -150,10 +150,10 @@ struct State {
 /// A finished member.
 #[derive(Debug)]
 struct Stored {
-    path: String,
-    source: String,
+    path: Box<str>,
+    source: Box<str>,
     bytes: u64,
-    sha256: String,
+    sha256: [u8; 32],
     truncated: bool,
     body: Body,
 }
@@ -173,8 +173,8 @@ impl Stored {
         FileEntry {
             path,
             bytes: self.bytes,
-            sha256: self.sha256.clone(),
-            source: self.source.clone(),
+            sha256: hex_of(&self.sha256),
+            source: self.source.to_string(),
             truncated: self.truncated,
         }
     }
@@ -184,7 +184,7 @@ impl Stored {
         match (&self.body, directory) {
             (Body::Memory(bytes), _) => Ok(Box::new(bytes.as_slice())),
             (Body::Spooled(blocks), _) => Ok(Box::new(BlockReader::new(spool, blocks))),
-            (Body::File, Some(directory)) => Ok(Box::new(File::open(directory.join(&self.path))?)),
+            (Body::File, Some(directory)) => Ok(Box::new(File::open(directory.join(&*self.path))?)),
             (Body::File, None) => Err(io::ErrorKind::NotFound.into()),
         }
     }

@@ -21,7 +21,6 @@ use bytes::Bytes;
 use chrono::{SecondsFormat, Utc};
 use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use super::client::{Refusal, one_line};
 use super::cx::Cx;
@@ -122,30 +121,32 @@ pub(crate) async fn collect(cx: &Arc<Cx>, pods: &[Pod]) {
         refused: AtomicBool::new(false),
         exec_refused: AtomicBool::new(false),
     });
-    let mut tasks = JoinSet::new();
+    let mut tasks = cx.crew();
     for probe in probes {
         if probe.skipped.is_some() {
             run.write(&probe);
             continue;
         }
         let run = run.clone();
-        tasks.spawn(async move {
-            let Ok(_lane) = run.lanes.acquire().await else { return };
-            if run.cx.stop.is_cut() {
-                run.cx.journal.not_begun("probes");
-                return;
-            }
-            match probe.purpose {
-                Purpose::McpInitialize | Purpose::McpTools => mcp::talk(&run, probe).await,
-                Purpose::Dns | Purpose::Https => run.inside(probe).await,
-                _ => {
-                    let probe = run.make(probe, Vec::new()).await.0;
-                    run.write(&probe);
+        tasks
+            .begin(async move {
+                let Ok(_lane) = run.lanes.acquire().await else { return };
+                if run.cx.stop.is_cut() {
+                    run.cx.journal.not_begun("probes");
+                    return;
                 }
-            }
-        });
+                match probe.purpose {
+                    Purpose::McpInitialize | Purpose::McpTools => mcp::talk(&run, probe).await,
+                    Purpose::Dns | Purpose::Https => run.inside(probe).await,
+                    _ => {
+                        let probe = run.make(probe, Vec::new()).await.0;
+                        run.write(&probe);
+                    }
+                }
+            })
+            .await;
     }
-    tasks.join_all().await;
+    tasks.end().await;
 }
 
 impl Run {
