@@ -74,7 +74,7 @@ impl io::Write for Hash {
 #[must_use]
 pub fn holds_payload(bundle: &crate::model::Bundle) -> bool {
     bundle.list(&crate::model::kinds::SECRET).any(|secret| {
-        secret_shape::values(secret.value())
+        secret_shape::values(&secret.value().to_json())
             .values()
             .any(|value| !value.is_empty() && !value.ends_with(b" bytes long"))
     })

@@ -158,7 +158,7 @@ fn timed(source: &dyn Source, filter: &Filter, timings: &mut Timings) -> Result<
     timings.phase("load");
     let redactor = Redactor::new(redact::Options::default());
     for secret in bundle.list(&kinds::SECRET) {
-        redactor.learn_secret(secret.value());
+        redactor.learn_secret(&secret.value().to_json());
     }
     timings.phase("learn secrets");
     let mut report = rules::analyze(&bundle);

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use chrono::SecondsFormat;
-use serde_json::Value;
 
 use super::Installation;
 use crate::gather::probe::{Probes, exec, questions};
 use crate::model::gateway_api::backend_refs;
+use crate::model::json::Value;
 use crate::model::kuadrant::{Policy, auth_policies, effective};
 use crate::model::mcp::{Chain, Extension};
 use crate::model::probes::{Body, Metadata, Probe, Purpose, Request, Server, Timings, Tls};
@@ -19,7 +19,8 @@ use crate::model::{Bundle, Object, kinds};
 /// The records of all probes: path in an archive, content.
 pub(super) fn answers(installation: &Installation) -> Vec<(String, Vec<u8>)> {
     let bundle = installation.bundle_with_logs(&super::Refused::default(), Vec::new());
-    let pods: Vec<Value> = installation.objects.iter().filter(|o| o["kind"] == "Pod").cloned().collect();
+    let pods: Vec<serde_json::Value> =
+        installation.objects.iter().filter(|o| o["kind"] == "Pod").cloned().collect();
     let workloads = Workloads::new(&bundle);
     let world = World { bundle: &bundle, chain: Chain::new(&workloads), workloads: &workloads, installation };
     questions(&bundle, &pods, Probes { http: true, mcp: true, exec: true })

@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
+use crate::model::json::Value;
 use crate::model::workloads::Component;
 use crate::model::{Bundle, Object, kinds};
 
@@ -136,7 +135,7 @@ fn or<'a>(first: &'a str, second: &'a str) -> &'a str {
 }
 
 fn array(value: Option<&Value>) -> &[Value] {
-    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value.and_then(Value::as_array).unwrap_or_default()
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -145,7 +144,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use crate::model::json::json;
 
     use super::*;
     use crate::model::Kind;

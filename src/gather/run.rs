@@ -28,6 +28,7 @@ use crate::archive::rewrite::{self, RewriteError};
 use crate::archive::write::{self, Finished, Format, Target, WriteError, Writer};
 use crate::archive::{path, second_look};
 use crate::error::CommandError;
+use crate::model::json;
 use crate::model::workloads::components;
 use crate::model::{Bundle, Object, kinds};
 use crate::redact::obfuscate::{Names, Obfuscator};
@@ -380,7 +381,8 @@ async fn platform(cx: &Arc<Cx>, only: &BTreeSet<String>) -> Vec<Platform> {
         }
         for item in &items {
             let name = metadata(item, "name");
-            let labels = item.pointer("/metadata/labels").and_then(Value::as_object);
+            let labels = item.pointer("/metadata/labels").cloned().map(json::Value::from);
+            let labels = labels.as_ref().and_then(json::Value::as_object);
             if let Some(component) = components::of_metadata(name, labels) {
                 let namespace = metadata(item, "namespace").to_owned();
                 found.push(Platform { namespace, name: name.to_owned(), component });

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use crate::model::json::Value;
 use crate::model::{Bundle, Object, kinds};
 
 /// The version of the form.
@@ -97,9 +98,8 @@ fn chain(bundle: &Bundle, registration: &Object) -> Chain {
     // The controller looks in the registration's own namespace, whatever the reference says.
     let (namespace, name) = (registration.namespace(), registration.str("/spec/targetRef/name"));
     let route = bundle.get(&kinds::HTTP_ROUTE, namespace, name);
-    let text = |value: &serde_json::Value, key: &str| {
-        value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-    };
+    let text =
+        |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut gateways = Vec::new();
     let mut backends = Vec::new();
     for parent in route.map_or(&[][..], |route| route.array("/spec/parentRefs")) {
@@ -116,7 +116,7 @@ fn chain(bundle: &Bundle, registration: &Object) -> Chain {
         });
     }
     for rule in route.map_or(&[][..], |route| route.array("/spec/rules")) {
-        let references = rule.get("backendRefs").and_then(serde_json::Value::as_array);
+        let references = rule.get("backendRefs").and_then(Value::as_array);
         for backend in references.into_iter().flatten() {
             let (backend_namespace, name) = (text(backend, "namespace"), text(backend, "name"));
             match text(backend, "kind").as_str() {

@@ -8,11 +8,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::object::Object;
 use super::workloads::Workloads;
 use super::{Bundle, kinds};
+use crate::model::json::Value;
 use crate::report::ObjectRef;
 
 /// Why one object depends on another.

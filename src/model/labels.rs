@@ -1,6 +1,6 @@
 //! Label selectors in their full form (`LabelSelector`), and written for a command line.
 
-use serde_json::{Map, Value};
+use super::json::{Map, Value};
 
 /// Evaluates a full `LabelSelector` (`matchLabels` and `matchExpressions`). The empty selector
 /// matches everything; an expression with an unknown operator matches nothing, as the API server
@@ -35,7 +35,7 @@ pub fn matches(selector: &Value, labels: &dyn Fn(&str) -> Option<String>) -> boo
 
 /// The selector written the way `oc get -l` takes it; empty for a selector without pairs.
 #[must_use]
-pub fn to_text(selector: &Map<String, Value>) -> String {
+pub fn to_text(selector: &Map) -> String {
     let pairs: Vec<String> =
         selector.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
     pairs.join(",")
@@ -44,7 +44,7 @@ pub fn to_text(selector: &Map<String, Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::model::json::json;
 
     #[test]
     fn label_selector_table() {

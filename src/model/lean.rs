@@ -5,7 +5,7 @@
 //! Only fields are dropped, or lists as a whole: an item never changes its place, because evidence
 //! points at it. The exception is the conditions of a healthy pod, which no evidence points at.
 
-use serde_json::{Map, Value};
+use super::json::{Map, Value};
 
 /// Fields of the metadata of any object.
 const METADATA: [&str; 3] = ["managedFields", "generateName", "selfLink"];
@@ -58,7 +58,7 @@ const NODE_STATUS: [&str; 4] = ["images", "volumesAttached", "volumesInUse", "co
 
 /// Drops what no rule reads.
 pub fn lean(object: &mut Value) {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+    if let Some(metadata) = object.field_mut("metadata") {
         drop_fields(metadata, &METADATA);
     }
     let kind = |kind: &str| object.get("kind").and_then(Value::as_str) == Some(kind);
@@ -66,15 +66,15 @@ pub fn lean(object: &mut Value) {
         pod(object);
     } else if kind("ReplicaSet") && is_owned_by_deployment(object) {
         // Its Deployment has the same.
-        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        if let Some(spec) = object.field_mut("spec") {
             drop_fields(spec, &["template", "selector"]);
         }
         // Only what it could not do is told by no one else.
-        if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+        if let Some(status) = object.field_mut("status") {
             status.retain(|key, _| key == "conditions");
         }
     } else if kind("Node")
-        && let Some(status) = object.get_mut("status").and_then(Value::as_object_mut)
+        && let Some(status) = object.field_mut("status")
     {
         drop_fields(status, &NODE_STATUS);
     }
@@ -100,21 +100,22 @@ pub fn is_fine(pod: &Value) -> bool {
         && pod.pointer("/status/phase").and_then(Value::as_str) == Some("Running")
         && pod.pointer("/metadata/deletionTimestamp").is_none_or(Value::is_null)
         && status("containerStatuses").is_some_and(|list| !list.is_empty() && list.iter().all(runs))
-        && beside.iter().all(|list| status(list).is_none_or(Vec::is_empty))
+        && beside.iter().all(|list| status(list).is_none_or(<[Value]>::is_empty))
 }
 
 fn pod(pod: &mut Value) {
-    if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) {
+    if let Some(spec) = pod.field_mut("spec") {
         drop_fields(spec, &POD_SPEC);
         each(spec, "containers", |container| drop_fields(container, &CONTAINER));
-        each(spec, "volumes", |volume| volume.retain(|key, _| NEEDED_VOLUMES.contains(&key.as_str())));
+        each(spec, "volumes", |volume| volume.retain(|key, _| NEEDED_VOLUMES.contains(&key)));
     }
-    if let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) {
+    if let Some(status) = pod.field_mut("status") {
         drop_fields(status, &POD_STATUS);
         each(status, "containerStatuses", |container| drop_fields(container, &CONTAINER_STATUS));
-        if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
-            conditions.retain(|condition| condition.get("type").and_then(Value::as_str) == Some("Ready"));
-            conditions.shrink_to_fit();
+        if let Some(Value::Array(conditions)) = status.get_mut("conditions") {
+            let mut kept = std::mem::take(conditions).into_vec();
+            kept.retain(|condition| condition.get("type").and_then(Value::as_str) == Some("Ready"));
+            *conditions = kept.into_boxed_slice();
         }
     }
 }
@@ -124,13 +125,11 @@ fn is_owned_by_deployment(object: &Value) -> bool {
     owners.into_iter().flatten().any(|o| o.get("kind").and_then(Value::as_str) == Some("Deployment"))
 }
 
-fn drop_fields(map: &mut Map<String, Value>, fields: &[&str]) {
-    for field in fields {
-        map.remove(*field);
-    }
+fn drop_fields(map: &mut Map, fields: &[&str]) {
+    map.retain(|key, _| !fields.contains(&key));
 }
 
-fn each(map: &mut Map<String, Value>, list: &str, change: impl Fn(&mut Map<String, Value>)) {
+fn each(map: &mut Map, list: &str, change: impl Fn(&mut Map)) {
     let items = map.get_mut(list).and_then(Value::as_array_mut);
     items.into_iter().flatten().filter_map(Value::as_object_mut).for_each(change);
 }
@@ -141,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    fn running() -> Value {
+    fn running() -> serde_json::Value {
         json!({"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "p", "namespace": "n", "managedFields": [{}], "labels": {"app": "x"}},
             "spec": {"nodeName": "n1", "tolerations": [{"key": "a"}],
@@ -155,10 +154,10 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_fine_keeps_what_others_refer_to() {
-        let mut pod = running();
+        let mut pod = Value::from(running());
         lean(&mut pod);
         assert_eq!(
-            pod,
+            pod.to_json(),
             json!({"apiVersion": "v1", "kind": "Pod",
                 "metadata": {"name": "p", "namespace": "n", "labels": {"app": "x"}},
                 "spec": {"nodeName": "n1", "containers": [{"name": "c", "ports": [{"containerPort": 80}]}],
@@ -183,8 +182,9 @@ mod tests {
             *pod.pointer_mut(pointer).expect("a field") = value;
             let mut expected = pod.clone();
             expected["metadata"].as_object_mut().expect("an object").remove("managedFields");
+            let mut pod = Value::from(pod);
             lean(&mut pod);
-            assert_eq!(pod, expected, "{pointer}");
+            assert_eq!(pod.to_json(), expected, "{pointer}");
         }
     }
 }

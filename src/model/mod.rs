@@ -15,6 +15,7 @@ pub mod envoy;
 pub mod gateway_api;
 pub mod graph;
 pub mod istio;
+pub mod json;
 pub mod kinds;
 pub mod kuadrant;
 pub mod labels;

@@ -1,14 +1,14 @@
 //! A thin, read-only view over one Kubernetes object.
 //!
-//! Objects stay [`serde_json::Value`]: unknown fields survive, and versions of the same kind
+//! Objects stay JSON ([`Value`]): unknown fields survive, and versions of the same kind
 //! differ less than their generated types would make one believe. Fields are addressed by JSON
 //! pointer (`/spec/targetRef/name`).
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
+use crate::model::json::{Map, Value};
 use crate::report::{Evidence, ObjectRef};
 
 /// One object and the place in the bundle where it stands.
@@ -57,7 +57,8 @@ impl Object {
     /// Takes a JSON value as an object of this file. `None` when it has no `kind`, `apiVersion`
     /// or name, that is, when it is no Kubernetes object.
     #[must_use]
-    pub fn new(value: Value, file: Arc<str>, item: Option<usize>) -> Option<Self> {
+    pub fn new(value: impl Into<Value>, file: Arc<str>, item: Option<usize>) -> Option<Self> {
+        let value = value.into();
         let has =
             |pointer: &str| value.pointer(pointer).and_then(Value::as_str).is_some_and(|s| !s.is_empty());
         (has("/kind") && has("/apiVersion") && has("/metadata/name")).then_some(Self { value, file, item })
@@ -168,7 +169,7 @@ impl Object {
 
     /// All labels.
     #[must_use]
-    pub fn labels(&self) -> Option<&serde_json::Map<String, Value>> {
+    pub fn labels(&self) -> Option<&Map> {
         self.get("/metadata/labels").and_then(Value::as_object)
     }
 
@@ -181,7 +182,7 @@ impl Object {
     /// The value at a JSON pointer.
     #[must_use]
     pub fn get(&self, pointer: &str) -> Option<&Value> {
-        at(&self.value, pointer)
+        self.value.pointer(pointer)
     }
 
     /// The string at a JSON pointer, empty when it is absent or no string.
@@ -199,7 +200,7 @@ impl Object {
     /// The array at a JSON pointer, empty when it is absent or no array.
     #[must_use]
     pub fn array(&self, pointer: &str) -> &[Value] {
-        self.get(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.get(pointer).and_then(Value::as_array).unwrap_or_default()
     }
 
     /// The RFC 3339 time at a JSON pointer.
@@ -234,7 +235,7 @@ impl Object {
     #[must_use]
     pub fn evidence(&self, pointer: &str) -> Evidence {
         let value = match self.get(pointer) {
-            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::String(text)) => Some(text.to_string()),
             Some(value) => Some(value.to_string()),
             None => None,
         };
@@ -268,56 +269,18 @@ impl Object {
     }
 }
 
-/// The value at a JSON pointer; unlike the standard one it copies no token that has no escape in
-/// it, and rules look up millions.
-#[must_use]
-pub fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
-    if pointer.contains('~') {
-        return value.pointer(pointer);
-    }
-    let Some(path) = pointer.strip_prefix('/') else { return pointer.is_empty().then_some(value) };
-    path.split('/').try_fold(value, |value, token| match value {
-        Value::Object(map) => map.get(token),
-        Value::Array(list) => {
-            let canonical = !token.starts_with('+') && (token == "0" || !token.starts_with('0'));
-            list.get(token.parse::<usize>().ok().filter(|_| canonical)?)
-        }
-        _ => None,
-    })
-}
-
 /// Reads a list of conditions, wherever it stands (a status, a listener, a route's parent).
 pub fn conditions(list: Option<&Value>) -> impl Iterator<Item = Condition<'_>> {
-    list.and_then(Value::as_array).map_or(&[][..], Vec::as_slice).iter().enumerate().filter_map(
-        |(index, value)| {
-            let field = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
-            Some(Condition {
-                value,
-                kind: value.get("type")?.as_str()?,
-                status: field("status"),
-                reason: field("reason"),
-                message: field("message"),
-                observed_generation: value.get("observedGeneration").and_then(Value::as_i64),
-                index,
-            })
-        },
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_pointer_leads_where_the_standard_one_does() {
-        let value = json!({"a": [{"b": 1}, [2]], "": {"": 3}, "x~y": 4, "c/d": 5, "0": 6});
-        for pointer in [
-            "", "/", "//", "/a", "/a/0/b", "/a/1/0", "/a/01", "/a/+1", "/a/-1", "/a/7", "/a/", "/0", "/x~0y",
-            "/c~1d", "a", "/a/0/b/c", "/nothing",
-        ] {
-            assert_eq!(at(&value, pointer), value.pointer(pointer), "{pointer}");
-        }
-    }
+    list.and_then(Value::as_array).unwrap_or_default().iter().enumerate().filter_map(|(index, value)| {
+        let field = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+        Some(Condition {
+            value,
+            kind: value.get("type")?.as_str()?,
+            status: field("status"),
+            reason: field("reason"),
+            message: field("message"),
+            observed_generation: value.get("observedGeneration").and_then(Value::as_i64),
+            index,
+        })
+    })
 }

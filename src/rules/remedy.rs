@@ -70,7 +70,8 @@ fn lasting_labels(pod: &Object) -> serde_json::Map<String, Value> {
         "pod-template-generation",
     ];
     let labels = pod.labels().cloned().unwrap_or_default();
-    labels.into_iter().filter(|(key, _)| !OF_ONE_ROLLOUT.contains(&key.as_str())).collect()
+    let lasting = labels.iter().filter(|(key, _)| !OF_ONE_ROLLOUT.contains(key));
+    lasting.map(|(key, value)| (key.to_owned(), value.to_json())).collect()
 }
 
 /// A NetworkPolicy that lets a pod and its siblings be reached (`Ingress`) or go out (`Egress`) on a port, from or

@@ -2,8 +2,8 @@
 //! Only the bundle's own times are used.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde_json::Value;
 
+use crate::model::json::Value;
 use crate::model::logs::Record;
 use crate::model::logs::format::{Level, parse};
 use crate::model::object::{Condition, conditions};

@@ -7,10 +7,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::builtin;
 use crate::model::bundle::Outcome;
+use crate::model::json::Value;
 use crate::model::{Bundle, Object, kinds};
 
 /// One kind that is served.
@@ -156,7 +155,7 @@ fn add_version(resource: &mut Resource, version: &str) {
 }
 
 fn strings(value: Option<&Value>) -> Vec<String> {
-    let list = value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let list = value.and_then(Value::as_array).unwrap_or_default();
     list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
@@ -187,7 +186,7 @@ fn from_crd(crd: &Object) -> Option<Resource> {
             served()
                 .filter_map(|version| {
                     let columns = version.get("additionalPrinterColumns").and_then(Value::as_array);
-                    Some((name(version)?, columns.cloned().unwrap_or_default()))
+                    Some((name(version)?, columns.unwrap_or_default().to_vec()))
                 })
                 .collect(),
         ),
@@ -255,7 +254,7 @@ fn plural_of_file(object: &Object) -> Option<String> {
 mod tests {
     use super::*;
     use crate::model::bundle::{Collection, Meta};
-    use serde_json::json;
+    use crate::model::json::json;
 
     fn object(value: Value, file: &str) -> Object {
         Object::new(value, file.into(), None).expect("an object")

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
 
 use super::request::Query;
 use super::status::Status;
@@ -14,6 +13,7 @@ use super::{Answer, Cluster};
 use crate::archive::read::Source;
 use crate::model::Object;
 use crate::model::bundle::LogFile;
+use crate::model::json::Value;
 
 /// How many bytes are read and sent at a time.
 const CHUNK: usize = 64 * 1024;

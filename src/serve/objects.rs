@@ -182,7 +182,7 @@ fn completeness(
 /// An object in a version of its kind. The conversion is the one of CRDs without a webhook: the
 /// name of the version, nothing else.
 fn in_version(object: &Object, resource: &Resource, version: &str) -> Value {
-    let mut value = object.value().clone();
+    let mut value = object.value().to_json();
     if object.version() != version {
         value["apiVersion"] = resource.api_version(version).into();
     }

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::model::Bundle;
+use crate::model::json;
 use crate::model::object::Object;
 
 /// A Swagger document without schemas: enough for clients that insist on one.
@@ -41,7 +42,8 @@ pub(crate) fn v3(bundle: &Bundle, group: &str, wanted: &str) -> Option<Value> {
             path,
             json!({"get": {"x-kubernetes-action": "list", "x-kubernetes-group-version-kind": gvk}}),
         );
-        let mut schema = version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or_else(|| json!({}));
+        let mut schema =
+            version.pointer("/schema/openAPIV3Schema").map_or_else(|| json!({}), json::Value::to_json);
         if let Some(schema) = schema.as_object_mut() {
             schema.insert("x-kubernetes-group-version-kind".to_owned(), json!([gvk]));
         }
@@ -58,14 +60,15 @@ pub(crate) fn v3(bundle: &Bundle, group: &str, wanted: &str) -> Option<Value> {
 }
 
 /// The versions that are served, each with its CRD.
-fn served(bundle: &Bundle) -> impl Iterator<Item = (&Object, &Value)> {
+fn served(bundle: &Bundle) -> impl Iterator<Item = (&Object, &json::Value)> {
     bundle.list_dynamic("apiextensions.k8s.io", "CustomResourceDefinition").flat_map(|crd| {
-        let versions = crd.value().pointer("/spec/versions").and_then(Value::as_array);
-        let versions = versions.map_or(&[][..], Vec::as_slice).iter();
-        versions.filter(|v| v.get("served") == Some(&Value::Bool(true))).map(move |version| (crd, version))
+        let versions = crd.array("/spec/versions").iter();
+        versions
+            .filter(|v| v.get("served") == Some(&json::Value::Bool(true)))
+            .map(move |version| (crd, version))
     })
 }
 
-fn name(version: &Value) -> &str {
-    version.get("name").and_then(Value::as_str).unwrap_or_default()
+fn name(version: &json::Value) -> &str {
+    version.get("name").and_then(json::Value::as_str).unwrap_or_default()
 }

@@ -1,9 +1,8 @@
 //! Label and field selectors, with the grammar and the words of the API server.
 
-use serde_json::Value;
-
 use super::status::Status;
 use crate::model::Object;
+use crate::model::json::Value;
 
 /// A requirement on one label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -277,7 +276,7 @@ fn pointer(field: &str) -> String {
 
 fn text(object: &Object, pointer: &str) -> String {
     match object.get(pointer) {
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => text.to_string(),
         Some(Value::Null) | None => String::new(),
         Some(other) => other.to_string(),
     }
@@ -308,8 +307,8 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::json::json;
     use proptest::prelude::*;
-    use serde_json::json;
 
     fn pod() -> Object {
         let value = json!({"apiVersion": "v1", "kind": "Pod",

@@ -184,7 +184,7 @@ fn redacted(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
     let source = Memory(files.clone());
     let bundle = load::load(&source).expect("a bundle");
     for secret in bundle.list(&model::kinds::SECRET) {
-        redactor.learn_secret(secret.value());
+        redactor.learn_secret(&secret.value().to_json());
     }
     files
         .iter()

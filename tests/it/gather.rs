@@ -213,7 +213,7 @@ fn what_is_served_comes_home() {
                 panic!("{} was not gathered", id(object));
             };
             let mut found = Vec::new();
-            differences(object.value(), got.value(), "", &mut found);
+            differences(&object.value().to_json(), &got.value().to_json(), "", &mut found);
             // A Secret becomes its shape; the copy of what was applied is reduced.
             found.retain(|place| {
                 !place.contains("/last-applied-configuration:")

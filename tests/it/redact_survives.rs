@@ -97,7 +97,8 @@ fn objects(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<(String, String, Strin
     bundle
         .objects()
         .map(|object| {
-            let value = object.value();
+            let value = object.value().to_json();
+            let value = &value;
             let id =
                 (part(value, "/kind"), part(value, "/metadata/namespace"), part(value, "/metadata/name"));
             (id, value.clone())

@@ -32,7 +32,7 @@ use crate::archive::read::{ReadError, breaks_off};
 use crate::model::Bundle;
 use crate::model::bundle::{Collection, ExtraFile, Failure, LogFile, Meta, Origin, Outcome};
 use crate::model::kinds::{self, Kind};
-use crate::model::lean;
+use crate::model::{json, lean};
 
 /// How many of the last lines of a log are kept where its pod is fine.
 const FEW: usize = 5;
@@ -61,7 +61,7 @@ pub(super) enum Facts {
     Manifest(Box<Manifest>, Value),
     Failures(Vec<Failure>),
     Time(DateTime<Utc>),
-    Discovery(Value),
+    Discovery(json::Value),
     Log(LogFile),
     Extra(ExtraFile),
     /// Whether the file could be parsed completely comes last.
@@ -110,7 +110,7 @@ pub(super) struct Assembly {
     manifest: Option<(Manifest, Value)>,
     time: Option<DateTime<Utc>>,
     newest: Option<DateTime<Utc>>,
-    discovery: Option<Value>,
+    discovery: Option<json::Value>,
     collected: Collected,
 }
 
@@ -237,8 +237,8 @@ impl Assembly {
         if meta.cluster.is_none() {
             let infrastructure = self.bundle.list(&kinds::INFRASTRUCTURE).next();
             meta.cluster = infrastructure
-                .and_then(|object| object.get("/status/infrastructureName"))
-                .and_then(Value::as_str)
+                .map(|object| object.str("/status/infrastructureName"))
+                .filter(|name| !name.is_empty())
                 .map(str::to_owned);
         }
         self.bundle.meta = meta;
@@ -424,24 +424,24 @@ fn listed_one_by_one(group: &str, kind: &str) -> bool {
 }
 
 /// The kinds of our table that the announced API groups do not have.
-fn not_announced(discovery: &Value) -> Vec<Collection> {
-    let groups = discovery.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+fn not_announced(discovery: &json::Value) -> Vec<Collection> {
+    let groups = discovery.get("items").and_then(json::Value::as_array).unwrap_or_default();
     if groups.is_empty() {
         return Vec::new();
     }
     let serves = |kind: &Kind| {
-        let group =
-            groups.iter().find(|g| g.pointer("/metadata/name").and_then(Value::as_str) == Some(kind.group));
-        let versions = group.and_then(|group| group.get("versions")).and_then(Value::as_array);
+        let group = groups
+            .iter()
+            .find(|g| g.pointer("/metadata/name").and_then(json::Value::as_str) == Some(kind.group));
+        let versions = group.and_then(|group| group.get("versions")).and_then(json::Value::as_array);
         versions.into_iter().flatten().any(|version| {
             // A server that did not answer may have the kind.
-            let stale = version.get("freshness").and_then(Value::as_str) == Some("Stale");
-            let resources = version.get("resources").and_then(Value::as_array);
+            let stale = version.get("freshness").and_then(json::Value::as_str) == Some("Stale");
+            let resources = version.get("resources").and_then(json::Value::as_array);
             stale
-                || resources
-                    .into_iter()
-                    .flatten()
-                    .any(|resource| resource.get("resource").and_then(Value::as_str) == Some(kind.plural))
+                || resources.into_iter().flatten().any(|resource| {
+                    resource.get("resource").and_then(json::Value::as_str) == Some(kind.plural)
+                })
         })
     };
     kinds::ALL

@@ -31,6 +31,7 @@ use super::manifest::{Manifest, hex, sha256};
 use super::read::{Entry, ReadError, Source, Visit};
 use crate::model::Bundle;
 use crate::model::bundle::{ExtraFile, Failure, LogFile};
+use crate::model::json;
 
 /// How many bytes may wait between the thread that reads and those that parse, for each of these.
 const IN_FLIGHT: usize = 2 << 20;
@@ -56,7 +57,7 @@ const PIECE: usize = 1 << 20;
 /// The documents of a file of objects, and whether all of it could be read.
 pub(crate) fn documents(bytes: &[u8]) -> (Vec<serde_json::Value>, bool) {
     let parsed = parse::parse(bytes);
-    (parsed.documents, parsed.problems.is_empty())
+    (parsed.documents.iter().map(json::Value::to_json).collect(), parsed.problems.is_empty())
 }
 
 /// Loads everything that the analysis looks at.

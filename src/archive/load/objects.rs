@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use serde_json::Value;
-
+use crate::model::json::Value;
 use crate::model::kinds::by_kind;
 use crate::model::{Object, lean};
+use chrono::{DateTime, Utc};
 
 /// A list that a file held, whatever became of its items.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -82,7 +81,7 @@ fn list(mut document: Value, file: &Arc<str>, contents: &mut Contents) {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
         seen.kinds.insert((group.to_owned(), version.to_owned(), kind.to_owned()));
     }
-    let items = document.get_mut("items").map(Value::take);
+    let items = document.as_object_mut().and_then(|map| map.get_mut("items")).map(Value::take);
     let Some(Value::Array(items)) = items else {
         contents.lists.push(seen);
         return;
@@ -91,8 +90,11 @@ fn list(mut document: Value, file: &Arc<str>, contents: &mut Contents) {
     for (n, mut item) in items.into_iter().enumerate() {
         // The API server leaves out what the list says already.
         if let (Some(kind), Some(map)) = (item_kind, item.as_object_mut()) {
-            map.entry("kind").or_insert_with(|| kind.into());
-            map.entry("apiVersion").or_insert_with(|| api_version.as_str().into());
+            for (field, value) in [("kind", kind), ("apiVersion", api_version.as_str())] {
+                if !map.contains_key(field) {
+                    map.insert(field, value.into());
+                }
+            }
         }
         one(item, file, Some(n), contents);
     }
@@ -109,15 +111,12 @@ fn list(mut document: Value, file: &Arc<str>, contents: &mut Contents) {
 
 fn one(mut value: Value, file: &Arc<str>, item: Option<usize>, contents: &mut Contents) {
     newest(&value, &mut contents.newest);
+    if let Some(metadata) = value.field_mut("metadata") {
+        // Often half of an object, and about who wrote it rather than what it is.
+        metadata.retain(|field, _| field != "managedFields");
+    }
     if contents.keep == Keep::ForRules {
         lean::lean(&mut value);
-        // What was dropped leaves gaps between what stays; a copy stands close together, and the next
-        // object takes the whole room of this one.
-        value = value.clone();
-    }
-    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        // Often half of an object, and about who wrote it rather than what it is.
-        metadata.remove("managedFields");
     }
     let kind = text(&value, "/kind").to_owned();
     let place = || item.map_or_else(String::new, |n| format!("items[{n}]: "));
@@ -170,7 +169,7 @@ fn newest(value: &Value, newest: &mut Option<DateTime<Utc>>) {
             Value::Object(map) => {
                 for (key, value) in map {
                     match value {
-                        Value::String(text) if text.len() >= 20 && PAST.contains(&key.as_str()) => {
+                        Value::String(text) if text.len() >= 20 && PAST.contains(&key) => {
                             let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc());
                             *newest = (*newest).max(time);
                         }
@@ -190,7 +189,7 @@ fn newest(value: &Value, newest: &mut Option<DateTime<Utc>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::model::json::json;
 
     #[test]
     fn lists_of_every_make_give_whole_objects() {

@@ -2,7 +2,8 @@
 
 use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+
+use crate::model::json::{Key, Map, Value};
 
 /// What a file held.
 #[derive(Debug, Default)]
@@ -106,15 +107,15 @@ fn to_json(value: serde_yaml::Value) -> Value {
     match value {
         Yaml::Null => Value::Null,
         Yaml::Bool(b) => Value::Bool(b),
-        Yaml::Number(n) => serde_json::to_value(n).unwrap_or_default(),
-        Yaml::String(text) => Value::String(text),
-        Yaml::Sequence(list) => list.into_iter().map(to_json).collect(),
+        Yaml::Number(n) => serde_json::to_value(n).unwrap_or_default().into(),
+        Yaml::String(text) => text.into(),
+        Yaml::Sequence(list) => Value::Array(list.into_iter().map(to_json).collect()),
         Yaml::Mapping(map) => Value::Object(
             map.into_iter()
                 .map(|(key, value)| {
                     let key = match to_json(key) {
-                        Value::String(text) => text,
-                        other => other.to_string(),
+                        Value::String(text) => Key::from(&*text),
+                        other => other.to_string().into(),
                     };
                     (key, to_json(value))
                 })
@@ -133,7 +134,7 @@ fn save(document: &str, first_line: usize, error: &serde_yaml::Error, parsed: &m
     };
     let mut list = match values(&head).map(|mut all| all.pop()) {
         Ok(Some(Value::Object(map))) => map,
-        _ => serde_json::Map::new(),
+        _ => Map::default(),
     };
     let mut saved = Vec::new();
     let mut problems = Vec::new();
@@ -142,7 +143,7 @@ fn save(document: &str, first_line: usize, error: &serde_yaml::Error, parsed: &m
             Ok(some) => {
                 for value in some {
                     if let Value::Array(one) = value {
-                        saved.extend(one);
+                        saved.extend(one.into_vec());
                     }
                 }
             }
@@ -154,10 +155,18 @@ fn save(document: &str, first_line: usize, error: &serde_yaml::Error, parsed: &m
         problems.push((Some(first_line + place(error)), reason(error)));
     }
     parsed.problems.append(&mut problems);
-    list.entry("apiVersion").or_insert_with(|| "v1".into());
-    list.entry("kind").or_insert_with(|| "List".into());
-    list.insert("items".to_owned(), Value::Array(saved));
+    as_list(&mut list, saved);
     parsed.documents.push(Value::Object(list));
+}
+
+/// Makes a list of what was saved of one.
+fn as_list(list: &mut Map, items: Vec<Value>) {
+    for (field, value) in [("apiVersion", "v1"), ("kind", "List")] {
+        if !list.contains_key(field) {
+            list.insert(field, value.into());
+        }
+    }
+    list.insert("items", items.into());
 }
 
 /// The message without the place, which stands in front of it.
@@ -218,15 +227,13 @@ fn saved_json(bytes: &[u8]) -> Vec<Value> {
         return Vec::new();
     }
     let mut list = saved.head;
-    list.entry("apiVersion").or_insert_with(|| "v1".into());
-    list.entry("kind").or_insert_with(|| "List".into());
-    list.insert("items".to_owned(), Value::Array(saved.items));
+    as_list(&mut list, saved.items);
     vec![Value::Object(list)]
 }
 
 #[derive(Default)]
 struct Saved {
-    head: serde_json::Map<String, Value>,
+    head: Map,
     items: Vec<Value>,
 }
 
@@ -250,7 +257,7 @@ impl<'de> Visitor<'de> for &mut Saved {
                 "items" => map.next_value_seed(Items(&mut self.items))?,
                 "kind" | "apiVersion" => {
                     let value = map.next_value()?;
-                    self.head.insert(key, value);
+                    self.head.insert(&key, value);
                 }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -289,7 +296,7 @@ impl<'de> Visitor<'de> for Items<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::model::json::json;
 
     fn problems(parsed: &Parsed) -> Vec<String> {
         parsed.problems.iter().map(|(line, why)| format!("{}: {why}", line.unwrap_or(0))).collect()

@@ -1,11 +1,10 @@
 //! Whom to ask for what: from the objects to probes that are still to be made, or that say why they
 //! are not.
 
-use serde_json::Value;
-
 use super::super::pods::Pod;
 use super::exec;
 use crate::model::gateway_api::backend_refs;
+use crate::model::json::Value;
 use crate::model::kuadrant::auth_policies;
 use crate::model::mcp::{Chain, Extension, Registration};
 use crate::model::probes::{Probe, Purpose, Request, Subject, UNKNOWN_PATH, Via, WELL_KNOWN};
@@ -36,7 +35,9 @@ fn target_port(service: Option<&Object>, port: i64, pod: &Pod) -> Option<u16> {
         ports.into_iter().find(|entry| entry.get("port").and_then(Value::as_i64) == Some(port))
     });
     let number = match entry.and_then(|entry| entry.get("targetPort")) {
-        Some(Value::String(name)) => pod.ports.iter().find(|(n, _)| n == name).map(|(_, p)| i64::from(*p))?,
+        Some(Value::String(name)) => {
+            pod.ports.iter().find(|(n, _)| **n == **name).map(|(_, p)| i64::from(*p))?
+        }
         Some(target) => target.as_i64().filter(|target| *target != 0).unwrap_or(port),
         None => port,
     };
@@ -276,7 +277,7 @@ fn server(
     let labels =
         selector(service).ok_or_else(|| at(format!("Service {} selects no pods", service.full_name())))?;
     let selected = |pod: &&Pod| {
-        let has = |(key, value): (&String, &Value)| {
+        let has = |(key, value): (&str, &Value)| {
             pod.labels.iter().any(|(k, v)| k == key && Some(v.as_str()) == value.as_str())
         };
         pod.running && pod.namespace == service.namespace() && labels.iter().all(has)

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+
+use crate::model::json::{Key, Map, Value};
 
 /// A configuration dump.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl Dump {
         if configs.is_empty() {
             return None;
         }
-        let value = serde_json::json!({ "configs": configs });
+        let value = Value::from(Map::from_iter([(Key::from("configs"), Value::from(configs))]));
         Some(Self { file: file.to_owned(), truncated: outcome.is_err(), value })
     }
 
@@ -128,7 +129,7 @@ impl Dump {
 
 /// The elements of an array field.
 pub(super) fn items<'v>(value: &'v Value, field: &str) -> &'v [Value] {
-    value.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value.get(field).and_then(Value::as_array).unwrap_or_default()
 }
 
 /// A string field, empty without one.

@@ -1,9 +1,8 @@
 //! Listeners, their filter chains, and the HTTP filters of each chain.
 
-use serde_json::Value;
-
 use super::dump::{Dump, items, text, type_of};
 use super::{CONNECTION_MANAGER, EXT_PROC, WASM};
+use crate::model::json::Value;
 
 /// A listener that Envoy got from istiod.
 #[derive(Debug)]

@@ -7,11 +7,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde_json::Value;
-
 use super::bundle::ExtraFile;
 use super::workloads::Workloads;
 use super::{Bundle, Missing, Object};
+use crate::model::json::Value;
 use crate::report::Evidence;
 
 mod dump;
@@ -249,7 +248,7 @@ pub fn proxies<'a>(workloads: &Workloads<'a>, gateway: &Object) -> Vec<&'a Objec
 pub fn json_evidence(file: &str, root: &Value, pointer: &str, note: Option<&str>) -> Evidence {
     const SHOWN: usize = 400;
     let value = root.pointer(pointer).map(|value| match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.to_string(),
         other => other.to_string(),
     });
     let value = value.map(|text| {

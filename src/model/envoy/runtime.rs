@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use super::dump::{items, text};
+use crate::model::json::Value;
 
 /// One host of a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,7 +83,7 @@ pub(super) fn clusters_json(content: &[u8]) -> Option<HashMap<String, ClusterHea
                 }
                 for (key, value) in health.and_then(Value::as_object).into_iter().flatten() {
                     if key.starts_with("failed_") && value.as_bool() == Some(true) {
-                        flags.push(key.clone());
+                        flags.push(key.to_owned());
                     }
                 }
                 Host {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::bundle::ExtraFile;
-use serde_json::json;
+use crate::model::json::Value;
+use crate::model::json::json;
 
 fn manager(filters: Value) -> Value {
     json!({"name": "hcm", "typed_config": {

@@ -1,9 +1,8 @@
 //! `allowedRoutes` of a listener: which namespaces and kinds of routes it takes.
 
-use serde_json::Value;
-
 use super::super::{Bundle, Missing, Object, Seen, kinds, labels};
 use super::attach::Listener;
+use crate::model::json::Value;
 
 /// Whether a listener takes routes of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,10 +4,9 @@
 //! the kind. One accepting listener is enough; among failures the status shows only the one of
 //! highest rank, so all are kept here.
 
-use serde_json::Value;
-
 use super::allowed::{self, Allowed};
 use super::{ParentRef, hostname, parent_refs};
+use crate::model::json::Value;
 use crate::model::{Bundle, Missing, Object, Seen, kinds};
 
 /// A listener of a Gateway.

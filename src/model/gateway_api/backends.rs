@@ -1,8 +1,7 @@
 //! The backendRefs of a route, defaults applied.
 
-use serde_json::Value;
-
 use crate::model::Object;
+use crate::model::json::Value;
 
 /// One backendRef.
 #[derive(Debug, Clone, PartialEq, Eq)]

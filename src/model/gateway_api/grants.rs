@@ -3,8 +3,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
+use crate::model::json::Value;
 use crate::model::{Bundle, Missing, Object, kinds};
 
 /// A reference from one namespace into another.
@@ -197,7 +196,7 @@ fn off_to<'a>(grant: &'a Object, reference: &Reference<'_>) -> Option<NearMiss<'
 mod tests {
     use super::*;
     use crate::model::bundle::{Collection, Outcome};
-    use serde_json::json;
+    use crate::model::json::json;
 
     fn bundle(namespace: &str, from: Value, to: Value) -> Bundle {
         let mut bundle = Bundle::default();

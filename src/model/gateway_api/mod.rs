@@ -16,9 +16,8 @@ pub use attach::{Attachment, Listener, Outcome, Refusal, Verdict, attachments, h
 pub use backends::{BackendRef, backend_refs};
 pub use grants::{Granted, Grants, NearMiss, Reference};
 
-use serde_json::Value;
-
 use super::object::Object;
+use crate::model::json::Value;
 
 /// The API group of the Gateway API.
 pub const GROUP: &str = "gateway.networking.k8s.io";

@@ -1,9 +1,8 @@
 //! What statuses say, and whether they are of this generation.
 
-use serde_json::Value;
-
 use super::{ParentRef, parent_ref};
 use crate::model::Object;
+use crate::model::json::Value;
 use crate::model::object::{Condition, conditions};
 
 /// An entry of a route's `status.parents`.

@@ -1,8 +1,7 @@
 //! EnvoyFilters: which are the MCP controller's, what they patch, whom they select.
 
-use serde_json::{Map, Value};
-
 use crate::model::Object;
+use crate::model::json::{Map, Value};
 
 /// The name that the controller gives the filter of the extension in this namespace.
 #[must_use]
@@ -29,7 +28,7 @@ pub fn owner(filter: &Object) -> Option<(&str, &str)> {
 /// The labels that a filter selects pods by. `None` when it applies to all pods of its namespace or
 /// chooses by `targetRefs`.
 #[must_use]
-pub fn workload_labels(filter: &Object) -> Option<&Map<String, Value>> {
+pub fn workload_labels(filter: &Object) -> Option<&Map> {
     if !filter.array("/spec/targetRefs").is_empty() {
         return None;
     }

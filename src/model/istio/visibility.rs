@@ -1,7 +1,6 @@
 //! Which ServiceEntries and DestinationRules a proxy sees, and which it uses for a host.
 
-use serde_json::Value;
-
+use crate::model::json::Value;
 use crate::model::{Bundle, Object, kinds};
 
 /// Whether an object is exported to a namespace: `exportTo` empty or `*` means all, `.` its own.
@@ -51,7 +50,7 @@ pub fn destination_rule<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::model::json::json;
 
     fn rule(namespace: &str, name: &str, host: &str, export: Value) -> Object {
         let value = json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",

@@ -6,11 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::cel::{Environment, Evaluators};
 use super::kinds::{self, Kind};
 use super::{Bundle, Object};
+use crate::model::json::Value;
 
 /// The kinds of policies.
 pub static POLICIES: &[&Kind] =
@@ -112,7 +111,7 @@ impl<'a> Policy<'a> {
         for (_, pointer, body) in self.bodies() {
             let rules = body.get("rules").and_then(|r| r.get(kind)).and_then(Value::as_object);
             for (name, rule) in rules.into_iter().flatten() {
-                found.push((name.as_str(), format!("{pointer}/rules/{kind}/{}", escape(name)), rule));
+                found.push((name, format!("{pointer}/rules/{kind}/{}", escape(name)), rule));
             }
         }
         found
@@ -206,7 +205,7 @@ impl<'a> Policy<'a> {
         for (form, pointer, body) in self.bodies() {
             let Some(fields) = body.as_object() else { continue };
             for (key, value) in fields {
-                if form == Form::Bare && matches!(key.as_str(), "defaults" | "overrides" | "targetRef") {
+                if form == Form::Bare && matches!(key, "defaults" | "overrides" | "targetRef") {
                     continue;
                 }
                 let environment =
@@ -304,7 +303,7 @@ pub fn effective<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::model::json::json;
 
     fn object(kind: &str, name: &str, spec: Value) -> Object {
         let value = json!({"apiVersion": "kuadrant.io/v1", "kind": kind, "metadata": {"namespace": "g", "name": name}, "spec": spec});
@@ -312,9 +311,9 @@ mod tests {
     }
 
     fn policy(name: &str, target: (&str, &str, Option<&str>), body: Value) -> Object {
-        let mut spec = body;
-        spec["targetRef"] = json!({"kind": target.0, "name": target.1, "sectionName": target.2});
-        object("AuthPolicy", name, spec)
+        let mut spec = body.to_json();
+        spec["targetRef"] = serde_json::json!({"kind": target.0, "name": target.1, "sectionName": target.2});
+        object("AuthPolicy", name, spec.into())
     }
 
     #[test]

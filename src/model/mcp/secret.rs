@@ -1,8 +1,7 @@
 //! What the controller demands of a Secret: existence, its label, a key.
 
-use serde_json::{Map, Value};
-
 use super::SECRET_LABEL;
+use crate::model::json::{Map, Value};
 use crate::model::{Bundle, Missing, Object, Seen, kinds};
 
 /// What is wrong with a Secret.
@@ -23,7 +22,6 @@ pub fn keys(secret: &Object) -> Vec<&str> {
         .iter()
         .filter_map(|pointer| secret.get(pointer).and_then(Value::as_object))
         .flat_map(Map::keys)
-        .map(String::as_str)
         .collect();
     keys.sort_unstable();
     keys.dedup();

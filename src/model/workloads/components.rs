@@ -1,8 +1,7 @@
 //! The parts of the platform, told apart by what their objects say, never by their namespace.
 
-use serde_json::{Map, Value};
-
 use crate::model::Object;
+use crate::model::json::{Map, Value};
 
 /// A part of the platform that runs in pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,7 +74,7 @@ pub fn of_deployment(deployment: &Object) -> Option<Component> {
 /// The component that a Deployment is, as far as its metadata tells; for a collector that has not
 /// read the Deployment itself.
 #[must_use]
-pub fn of_metadata(name: &str, labels: Option<&Map<String, Value>>) -> Option<Component> {
+pub fn of_metadata(name: &str, labels: Option<&Map>) -> Option<Component> {
     // Authorino's operator labels the pods, not always the Deployment.
     classify(name, labels, &[]).or_else(|| (name == "authorino").then_some(Component::Authorino))
 }
@@ -87,7 +86,7 @@ pub fn of_pod(pod: &Object) -> Option<Component> {
 }
 
 /// `name` is the Deployment's, or a pod's that starts with it.
-fn classify(name: &str, labels: Option<&Map<String, Value>>, containers: &[Value]) -> Option<Component> {
+fn classify(name: &str, labels: Option<&Map>, containers: &[Value]) -> Option<Component> {
     let label = |key: &str| labels.and_then(|l| l.get(key)).and_then(Value::as_str).unwrap_or_default();
     let container =
         |wanted: &str| containers.iter().any(|c| c.get("name").and_then(Value::as_str) == Some(wanted));

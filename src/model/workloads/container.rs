@@ -1,9 +1,9 @@
 //! The containers of a pod: what each waits for, how it ended, how often it was restarted.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use crate::model::Object;
+use crate::model::json::Value;
 
 /// Waiting reasons of an image that cannot be had (kubelet `pkg/kubelet/images`).
 pub const IMAGE_REASONS: &[&str] = &[
@@ -195,7 +195,7 @@ pub fn containers(pod: &Object) -> Vec<Container<'_>> {
     for (spec_list, status_list, kind) in lists {
         let specs = pod.get("/spec").and_then(|s| s.get(spec_list)).and_then(Value::as_array);
         let statuses = pod.get("/status").and_then(|s| s.get(status_list)).and_then(Value::as_array);
-        let statuses = statuses.map_or(&[][..], Vec::as_slice);
+        let statuses = statuses.unwrap_or_default();
         let mut seen = vec![false; statuses.len()];
         for (index, spec) in specs.into_iter().flatten().enumerate() {
             let name = text(spec, "name");

@@ -7,9 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::{Component, Workloads, selector};
+use crate::model::json::Value;
 use crate::model::{Object, kinds, near};
 use crate::report::ObjectRef;
 

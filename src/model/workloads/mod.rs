@@ -8,10 +8,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde_json::{Map, Value};
-
 use super::bundle::LogFile;
 use super::{Bundle, Missing, Object, kinds};
+use crate::model::json::{Map, Value};
 use crate::report::ObjectRef;
 
 pub mod components;
@@ -148,10 +147,10 @@ impl<'a> Workloads<'a> {
     /// The pods of a namespace whose labels contain this selector. An empty selector matches none,
     /// as with Services.
     #[must_use]
-    pub fn pods_matching(&self, namespace: &str, selector: &Map<String, Value>) -> Vec<&'a Object> {
+    pub fn pods_matching(&self, namespace: &str, selector: &Map) -> Vec<&'a Object> {
         let lists = selector.iter().map(|(key, value)| {
             let value = value.as_str().unwrap_or_default();
-            self.pods_by_label.get(&(namespace, key.as_str(), value)).map_or(&[][..], Vec::as_slice)
+            self.pods_by_label.get(&(namespace, key, value)).map_or(&[][..], Vec::as_slice)
         });
         let Some(shortest) = lists.min_by_key(|list| list.len()) else { return Vec::new() };
         shortest.iter().copied().filter(|pod| labels_contain(pod.labels(), selector)).collect()
@@ -289,7 +288,7 @@ impl<'a> Workloads<'a> {
     /// The Deployments (or StatefulSets) that would make pods matching this selector, also while
     /// there is no pod at all.
     #[must_use]
-    pub fn deployments_matching(&self, namespace: &str, selector: &Map<String, Value>) -> Vec<&'a Object> {
+    pub fn deployments_matching(&self, namespace: &str, selector: &Map) -> Vec<&'a Object> {
         if selector.is_empty() {
             return Vec::new();
         }
@@ -451,13 +450,13 @@ pub(crate) fn in_namespace<'a>(
 
 /// The selector of a Service, if it has one with at least one label.
 #[must_use]
-pub fn selector(service: &Object) -> Option<&Map<String, Value>> {
+pub fn selector(service: &Object) -> Option<&Map> {
     service.get("/spec/selector").and_then(Value::as_object).filter(|s| !s.is_empty())
 }
 
 /// Whether these labels contain all of the selector's.
 #[must_use]
-pub fn labels_contain(labels: Option<&Map<String, Value>>, selector: &Map<String, Value>) -> bool {
+pub fn labels_contain(labels: Option<&Map>, selector: &Map) -> bool {
     selector.iter().all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value))
 }
 

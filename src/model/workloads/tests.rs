@@ -1,5 +1,6 @@
 use super::*;
-use serde_json::json;
+use crate::model::json::Value;
+use crate::model::json::json;
 
 fn bundle(objects: Vec<Value>) -> Bundle {
     let mut bundle = Bundle::default();

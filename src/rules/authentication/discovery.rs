@@ -1,9 +1,8 @@
 //! MG701-MG704, MG709-MG711: how a client finds out where to get a token.
 
-use serde_json::Value;
-
 use crate::declare_rule;
 use crate::model::gateway_api::backend_refs;
+use crate::model::json::Value;
 use crate::model::kuadrant::{Policy, effective};
 use crate::model::mcp::Extension;
 use crate::model::probes::{Purpose, Recorded, WELL_KNOWN};

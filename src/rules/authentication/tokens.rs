@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::discovery::broker_variable;
 use super::wristband;
 use crate::declare_rule;
+use crate::model::json::Value;
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::evidence;
@@ -69,7 +70,7 @@ fn rollout_pending(context: &Context<'_>, findings: &mut Findings) {
             {
                 continue;
             }
-            let paused = deployment.get("/spec/paused").and_then(serde_json::Value::as_bool) == Some(true);
+            let paused = deployment.get("/spec/paused").and_then(Value::as_bool) == Some(true);
             let what = if behind {
                 "its controller has not seen the last change".to_owned()
             } else if paused {

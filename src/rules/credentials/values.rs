@@ -1,9 +1,8 @@
 //! MG604-MG606: what the credentials are worth.
 
-use serde_json::Value;
-
 use super::secret_name;
 use crate::declare_rule;
+use crate::model::json::Value;
 use crate::model::logs::ErrorClass;
 use crate::model::mcp::chain::credential_key;
 use crate::model::secret_shape::{self, Shape};
@@ -16,7 +15,7 @@ use crate::rules::{Context, Findings};
 fn credential<'a>(context: &Context<'a>, registration: &Object) -> Option<(&'a Object, Shape)> {
     let name = secret_name(registration);
     let secret = context.bundle.get(&kinds::SECRET, registration.namespace(), name)?;
-    let shape = secret_shape::shapes(secret.value()).remove(credential_key(registration))?;
+    let shape = secret_shape::shapes(&secret.value().to_json()).remove(credential_key(registration))?;
     Some((secret, shape))
 }
 

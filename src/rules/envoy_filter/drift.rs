@@ -3,6 +3,7 @@
 use super::filters_of;
 use crate::declare_rule;
 use crate::model::istio::envoy_filter::{is_managed, owner, router_patches};
+use crate::model::json::Value;
 use crate::model::logs::Record;
 use crate::model::workloads::Component;
 use crate::model::{Bundle, Object, Seen, kinds};
@@ -174,14 +175,14 @@ fn envoyfilter_drift(context: &Context<'_>, findings: &mut Findings) {
             for (patch, _) in router_patches(filter) {
                 let config = format!("{patch}/patch/value/typed_config");
                 let wanted = [
-                    (format!("{patch}/patch/operation"), serde_json::json!("INSERT_FIRST")),
-                    (format!("{patch}/match/context"), serde_json::json!("GATEWAY")),
-                    (format!("{config}/failure_mode_allow"), serde_json::json!(false)),
-                    (format!("{config}/mutation_rules/allow_all_routing"), serde_json::json!(true)),
-                    (format!("{config}/grpc_service/envoy_grpc/cluster_name"), serde_json::json!(cluster)),
+                    (format!("{patch}/patch/operation"), Value::from("INSERT_FIRST")),
+                    (format!("{patch}/match/context"), Value::from("GATEWAY")),
+                    (format!("{config}/failure_mode_allow"), Value::from(false)),
+                    (format!("{config}/mutation_rules/allow_all_routing"), Value::from(true)),
+                    (format!("{config}/grpc_service/envoy_grpc/cluster_name"), Value::from(cluster.as_str())),
                 ];
-                let absent = serde_json::Value::Bool(false);
-                let off: Vec<&(String, serde_json::Value)> = wanted
+                let absent = Value::Bool(false);
+                let off: Vec<&(String, Value)> = wanted
                     .iter()
                     // An absent boolean is false.
                     .filter(|(pointer, value)| filter.get(pointer).unwrap_or(&absent) != value)

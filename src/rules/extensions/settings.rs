@@ -2,6 +2,7 @@
 
 use super::{each, patch, report, undecided};
 use crate::declare_rule;
+use crate::model::json::{Map, Value};
 use crate::model::mcp::{Extension, ExtensionFault, SECRET_LABEL, SecretFault, SecretUse};
 use crate::model::{Object, Seen, kinds};
 use crate::report::Evidence;
@@ -178,7 +179,7 @@ fn extension_not_allowed(context: &Context<'_>, findings: &mut Findings) {
         let selector = listener
             .value
             .pointer("/allowedRoutes/namespaces/selector/matchLabels")
-            .and_then(serde_json::Value::as_object);
+            .and_then(Value::as_object);
         match selector.filter(|s| !s.is_empty()) {
             Some(selector) => draft.command(format!(
                 "oc label namespace {} {} --overwrite",
@@ -299,7 +300,7 @@ fn private_host<'a>(context: &Context<'a>, extension: &Extension<'a>) -> Option<
 fn flag(deployment: &Object, name: &str) -> Option<(String, String)> {
     for (c, container) in deployment.array("/spec/template/spec/containers").iter().enumerate() {
         for list in ["command", "args"] {
-            let arguments = container.get(list).and_then(serde_json::Value::as_array);
+            let arguments = container.get(list).and_then(Value::as_array);
             for (index, argument) in arguments.into_iter().flatten().enumerate() {
                 let text = argument.as_str().unwrap_or_default().trim_start_matches('-');
                 if let Some(value) = text
@@ -369,9 +370,8 @@ fn private_host_rule(context: &Context<'_>, findings: &mut Findings) {
         let Some(own) = own else { continue };
         let port: Option<i64> = port.parse().ok();
         let ports = found.map(|s| s.array("/spec/ports")).unwrap_or_default();
-        let has_port = port.is_none_or(|port| {
-            ports.iter().any(|p| p.get("port").and_then(serde_json::Value::as_i64) == Some(port))
-        });
+        let has_port =
+            port.is_none_or(|port| ports.iter().any(|p| p.get("port").and_then(Value::as_i64) == Some(port)));
         let selects = |s: &Object| {
             let pods = context.workloads().gateway_pods(gateway);
             let selected = context.workloads().pods_of_service(s);
@@ -446,8 +446,8 @@ fn session_store_needed(context: &Context<'_>, findings: &mut Findings) {
         let Some(deployment) = context.workloads().broker_deployment(namespace) else { continue };
         let replicas = deployment.int("/spec/replicas").unwrap_or(1);
         let by_env = deployment.array("/spec/template/spec/containers").iter().any(|container| {
-            let env = container.get("env").and_then(serde_json::Value::as_array).into_iter().flatten();
-            env.filter_map(|e| e.get("name").and_then(serde_json::Value::as_str))
+            let env = container.get("env").and_then(Value::as_array).into_iter().flatten();
+            env.filter_map(|e| e.get("name").and_then(Value::as_str))
                 .any(|name| name == "CACHE_CONNECTION_STRING")
         });
         let stored = !object.str("/spec/sessionStore/secretName").is_empty()
@@ -508,10 +508,10 @@ declare_rule! {
 fn extension_deprecated_config(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let object = extension.object;
-        let annotations = object.get("/metadata/annotations").and_then(serde_json::Value::as_object);
-        let old: Vec<&String> = annotations
+        let annotations = object.get("/metadata/annotations").and_then(Value::as_object);
+        let old: Vec<&str> = annotations
             .into_iter()
-            .flat_map(serde_json::Map::keys)
+            .flat_map(Map::keys)
             .filter(|key| key.starts_with("kuadrant.io/alpha-"))
             .collect();
         if let Some(first) = old.first() {

@@ -1,10 +1,9 @@
 //! MG504-MG506: the DestinationRules that make TLS towards a server outside the cluster.
 
-use serde_json::Value;
-
 use super::External;
 use crate::declare_rule;
 use crate::model::istio::visibility::{destination_rule, host_matches};
+use crate::model::json::Value;
 use crate::model::{Object, kinds};
 use crate::rules::{Context, Findings, suggest};
 

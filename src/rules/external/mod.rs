@@ -6,12 +6,11 @@ mod routes;
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::{BackendRef, backend_refs};
 use crate::model::istio::visibility::{host_matches, is_visible};
+use crate::model::json::Value;
 use crate::model::{Object, kinds};
 use crate::report::ObjectRef;
 

@@ -1,10 +1,9 @@
 //! MG509-MG511: whether servers outside the cluster can be reached.
 
-use serde_json::Value;
-
 use super::External;
 use crate::declare_rule;
 use crate::model::istio::visibility::{host_matches, is_visible};
+use crate::model::json::Value;
 use crate::model::logs::ErrorClass;
 use crate::model::probes::{Fault, Purpose, Recorded};
 use crate::model::{Object, kinds};
@@ -278,8 +277,8 @@ fn restricts(policy: &Object, pod: &Object) -> bool {
 /// Whether one of a policy's egress rules may allow a TCP port outside the cluster.
 fn allows(policy: &Object, port: i64) -> bool {
     policy.array("/spec/egress").iter().any(|rule| {
-        let to = rule.get("to").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let ports = rule.get("ports").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let to = rule.get("to").and_then(Value::as_array).unwrap_or_default();
+        let ports = rule.get("ports").and_then(Value::as_array).unwrap_or_default();
         let outside = to.is_empty() || to.iter().any(|peer| peer.get("ipBlock").is_some());
         let open = ports.is_empty()
             || ports.iter().any(|entry| {
@@ -419,7 +418,7 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::model::json::json;
 
     fn object(kind: &str, egress: Value) -> Object {
         let value = json!({"apiVersion": "v1", "kind": kind, "metadata": {"namespace": "n", "name": "p"},

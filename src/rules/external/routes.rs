@@ -1,11 +1,10 @@
 //! MG507, MG508: what routes to servers outside the cluster must look like.
 
-use serde_json::Value;
-
 use super::External;
 use crate::declare_rule;
 use crate::model::Object;
 use crate::model::gateway_api::{BackendRef, backend_refs};
+use crate::model::json::Value;
 use crate::rules::{Context, Findings};
 
 /// The URLRewrite hostname of the backendRef's rule, with its JSON pointer.

@@ -1,8 +1,7 @@
 //! MG218: whether the public hostname leads to the Gateway.
 
-use serde_json::Value;
-
 use crate::declare_rule;
+use crate::model::json::Value;
 use crate::model::mcp::Extension;
 use crate::model::probes::Purpose;
 use crate::model::{Object, kinds};

@@ -1,11 +1,10 @@
 //! MG205-MG207: listeners: their conditions, certificates and ports.
 
-use serde_json::Value;
-
 use super::{condition_evidence, explain_reason, in_chain};
 use crate::declare_rule;
 use crate::model::certificates::{self, Validity};
 use crate::model::gateway_api::{GROUP, Granted, Listener, Reference, listeners};
+use crate::model::json::{Map, Value};
 use crate::model::object::{Condition, conditions};
 use crate::model::secret_shape::{self, Shape};
 use crate::model::{Missing, Object, Seen, kinds};
@@ -159,9 +158,9 @@ fn listener_certificate(context: &Context<'_>, findings: &mut Findings) {
                 continue;
             }
             let references = listener.value.pointer("/tls/certificateRefs").and_then(Value::as_array);
-            let references = references.map_or(&[][..], Vec::as_slice);
+            let references = references.unwrap_or_default();
             let options = listener.value.pointer("/tls/options").and_then(Value::as_object);
-            if references.is_empty() && options.is_none_or(serde_json::Map::is_empty) {
+            if references.is_empty() && options.is_none_or(Map::is_empty) {
                 findings
                     .report(
                         &LISTENER_CERTIFICATE,
@@ -270,7 +269,7 @@ fn certificate(
             return;
         }
     };
-    let shapes = secret_shape::shapes(secret.value());
+    let shapes = secret_shape::shapes(&secret.value().to_json());
     let missing: Vec<&str> =
         ["tls.crt", "tls.key"].into_iter().filter(|key| !shapes.contains_key(*key)).collect();
     if !missing.is_empty() {

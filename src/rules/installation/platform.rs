@@ -1,8 +1,7 @@
 //! MG004-MG007: versions, clocks, the operators' state, logs that say too much.
 
-use serde_json::Value;
-
 use crate::declare_rule;
+use crate::model::json::Value;
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::{Context, Findings};

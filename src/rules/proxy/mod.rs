@@ -7,6 +7,7 @@ mod traffic;
 
 use super::{Context, Findings, Rule};
 use crate::model::envoy::Proxy;
+use crate::model::json::Value;
 use crate::model::mcp::Extension;
 use crate::model::{Missing, Object, kinds};
 
@@ -59,8 +60,8 @@ fn bound_ports(context: &Context<'_>, gateway: &Object, port: i64) -> Vec<i64> {
     let mut ports = vec![port];
     if let Some(service) = context.workloads().gateway_service(gateway) {
         for entry in service.array("/spec/ports") {
-            if entry.get("port").and_then(serde_json::Value::as_i64) == Some(port)
-                && let Some(target) = entry.get("targetPort").and_then(serde_json::Value::as_i64)
+            if entry.get("port").and_then(Value::as_i64) == Some(port)
+                && let Some(target) = entry.get("targetPort").and_then(Value::as_i64)
                 && !ports.contains(&target)
             {
                 ports.push(target);

@@ -2,11 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use serde_json::Value;
-
 use super::{say_what_is_missing, targets};
 use crate::declare_rule;
 use crate::model::gateway_api::backend_refs;
+use crate::model::json::{Map, Value};
 use crate::model::workloads::{in_namespace, is_over};
 use crate::model::{Bundle, Object, kinds, labels};
 use crate::rules::{Context, Findings, remedy};
@@ -110,7 +109,7 @@ fn is_peer(bundle: &Bundle, policy: &Object, peer: &Value, pod: Option<&Object>)
         None => policy.namespace() == pod.namespace(),
         Some(selector) => {
             let object = bundle.get(&kinds::NAMESPACE, "", pod.namespace());
-            let simple = selector.as_object().is_none_or(serde_json::Map::is_empty);
+            let simple = selector.as_object().is_none_or(Map::is_empty);
             match object {
                 Some(namespace) => labels::matches(selector, &|key| {
                     namespace.label(key).map(str::to_owned).or_else(|| {
@@ -143,7 +142,7 @@ fn allows_port(rule: &Value, port: &Port<'_>) -> bool {
         }
         match entry.get("port") {
             None => true,
-            Some(Value::String(name)) => port.name == Some(name.as_str()) || name.parse() == Ok(port.number),
+            Some(Value::String(name)) => port.name == Some(&**name) || name.parse() == Ok(port.number),
             Some(number) => {
                 let first = number.as_i64().unwrap_or_default();
                 let last = entry.get("endPort").and_then(Value::as_i64).unwrap_or(first);

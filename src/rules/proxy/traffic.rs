@@ -47,7 +47,7 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
     for target in targets(context) {
         let extension = target.extension.object;
         let secret = context.bundle.get(&kinds::SECRET, extension.namespace(), broker_config::NAME);
-        let config = secret.and_then(|secret| broker_config::read(secret.value()));
+        let config = secret.and_then(|secret| broker_config::read(&secret.value().to_json()));
         let servers = config.map(|config| config.servers).unwrap_or_default();
         for facts in context.chain().routes.values().filter(|f| f.registrations.is_empty()) {
             let route = facts.object;

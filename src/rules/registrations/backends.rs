@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-
 use super::{Registration, WORKLOADS};
 use crate::declare_rule;
 use crate::model::gateway_api::{BackendRef, backend_refs};
+use crate::model::json::{Key, Map, Value};
 use crate::model::{Object, kinds, labels, workloads};
 use crate::report::Severity;
 use crate::rules::gateways::{condition_pointer, is_ready};
@@ -376,11 +375,7 @@ declare_rule! {
 }
 
 /// The pods whose labels have most pairs (or else keys) of the selector.
-fn nearest_pods<'a>(
-    context: &Context<'a>,
-    namespace: &str,
-    selector: &Map<String, Value>,
-) -> Vec<&'a Object> {
+fn nearest_pods<'a>(context: &Context<'a>, namespace: &str, selector: &Map) -> Vec<&'a Object> {
     let score = |pod: &Object| {
         let same = selector.iter().filter(|(k, v)| pod.label(k) == v.as_str()).count();
         let keys = selector.keys().filter(|k| pod.label(k).is_some()).count();
@@ -431,8 +426,10 @@ fn backend_selector(context: &Context<'_>, findings: &mut Findings) {
         users(draft, &backend);
         // Only the labels that the selector names are to be changed, to what the pod has.
         if let Some(pod) = near.first() {
-            let fixed: Map<String, Value> =
-                selector.keys().filter_map(|k| pod.label(k).map(|v| (k.clone(), Value::from(v)))).collect();
+            let fixed: Map = selector
+                .keys()
+                .filter_map(|k| pod.label(k).map(|v| (Key::from(k), Value::from(v))))
+                .collect();
             if !fixed.is_empty() {
                 draft.command(format!(
                     "oc -n {namespace} patch service {name} --type=merge -p '{{\"spec\":{{\"selector\":{}}}}}'",

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta};
 
 use crate::declare_rule;
 use crate::model::broker_config::{self, BrokerConfig};
+use crate::model::json::Value;
 use crate::model::logs::ErrorClass;
 use crate::model::mcp::Registration;
 use crate::model::mcp::broker_status::{self, BrokerStatus, Server};
@@ -36,7 +37,7 @@ fn by_name<'c, 'a>(context: &'c Context<'a>) -> BTreeMap<String, &'c Registratio
 /// The configuration that the controller wrote for the broker of a namespace.
 fn config<'a>(context: &Context<'a>, namespace: &str) -> Option<(&'a Object, BrokerConfig)> {
     let secret = context.bundle.get(&kinds::SECRET, namespace, broker_config::NAME)?;
-    Some((secret, broker_config::read(secret.value())?))
+    Some((secret, broker_config::read(&secret.value().to_json())?))
 }
 
 declare_rule! {
@@ -311,7 +312,7 @@ fn is_fresh(context: &Context<'_>, secret: &Object) -> bool {
     let written = secret
         .array("/metadata/managedFields")
         .iter()
-        .filter_map(|f| f.get("time").and_then(serde_json::Value::as_str))
+        .filter_map(|f| f.get("time").and_then(Value::as_str))
         .filter_map(|t| chrono::DateTime::parse_from_rfc3339(t).ok())
         .max();
     match (context.now, written) {
@@ -437,7 +438,7 @@ fn check_interval(pod: &Object) -> TimeDelta {
     let words =
         crate::model::workloads::containers(pod).into_iter().filter_map(|c| c.spec).flat_map(|spec| {
             let lists = ["command", "args"].into_iter().filter_map(|list| spec.get(list)?.as_array());
-            lists.flatten().filter_map(serde_json::Value::as_str)
+            lists.flatten().filter_map(Value::as_str)
         });
     let told = words.filter_map(|word| word.trim_start_matches('-').strip_prefix("mcp-check-interval="));
     TimeDelta::seconds(told.filter_map(|n| n.parse().ok()).find(|n| (1..86_400).contains(n)).unwrap_or(60))

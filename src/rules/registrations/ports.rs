@@ -1,9 +1,8 @@
 //! MG407, MG408, MG420: types, ports and protocols of the Services behind registered routes.
 
-use serde_json::Value;
-
 use super::backends::{Backend, backends, users};
 use crate::declare_rule;
+use crate::model::json::Value;
 use crate::model::{Object, kinds};
 use crate::report::Severity;
 use crate::rules::{Context, Findings};
@@ -133,7 +132,7 @@ fn backend_port(context: &Context<'_>, findings: &mut Findings) {
             let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
             let target = port.get("targetPort").cloned().unwrap_or_else(|| Value::from(number));
             let known = declared.iter().any(|c| match &target {
-                Value::String(name) => c.get("name").and_then(Value::as_str) == Some(name),
+                Value::String(name) => c.get("name").and_then(Value::as_str) == Some(&**name),
                 target => c.get("containerPort") == Some(target),
             });
             let has: Vec<String> = declared

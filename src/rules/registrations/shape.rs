@@ -3,6 +3,7 @@
 use super::{hide, patch, ready_command, strict};
 use crate::declare_rule;
 use crate::model::gateway_api::{backend_refs, hostnames};
+use crate::model::json::Value;
 use crate::model::mcp::{ExtensionFault, RegistrationFault};
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
@@ -364,7 +365,7 @@ fn schema_has(context: &Context<'_>, object: &Object, field: &str) -> Option<boo
     let version = crd
         .array("/spec/versions")
         .iter()
-        .find(|v| v.get("name").and_then(serde_json::Value::as_str) == Some(object.version()))?;
+        .find(|v| v.get("name").and_then(Value::as_str) == Some(object.version()))?;
     let properties = version.pointer("/schema/openAPIV3Schema/properties/spec/properties")?.as_object()?;
     Some(properties.contains_key(field))
 }

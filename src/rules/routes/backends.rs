@@ -3,6 +3,7 @@
 use super::patch;
 use crate::declare_rule;
 use crate::model::gateway_api::{self, Granted, Reference, backend_refs};
+use crate::model::json::Value;
 use crate::model::{Object, Seen, kinds};
 use crate::rules::{Context, Draft, Findings, suggest};
 
@@ -76,7 +77,7 @@ fn backend_port(
     service: &Object,
 ) {
     let ports = service.array("/spec/ports");
-    let number = |port: &serde_json::Value| port.get("port").and_then(serde_json::Value::as_i64);
+    let number = |port: &Value| port.get("port").and_then(Value::as_i64);
     let offered: Vec<String> = ports.iter().filter_map(number).map(|port| port.to_string()).collect();
     if ports.iter().any(|port| number(port).is_some() && number(port) == backend.port) {
         return;
@@ -94,7 +95,7 @@ fn backend_port(
         None => format!("HTTPRoute {} names no port of Service {}", route.full_name(), service.full_name()),
     };
     let target = ports.iter().position(|port| {
-        port.get("targetPort").and_then(serde_json::Value::as_i64).is_some_and(|t| Some(t) == backend.port)
+        port.get("targetPort").and_then(Value::as_i64).is_some_and(|t| Some(t) == backend.port)
     });
     let hint = match target {
         Some(index) => format!(" That is the targetPort; the Service's port is {}.", offered[index]),

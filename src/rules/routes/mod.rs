@@ -9,6 +9,7 @@ use super::gateways::condition_evidence;
 use super::{Context, Draft, Findings, Rule, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::{Attachment, Outcome, Refusal, Verdict, hostnames, status};
+use crate::model::json::Value;
 use crate::model::mcp::RouteFacts;
 use crate::model::{Object, kinds};
 use crate::report::ObjectRef;
@@ -487,7 +488,7 @@ fn route_not_allowed(context: &Context<'_>, findings: &mut Findings) {
                 let selector = listener
                     .value
                     .pointer("/allowedRoutes/namespaces/selector/matchLabels")
-                    .and_then(serde_json::Value::as_object);
+                    .and_then(Value::as_object);
                 if let Some(selector) = selector.filter(|s| !s.is_empty()) {
                     let labels = crate::model::labels::to_text(selector).replace(',', " ");
                     draft.command(format!("oc label namespace {namespace} {labels} --overwrite"));

@@ -1,11 +1,11 @@
 //! MG105-MG107: containers that run, but badly; Deployments without a pod that works.
 
 use chrono::TimeDelta;
-use serde_json::Value;
 
 use super::start::is_crash_loop;
 use super::{PodFault, report_faults, say_what_is_missing, wait_command};
 use crate::declare_rule;
+use crate::model::json::Value;
 use crate::model::workloads::{Component, Container, ContainerKind, Role, containers};
 use crate::model::{Object, kinds};
 use crate::report::Evidence;
@@ -427,7 +427,7 @@ fn no_replicas(context: &Context<'_>, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::model::json::json;
 
     fn pod(restarts: i64, last: &Value) -> Object {
         let value = json!({"apiVersion": "v1", "kind": "Pod",

@@ -12,6 +12,7 @@ mod start;
 use std::collections::BTreeMap;
 
 use super::{Context, Draft, Findings, Rule};
+use crate::model::json::Value;
 use crate::model::workloads::container::Ended;
 use crate::model::workloads::{Container, Role, Workloads, interest, is_over};
 use crate::model::{Missing, Object, Seen, kinds};
@@ -209,7 +210,7 @@ pub(super) fn raise_memory(owner: &ObjectRef, pod: &Object, container: &str) -> 
     if !matches!(owner.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
         return None;
     }
-    let name = |c: &&serde_json::Value| c.get("name").and_then(serde_json::Value::as_str) == Some(container);
+    let name = |c: &&Value| c.get("name").and_then(Value::as_str) == Some(container);
     let limit =
         pod.array("/spec/containers").iter().find(name)?.pointer("/resources/limits/memory")?.as_str()?;
     Some(format!(

@@ -234,7 +234,7 @@ fn explain_setup(reason: &str, message: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::model::json::json;
 
     #[test]
     fn the_schedulers_message_is_explained() {

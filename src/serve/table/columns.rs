@@ -2,11 +2,11 @@
 //! Source: `k8s.io/kubernetes/pkg/printers/internalversion`.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use super::resources::{self as r};
 use super::{Cell, Column, age_of, name, pod};
 use crate::model::Object;
+use crate::model::json::Value;
 
 type Definition = (&'static str, &'static str, i64, fn(&Object, DateTime<Utc>) -> Value);
 

@@ -2,11 +2,11 @@
 //! bundle holds the objects without it.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use super::jsonpath::{JsonPath, text};
 use super::{Cell, Column, age, age_of, name};
 use crate::model::Object;
+use crate::model::json::Value;
 
 /// One of the `additionalPrinterColumns`.
 pub(super) struct CustomColumn {

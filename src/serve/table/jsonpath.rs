@@ -1,7 +1,7 @@
 //! The JSONPath of printer columns, as far as client-go understands it: fields, indices, slices,
 //! wildcards, unions, recursive descent and filters with one comparison.
 
-use serde_json::Value;
+use crate::model::json::Value;
 
 /// A parsed path.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,7 +172,7 @@ fn filter(text: &str, depth: usize) -> Option<Step> {
 
 impl Step {
     fn apply<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
-        let items = value.as_array().map_or(&[][..], Vec::as_slice);
+        let items = value.as_array().unwrap_or_default();
         match self {
             Self::Fields(names) => names.iter().filter_map(|name| value.get(name)).collect(),
             Self::Index(index) => {
@@ -243,7 +243,7 @@ impl Operator {
 /// A value as text: strings bare, everything else as JSON.
 pub(crate) fn text(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.to_string(),
         Value::Null => String::new(),
         other => other.to_string(),
     }
@@ -252,8 +252,8 @@ pub(crate) fn text(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::json::json;
     use proptest::prelude::*;
-    use serde_json::json;
 
     #[test]
     fn paths_of_printer_columns() {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::catalog::Resource;
 use super::request::Query;
 use super::status::Status;
-use crate::model::Object;
+use crate::model::{self, Object};
 
 /// One column.
 struct Column {
@@ -27,7 +27,7 @@ struct Column {
 
 /// How the value of a column is found. Ages count to the time that is given.
 enum Cell {
-    Builtin(fn(&Object, DateTime<Utc>) -> Value),
+    Builtin(fn(&Object, DateTime<Utc>) -> model::json::Value),
     Custom(custom::CustomColumn),
 }
 
@@ -93,7 +93,7 @@ impl Printer {
             .collect();
         let rows: Vec<Value> = objects
             .map(|object| {
-                let cells: Vec<Value> = self.columns.iter().map(|column| self.cell(column, object)).collect();
+                let cells: Vec<_> = self.columns.iter().map(|column| self.cell(column, object)).collect();
                 match self.include {
                     Include::Nothing => json!({"cells": cells}),
                     Include::Metadata => json!({"cells": cells, "object": partial(object)}),
@@ -107,7 +107,7 @@ impl Printer {
         })
     }
 
-    fn cell(&self, column: &Column, object: &Object) -> Value {
+    fn cell(&self, column: &Column, object: &Object) -> model::json::Value {
         match &column.cell {
             Cell::Builtin(cell) => cell(object, self.now),
             Cell::Custom(custom) => custom.cell(object, self.now),
@@ -116,11 +116,11 @@ impl Printer {
 }
 
 /// The name of an object, the first column of every table.
-fn name(object: &Object, _: DateTime<Utc>) -> Value {
+fn name(object: &Object, _: DateTime<Utc>) -> model::json::Value {
     object.name().into()
 }
 
 /// How old an object is.
-fn age_of(object: &Object, now: DateTime<Utc>) -> Value {
+fn age_of(object: &Object, now: DateTime<Utc>) -> model::json::Value {
     age::since(object.created(), now).into()
 }

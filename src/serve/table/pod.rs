@@ -2,10 +2,10 @@
 //! `printPod` of `k8s.io/kubernetes/pkg/printers/internalversion`.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use super::age;
 use crate::model::Object;
+use crate::model::json::Value;
 
 /// The columns that need a look at all containers.
 #[derive(Debug, Default)]
@@ -162,7 +162,7 @@ pub(super) fn gates(pod: &Object, _: DateTime<Utc>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::model::json::json;
 
     fn row(status: Value, init: Value) -> String {
         let pod = json!({"apiVersion": "v1", "kind": "Pod",

@@ -1,10 +1,10 @@
 //! The cells of built-in kinds. Source: `k8s.io/kubernetes/pkg/printers/internalversion`.
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
 
 use super::age;
 use crate::model::Object;
+use crate::model::json::{Map, Value};
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
@@ -197,7 +197,7 @@ pub(super) fn endpoints(object: &Object, _: DateTime<Utc>) -> Value {
     let subsets = object.array("/subsets").iter();
     let all: Vec<String> = subsets
         .flat_map(|subset| {
-            let list = |key: &str| subset.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            let list = |key: &str| subset.get(key).and_then(Value::as_array).unwrap_or_default();
             let ports: Vec<i64> =
                 list("ports").iter().filter_map(|port| port.get("port")?.as_i64()).collect();
             let addresses = list("addresses").iter().map(|address| text(address, "ip"));

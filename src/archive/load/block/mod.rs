@@ -6,7 +6,9 @@
 //! The caller then takes the complete reader, which also has the error message. What this one
 //! does return is what the complete one returns; a property test compares them.
 
-use serde_json::{Map, Number, Value};
+use serde_json::Number;
+
+use crate::model::json::{Key, Map, Value};
 
 /// Reads a document.
 pub(super) fn parse(text: &str) -> Option<Value> {
@@ -142,11 +144,11 @@ impl<'a> Reader<'a> {
                 list.push(self.scalar(from, line.to, column)?);
             }
         }
-        Ok(Value::Array(list))
+        Ok(list.into())
     }
 
     fn mapping(&mut self, column: usize, depth: usize) -> Result<Value> {
-        let mut map = Map::new();
+        let mut fields: Vec<(Key, Value)> = Vec::new();
         while let Some(line) = self.line {
             if line.column < column {
                 break;
@@ -171,13 +173,13 @@ impl<'a> Reader<'a> {
                     _ => Value::Null,
                 }
             };
-            map.insert(key, value);
+            fields.push((key, value));
         }
-        Ok(Value::Object(map))
+        Ok(Value::Object(fields.into_iter().collect()))
     }
 
     /// The key that the line begins with, and the place after its colon; `None` if there is none.
-    fn key(&self, line: Line) -> Result<Option<(String, usize)>> {
+    fn key(&self, line: Line) -> Result<Option<(Key, usize)>> {
         let quote = self.byte(line.from);
         if matches!(quote, b'"' | b'\'') {
             let Some((key, end)) = self.quoted_on_line(line)? else { return Ok(None) };
@@ -185,7 +187,7 @@ impl<'a> Reader<'a> {
             if !colon || (end + 1 < line.to && self.byte(end + 1) != b' ') {
                 return Ok(None);
             }
-            return if end - line.from > KEY { Err(Unusual) } else { Ok(Some((key, end + 1))) };
+            return if end - line.from > KEY { Err(Unusual) } else { Ok(Some((key.into(), end + 1))) };
         }
         let text = self.slice(line.from, line.to);
         let colon = memchr::memchr_iter(b':', text.as_bytes())
@@ -196,7 +198,7 @@ impl<'a> Reader<'a> {
             return Err(Unusual);
         }
         match resolve(key)? {
-            Value::String(key) => Ok(Some((key, line.from + colon + 1))),
+            Value::String(key) => Ok(Some((Key::from(&*key), line.from + colon + 1))),
             _ => Err(Unusual),
         }
     }
@@ -207,13 +209,13 @@ impl<'a> Reader<'a> {
         match self.byte(from) {
             b'"' | b'\'' => {
                 let text = self.quoted(from, parent)?;
-                return Ok(Value::String(text));
+                return Ok(text.into());
             }
-            b'|' => return self.literal(from, to, parent).map(Value::String),
+            b'|' => return self.literal(from, to, parent).map(Value::from),
             b'{' | b'[' => {
                 let value = match self.slice(from, to) {
-                    "{}" => Value::Object(Map::new()),
-                    "[]" => Value::Array(Vec::new()),
+                    "{}" => Value::Object(Map::default()),
+                    "[]" => Value::Array(Box::default()),
                     _ => return Err(Unusual),
                 };
                 self.advance(false)?;
@@ -485,7 +487,7 @@ fn resolve(text: &str) -> Result<Value> {
             "null" | "Null" | "NULL" => Value::Null,
             "true" | "True" | "TRUE" => Value::Bool(true),
             "false" | "False" | "FALSE" => Value::Bool(false),
-            text => Value::String(text.to_owned()),
+            text => text.into(),
         };
         return Ok(word);
     }
@@ -496,7 +498,7 @@ fn resolve(text: &str) -> Result<Value> {
         )
     {
         // `.: {}` stands in most managed fields.
-        return Ok(Value::String(text.to_owned()));
+        return Ok(text.into());
     }
     let digits = text.strip_prefix('-').unwrap_or(text);
     if matches!(first, b'~' | b'+' | b'.')
@@ -505,11 +507,11 @@ fn resolve(text: &str) -> Result<Value> {
         // Rare notations of null and numbers; options such as `--v=2` are no numbers.
         let is_option =
             digits.strip_prefix('-').unwrap_or(digits).starts_with(|c: char| c.is_ascii_alphabetic());
-        return if first == b'-' && is_option { Ok(Value::String(text.to_owned())) } else { Err(Unusual) };
+        return if first == b'-' && is_option { Ok(text.into()) } else { Err(Unusual) };
     }
     if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
         if digits.len() > 1 && digits.starts_with('0') {
-            return Ok(Value::String(text.to_owned()));
+            return Ok(text.into());
         }
         let number = if first == b'-' {
             text.parse::<i64>().map(Number::from)
@@ -520,7 +522,7 @@ fn resolve(text: &str) -> Result<Value> {
     }
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(Number::from_f64(number).map_or(Value::Null, Value::Number)),
-        _ => Ok(Value::String(text.to_owned())),
+        _ => Ok(text.into()),
     }
 }
 
