@@ -68,6 +68,7 @@ declare_rule! {
     pub(super) static WELLKNOWN_ROUTE_MISSING = {
         code: "MG701", name: "wellknown-route-missing", severity: Error, section: "1.7",
         needs: ["httproutes", "mcpgatewayextensions", "authpolicies", "gateways"], since: "0.1.0", caused_by: ["MG210", "MG213", "MG212", "MG214"],
+        versions: "every supported version; from 0.6.0 on the controller writes the route, before it is written by hand",
         check: wellknown_route_missing,
     }
 }
@@ -327,6 +328,7 @@ declare_rule! {
     pub(super) static OAUTH_ENV_MISSING = {
         code: "MG704", name: "oauth-env-missing", severity: Error, section: "1.7",
         needs: ["deployments", "mcpgatewayextensions", "authpolicies", "gateways", "httproutes"], since: "0.1.0", caused_by: [],
+        versions: "every supported version; `spec.oauthProtectedResource` sets them from 0.7.0 on, before they are set by hand",
         check: oauth_env_missing,
     }
 }

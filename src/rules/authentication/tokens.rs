@@ -388,6 +388,7 @@ declare_rule! {
     pub(super) static SESSION_CHURN = {
         code: "MG713", name: "session-churn", severity: Warning, section: "1.7",
         needs: ["broker log", "controller log", "pods", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG105", "MG102", "MG314"],
+        versions: "from 0.6.0 on, which signs sessions; until 0.6.1 the answer is 404, later 401",
         check: session_churn,
     }
 }

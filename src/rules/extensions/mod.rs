@@ -379,7 +379,9 @@ declare_rule! {
     static EXTENSION_LISTENER_MISSING = {
         code: "MG306", name: "extension-listener-missing", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "gateways"], since: "0.1.0",
-        caused_by: [], check: extension_listener_missing,
+        caused_by: [],
+        versions: "from 0.6.0 on, which requires `sectionName`",
+        check: extension_listener_missing,
     }
 }
 

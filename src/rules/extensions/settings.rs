@@ -223,7 +223,9 @@ declare_rule! {
     pub(super) static EXTENSION_SECRET = {
         code: "MG309", name: "extension-secret", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "secrets (labels, key names)"], since: "0.1.0",
-        caused_by: [], check: extension_secret,
+        caused_by: [],
+        versions: "every supported version; the Secret of a CA from 0.8.0 on, that of guardrails after 0.9.0",
+        check: extension_secret,
     }
 }
 
@@ -344,7 +346,9 @@ declare_rule! {
     pub(super) static PRIVATE_HOST = {
         code: "MG313", name: "private-host", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "services", "deployments", "gateways"], since: "0.1.0",
-        caused_by: ["MG310"], check: private_host_rule,
+        caused_by: ["MG310"],
+        versions: "every supported version; until 0.7.1 the controller takes `-istio` for the end of the Service's name whatever the class",
+        check: private_host_rule,
     }
 }
 
@@ -501,7 +505,9 @@ declare_rule! {
     pub(super) static EXTENSION_DEPRECATED_CONFIG = {
         code: "MG315", name: "extension-deprecated-config", severity: Warning, section: "1.3",
         needs: ["mcpgatewayextensions", "deployments"], since: "0.1.0",
-        caused_by: [], check: extension_deprecated_config,
+        caused_by: [],
+        versions: "from 0.5.0 on, which ignores the annotations of 0.4; brokers from 0.8.0 on end over `--gateway-ca-cert`",
+        check: extension_deprecated_config,
     }
 }
 

@@ -263,6 +263,7 @@ declare_rule! {
         code: "MG814", name: "policy-filter-missing", severity: Error, section: "1.8",
         needs: ["mcpgw/envoy config_dump and clusters", "authpolicies", "gateway logs", "gateways", "pods"], since: "0.1.0",
         caused_by: ["MG226", "MG804", "MG805", "MG812", "MG225"],
+        versions: "every supported version; Kuadrant before 1.5.0 uses a WasmPlugin, later an EnvoyFilter",
         check: policy_filter_missing,
     }
 }

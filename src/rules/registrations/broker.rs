@@ -420,6 +420,7 @@ declare_rule! {
             "MG409", "MG410", "MG405", "MG420", "MG501", "MG502", "MG503", "MG511", "MG101", "MG102", "MG103",
             "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG232",
         ],
+        versions: "every supported version; until 0.7.1 the registration's condition says it, too, later only the broker",
         check: broker_upstream_failing,
     }
 }

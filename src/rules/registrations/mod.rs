@@ -246,6 +246,7 @@ declare_rule! {
             "MG602", "MG603", "MG605", "MG210", "MG211", "MG311", "MG312", "MG405", "MG409", "MG410", "MG310",
             "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111",
         ],
+        versions: "every supported version; until 0.7.1 `Ready` waits for the broker, from 0.8.0 on only for the configuration",
         check: registration_not_ready,
     }
 }

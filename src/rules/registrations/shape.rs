@@ -274,7 +274,9 @@ declare_rule! {
     pub(super) static PREFIX_CONFLICT = {
         code: "MG413", name: "prefix-conflict", severity: Error, section: "1.4",
         needs: ["mcpserverregistrations", "broker log", "gateways", "httproutes", "mcpgatewayextensions"], since: "0.1.0",
-        caused_by: [], check: prefix_conflict,
+        caused_by: [],
+        versions: "every supported version; after 0.9.0 the controller refuses the later one with reason `PrefixConflict`",
+        check: prefix_conflict,
     }
 }
 
@@ -353,7 +355,9 @@ declare_rule! {
     pub(super) static PREFIX_NOT_APPLIED = {
         code: "MG414", name: "prefix-not-applied", severity: Warning, section: "1.4",
         needs: ["mcpserverregistrations", "customresourcedefinitions", "controller log"], since: "0.1.0",
-        caused_by: ["MG413"], check: prefix_not_applied,
+        caused_by: ["MG413"],
+        versions: "from 0.7.0 on, which renamed `toolPrefix` to `prefix`",
+        check: prefix_not_applied,
     }
 }
 
