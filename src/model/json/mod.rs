@@ -33,7 +33,7 @@ pub enum Value {
     /// A text.
     String(Box<str>),
     /// A list.
-    Array(Box<[Value]>),
+    Array(Box<[Self]>),
     /// An object.
     Object(Map),
 }
@@ -118,7 +118,7 @@ impl Value {
 
     /// The items, if it is a list.
     #[must_use]
-    pub fn as_array(&self) -> Option<&[Value]> {
+    pub fn as_array(&self) -> Option<&[Self]> {
         match self {
             Self::Array(list) => Some(list),
             _ => None,
@@ -136,7 +136,7 @@ impl Value {
 
     /// The items to be changed, if it is a list. Their number stays.
     #[must_use]
-    pub fn as_array_mut(&mut self) -> Option<&mut [Value]> {
+    pub fn as_array_mut(&mut self) -> Option<&mut [Self]> {
         match self {
             Self::Array(list) => Some(list),
             _ => None,
@@ -166,13 +166,13 @@ impl Value {
 
     /// The field of this name, or the item at this position.
     #[must_use]
-    pub fn get<I: Index>(&self, index: I) -> Option<&Value> {
+    pub fn get<I: Index>(&self, index: I) -> Option<&Self> {
         index.of(self)
     }
 
     /// The value at a JSON pointer. Copies no token that has no escape in it, and rules look up millions.
     #[must_use]
-    pub fn pointer(&self, pointer: &str) -> Option<&Value> {
+    pub fn pointer(&self, pointer: &str) -> Option<&Self> {
         let Some(path) = pointer.strip_prefix('/') else { return pointer.is_empty().then_some(self) };
         path.split('/').try_fold(self, |value, token| match value {
             Self::Object(map) if token.contains('~') => map.get(&token.replace("~1", "/").replace("~0", "~")),
@@ -268,8 +268,8 @@ impl From<f64> for Value {
     }
 }
 
-impl From<Vec<Value>> for Value {
-    fn from(list: Vec<Value>) -> Self {
+impl From<Vec<Self>> for Value {
+    fn from(list: Vec<Self>) -> Self {
         Self::Array(list.into_boxed_slice())
     }
 }
@@ -336,9 +336,9 @@ impl Index for usize {
 
 /// What is there, `null` where nothing is.
 impl<I: Index> std::ops::Index<I> for Value {
-    type Output = Value;
+    type Output = Self;
 
-    fn index(&self, index: I) -> &Value {
+    fn index(&self, index: I) -> &Self {
         index.of(self).unwrap_or(&NULL)
     }
 }

@@ -4,8 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
+use crate::model::json::Value;
 use crate::model::kuadrant::Policy;
 use crate::model::{Object, kinds, secret_shape};
 use crate::rules::Context;
@@ -80,7 +79,7 @@ fn signing_key<'a>(policy: &Policy<'a>) -> Option<&'a str> {
 
 /// The fingerprints of a Secret's keys, with the entries in which they stand.
 fn fingerprints(secret: &Object) -> Vec<(String, String)> {
-    secret_shape::shapes(secret.value())
+    secret_shape::shapes(&secret.value().to_json())
         .into_iter()
         .flat_map(|(entry, shape)| shape.public_keys.into_iter().map(move |key| (entry.clone(), key)))
         .collect()
