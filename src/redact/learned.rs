@@ -264,6 +264,7 @@ impl Learned {
                 context: start,
                 start,
                 end,
+                is_open: false,
                 kind: Kind::Learned,
                 style: Style::Plain,
                 rule: "learned",

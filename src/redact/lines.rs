@@ -124,7 +124,9 @@ impl Matcher<'_> {
                 let start =
                     value + usize::from(!json && text.get(value).is_some_and(|b| matches!(b, b'"' | b'\'')));
                 if start < end {
+                    let known = self.found.len();
                     self.push_value(Value { start, end: end.min(line.max(start)), quoted: true }, Kind::Dump);
+                    self.leave_open(known, line);
                 }
                 at = at.max(end.min(line));
                 if at >= line {
@@ -211,7 +213,9 @@ impl Matcher<'_> {
         if start < end {
             self.looked.end = end;
             if memchr::memmem::find(&self.text[self.end..end], b"redacted:body").is_none() {
+                let known = self.found.len();
                 self.push_rest(start, end, Kind::Body);
+                self.leave_open(known, line);
             }
         }
         self.end

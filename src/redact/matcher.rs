@@ -65,6 +65,7 @@ impl Matcher<'_> {
             Action::Url => self.url(),
             Action::Email => self.email(),
             Action::Pem => self.pem(),
+            Action::PuttyLines => self.putty_lines(),
             Action::Scheme => self.scheme(),
             Action::Base64 => self.base64(),
             Action::Login => self.login(),
@@ -78,7 +79,17 @@ impl Matcher<'_> {
     pub(super) fn push(&mut self, start: usize, end: usize, kind: Kind, style: Style) {
         if start < end {
             let context = self.start.min(start);
-            self.found.push(Found { context, start, end, kind, style, rule: self.pattern.id });
+            let rule = self.pattern.id;
+            self.found.push(Found { context, start, end, is_open: false, kind, style, rule });
+        }
+    }
+
+    /// Says of a value that was found since there were `known` and that ends where looking ahead ended, that the
+    /// rest of its line belongs to it.
+    pub(super) fn leave_open(&mut self, known: usize, limit: usize) {
+        let goes_on = self.text.get(limit).is_some_and(|b| *b != b'\n');
+        if let Some(last) = self.found[known..].last_mut().filter(|last| goes_on && last.end >= limit) {
+            last.is_open = true;
         }
     }
 
@@ -199,10 +210,14 @@ impl Matcher<'_> {
             // The facts in the placeholder are scanned like any text.
             return start + len;
         }
+        let known = self.found.len();
         if jwt::end(text, start) == Some(end) {
             self.push(start, end, Kind::Jwt, Style::Plain);
         } else {
             self.push(start, end, kind, Style::Plain);
+        }
+        if value.end - start >= REACH {
+            self.leave_open(known, value.end);
         }
         end
     }
@@ -324,6 +339,28 @@ impl Matcher<'_> {
         }
         self.push(self.start, end, Kind::PrivateKey, Style::Plain);
         end
+    }
+
+    /// Lines of base64 up to one that is none, in a file or in a string.
+    fn putty_lines(&mut self) -> usize {
+        let limit = self.text.len().min(self.end + REACH / 2);
+        let window = &self.text[self.end..limit];
+        let key = window
+            .iter()
+            .take_while(|b| {
+                b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'\r' | b'\n' | b'\\')
+            })
+            .count();
+        // The word before the next colon names what follows.
+        let key = match window.get(key) {
+            Some(b'-' | b':') => {
+                window[..key].iter().rposition(|b| matches!(b, b'\n' | b'\\')).unwrap_or(key)
+            }
+            _ => key,
+        };
+        let trimmed = window[..key].trim_ascii_end();
+        self.push(self.end, self.end + trimmed.len(), Kind::PrivateKey, Style::Plain);
+        self.end + trimmed.len()
     }
 
     fn scheme(&mut self) -> usize {

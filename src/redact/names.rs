@@ -51,6 +51,7 @@ const HEADERS: &[(&str, Kind)] = &[
     ("x-auth-request-user", Kind::User),
     ("x-auth-request-email", Kind::User),
     ("x-csrf-token", Kind::Token),
+    ("x-functions-key", Kind::Key),
 ];
 
 /// Words that, at the end of a name, say that the value is not the secret itself.
@@ -230,11 +231,10 @@ pub(crate) fn classify(name: &[u8], place: Place) -> Option<Class> {
     let (buffer, len) = words(name);
     let Ok(words) = std::str::from_utf8(&buffer[..len]) else { return None };
     // `request.headers.authorization`, `headers[x-api-key]`: the header is the end of the name.
+    let in_headers = words.contains("header");
     for (header, kind) in HEADERS {
         if words == *header
-            || (words.ends_with(header)
-                && words.as_bytes()[len - header.len() - 1] == b'-'
-                && words.contains("header"))
+            || (in_headers && words.strip_suffix(header).is_some_and(|before| before.ends_with('-')))
         {
             return Some(Class::Header(*kind));
         }

@@ -25,6 +25,8 @@ pub(super) enum Action {
     Email,
     /// The first line of a private key.
     Pem,
+    /// The line that says how many lines of a private key of PuTTY follow.
+    PuttyLines,
     /// `Bearer …`, `Basic …` without a header's name.
     Scheme,
     /// Base64 of something secret, at one of the three alignments: the whole run goes.
@@ -71,8 +73,8 @@ const fn row(
 }
 
 use Action::{
-    After, Audit, Base64, Dump, Email, Jwt, Line, Login, Name, Pem, Placeholder, RequestQuery, Rest, Scheme,
-    UpstreamBody, Url, Whole,
+    After, Audit, Base64, Dump, Email, Jwt, Line, Login, Name, Pem, Placeholder, PuttyLines, RequestQuery,
+    Rest, Scheme, UpstreamBody, Url, Whole,
 };
 
 /// All patterns. Where two match at the same place, the first wins.
@@ -90,6 +92,13 @@ pub(super) static PATTERNS: &[Pattern] = &[
         Pem,
         "-----BEGIN EC PRIVATE KEY-----\n«MHcCAQEEIBkZ0kZVhS9a8ZfZ»\n-----END EC PRIVATE KEY-----",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+    ),
+    row(
+        "putty-key",
+        r"Private-Lines: [0-9]{1,3}(?:\\{0,31}r)?(?:\r?\n|\\{1,31}n)",
+        PuttyLines,
+        "Private-Lines: 2\n«AAAAgQCqLVHk1vLnyO2Y5Q5iLHQ0\nBkZ0kZVhS9a8Z»\nPrivate-MAC: 0a1b",
+        "Private-Lines: none",
     ),
     row(
         "github-token",
@@ -234,7 +243,7 @@ pub(super) static PATTERNS: &[Pattern] = &[
     ),
     row(
         "login-argument",
-        r#"\bcurl [^\n|;]{0,200}?(?:-[a-zA-Z]{0,8}u|--user|--proxy-user)[ =][\x22']?[^\s:\x22']{1,64}:|\bsshpass -p ?[\x22']?|\b(?:mysql|mysqldump|mariadb) (?:[^\n|;]{0,100}? )?-p[\x22']?|\bredis-cli [^\n|;]{0,100}?-a [\x22']?|\bldap[a-z]{3,10} [^\n|;]{0,200}?-w [\x22']?|\b(?:oc|podman|docker|skopeo|buildah|oras|registry) login [^\n|;]{0,200}?-p [\x22']?|-pass(?:in|out)? pass:|--from-literal[ =][\x22']?[^\s=\x22']{1,128}=[\x22']?|\bENV [A-Z0-9_]{0,40}(?:TOKEN|PASSWORD|SECRET|API_KEY) |\blogin \S{1,64}\s{1,16}password\s{1,4}|--certificate-key[ =]|:thin:[^\s/@\x22']{1,64}/"#,
+        r#"\bcurl [^\n|;]{0,200}?(?:-[a-zA-Z]{0,8}u|--user|--proxy-user)[ =][\x22']?[^\s:\x22']{1,64}:|\bsshpass -p ?[\x22']?|\b(?:mysql|mysqldump|mariadb) (?:[^\n|;]{0,100}? )?-p[\x22']?|\bredis-cli [^\n|;]{0,100}?-a [\x22']?|\bldap[a-z]{3,10} [^\n|;]{0,200}?-w [\x22']?|\b(?:oc|podman|docker|skopeo|buildah|oras|registry) login [^\n|;]{0,200}?-p [\x22']?|-pass(?:in|out)? pass:|\bopenssl [^\n|;]{0,200}?-[kK] [\x22']?|--from-literal[ =][\x22']?[^\s=\x22']{1,128}=[\x22']?|\bENV [A-Z0-9_]{0,40}(?:TOKEN|PASSWORD|SECRET|API_KEY) |\blogin \S{1,64}\s{1,16}password\s{1,4}|--certificate-key[ =]|:thin:[^\s/@\x22']{1,64}/"#,
         Rest(Kind::Password),
         "curl -s -u admin:«hunter2!» https://registry.example.com/",
         "docker run -u 1000:1000 x; oc logs -p x; curl -s https://x; mysql -p",
@@ -255,7 +264,7 @@ pub(super) static PATTERNS: &[Pattern] = &[
     ),
     row(
         "parameter",
-        r"(?i)[?&#](?:code|state|session_state|assertion|relaystate|samlresponse|samlrequest|x-amz-signature|x-amz-credential|x-goog-signature|sig|signature|auth|id_token_hint|nonce|login_hint)=|\b(?:code_verifier|client_assertion|session_state|samlresponse|relaystate)=",
+        r"(?i)[?&#](?:code|state|session_state|assertion|relaystate|samlresponse|samlrequest|x-amz-signature|x-amz-credential|x-goog-signature|sig|signature|auth|key|id_token_hint|nonce|login_hint)=|\b(?:code_verifier|client_assertion|session_state|samlresponse|relaystate)=",
         Rest(Kind::Query),
         "got /oauth2/callback?scope=openid&code=«hunter2»&x=y",
         "code=404, client_assertion_type=x, ?code=",
@@ -276,7 +285,7 @@ pub(super) static PATTERNS: &[Pattern] = &[
     ),
     row(
         "name",
-        r"(?i)passw|passp|passc|pwd|_pass|secret|token|creden|creds|authoriz|cookie|api[_.-]?key|(?:access|account|router|signing|private|encryption|shared|master|session|storage|auth|ssh|hmac|webhook|client|subscription)[_.-]?key|sess?ion[_-]?id|connection[_-]?string|_dsn|\bsid\b|verified-sub|forwarded-(?:user|email|preferred)|request-(?:user|email)|preferred_?username|\bsub\\{0,31}[\x22']?\s?[:=]|\bupn\b|\barguments\\{0,31}\x22|dockerc(?:fg|onfigjson)|_key\b|jwt|psk\b|otlp[_.-]headers|key-data",
+        r"(?i)passw|passp|passc|pwd|_pass|secret|token|creden|creds|authoriz|cookie|api[_.-]?key|(?:access|account|router|signing|private|encryption|shared|master|session|storage|auth|ssh|hmac|webhook|client|subscription|functions)[_.-]?key|sess?ion[_-]?id|connection[_-]?string|_dsn|\bsid\b|verified-sub|forwarded-(?:user|email|preferred)|request-(?:user|email)|preferred_?username|\bsub\\{0,31}[\x22']?\s?[:=]|\bupn\b|\barguments\\{0,31}\x22|dockerc(?:fg|onfigjson)|_key\b|jwt|psk\b|otlp[_.-]headers|key-data",
         Name,
         "password=«hunter2»",
         "secretName: mcp-gateway-config",

@@ -26,6 +26,10 @@ pub struct TextStream {
     buffer: Vec<u8>,
     /// So much at the beginning of the buffer is out already and only serves as context.
     seen: usize,
+    /// So much is waited for before the text is scanned again.
+    enough: usize,
+    /// Whether what comes up to the end of the line belongs to a secret that is out as a placeholder.
+    in_secret: bool,
     /// The stage behind it, for names.
     veil: Veil,
 }
@@ -38,16 +42,29 @@ impl TextStream {
     pub const MOST_MEMORY: usize = 2 * MAX + BEHIND;
 
     pub(super) fn new(inner: Arc<Inner>, file: &str, obfuscator: Option<Obfuscator>) -> Self {
-        Self { inner, file: file.to_owned(), buffer: Vec::new(), seen: 0, veil: Veil::new(obfuscator) }
+        Self {
+            inner,
+            file: file.to_owned(),
+            buffer: Vec::new(),
+            seen: 0,
+            enough: BLOCK + HOLD,
+            in_secret: false,
+            veil: Veil::new(obfuscator),
+        }
     }
 
     /// Takes the next piece, of any size, and gives what is ready.
     pub fn push(&mut self, piece: &[u8]) -> Redacted {
         let mut out = Vec::new();
         // A huge piece is taken in parts, so that memory does not grow with it.
-        for part in piece.chunks(MAX) {
+        for mut part in piece.chunks(MAX) {
+            if self.in_secret {
+                let Some(end) = memchr::memchr(b'\n', part) else { continue };
+                self.in_secret = false;
+                part = &part[end..];
+            }
             self.buffer.extend_from_slice(part);
-            while self.buffer.len() - self.seen >= BLOCK + HOLD && self.flush(&mut out) {}
+            while self.buffer.len() - self.seen >= self.enough && self.flush(&mut out) {}
         }
         Redacted(self.veil.push(out))
     }
@@ -58,9 +75,27 @@ impl TextStream {
         let window = &self.buffer[..upto];
         let found = self.inner.scan(window);
         let latest = window.len() - HOLD;
+        if let Some(open) = rest_is_secret(window, latest, &found) {
+            let rest = self.buffer[upto..].to_vec();
+            let found: Vec<text::Found> = found.into_iter().take_while(|f| f.start < open).collect();
+            self.buffer.truncate(upto);
+            self.emit(&found, upto, out);
+            self.buffer.clear();
+            self.seen = 0;
+            self.enough = BLOCK + HOLD;
+            let end = memchr::memchr(b'\n', &rest);
+            self.in_secret = end.is_none();
+            self.buffer.extend_from_slice(&rest[end.unwrap_or(rest.len())..]);
+            return true;
+        }
         let cut = cut(window, self.seen, latest, &found)
             .or_else(|| (window.len() - self.seen >= MAX).then_some(latest));
-        let Some(cut) = cut else { return false };
+        let Some(cut) = cut else {
+            // Not again for each piece that arrives: what is scanned in vain at most doubles the work.
+            self.enough = (2 * (window.len() - self.seen)).min(MAX);
+            return false;
+        };
+        self.enough = BLOCK + HOLD;
         self.emit(&found, cut, out);
         let keep = line_start(&self.buffer, cut).max(cut.saturating_sub(BEHIND));
         self.buffer.drain(..keep);
@@ -93,6 +128,13 @@ impl TextStream {
     }
 }
 
+/// The end of a secret that goes on to the end of the last line that there is, if it began early enough to be known
+/// whole.
+fn rest_is_secret(text: &[u8], latest: usize, found: &[text::Found]) -> Option<usize> {
+    let open = found.iter().rfind(|f| f.is_open && f.start < latest)?;
+    memchr::memchr(b'\n', &text[open.end..]).is_none().then_some(open.end)
+}
+
 fn line_start(text: &[u8], at: usize) -> usize {
     let low = at.saturating_sub(BEHIND);
     memchr::memrchr(b'\n', &text[low..at]).map_or(low, |n| low + n + 1)
@@ -101,7 +143,13 @@ fn line_start(text: &[u8], at: usize) -> usize {
 /// The last place in `seen..=latest` where the text may be cut: at a line if there is one, and in no match.
 fn cut(text: &[u8], seen: usize, latest: usize, found: &[text::Found]) -> Option<usize> {
     // Matches as intervals from their context to their end, by where they end.
-    let mut taken: Vec<(usize, usize)> = found.iter().map(|f| (f.context, f.end)).collect();
+    let end = |f: &text::Found| {
+        if !f.is_open {
+            return f.end;
+        }
+        memchr::memchr(b'\n', &text[f.end..]).map_or(text.len(), |line| f.end + line)
+    };
+    let mut taken: Vec<(usize, usize)> = found.iter().map(|f| (f.context, end(f))).collect();
     taken.sort_unstable();
     let mut merged: Vec<(usize, usize)> = Vec::with_capacity(taken.len());
     for (start, end) in taken {

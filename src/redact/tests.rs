@@ -126,6 +126,11 @@ const SPELLINGS: &[&str] = &[
     "ldapsearch -D cn=admin -w hunter2x9",
     "oc login -u kubeadmin -p hunter2x9 https://api:6443",
     "openssl rsa -passin pass:hunter2x9",
+    "openssl enc -d -aes-256-cbc -k hunter2x9 -in backup.enc",
+    "x-functions-key: hunter2x9hunter",
+    "fetching /maps/api?key=hunter2x9abc failed",
+    "PuTTY-User-Key-File-3: ssh-ed25519\nPrivate-Lines: 2\nhunter2hunter2hunter2\nhunter2==\nPrivate-MAC: 0a1b",
+    "\"Private-Lines: 1\\nhunter2hunter2hunter2\\nPrivate-MAC: 0a1b\"",
     "kubectl create secret generic x --from-literal=a=hunter2x9",
     "ENV GITHUB_TOKEN hunter2x9",
     "kubeadm join 10.0.0.1:6443 --token hunter2x9 --certificate-key hunter2x9",
@@ -197,6 +202,8 @@ const SURVIVORS: &[&str] = &[
     "kid abc not found in JWKS",
     "<p class=\"item\">No or wrong credentials: <code>unauthorized</code>, <code>denied</code>.</p>",
     "docker run -u 1000:1000 quay.io/a/b:1",
+    "openssl x509 -in tls.crt -noout -subject; openssl req -keyout tls.key",
+    "Private-Lines: a count of lines",
     "oc logs -p mcp-gateway-7c9d8b5f6d-x2x4v",
     "GET /api/v1/namespaces/mcp-system/pods/x/log?container=istio-proxy&previous=true&sinceTime=2026-11-22T10%3A11%3A12Z&timestamps=true",
     "/api/v1/namespaces/mcp-system/pods/x/log?container=istio-proxy&previous=true&sinceTime=2026-11-22T10:11:12Z",
@@ -206,6 +213,38 @@ const SURVIVORS: &[&str] = &[
     "annotations: serving-cert-secret-name: x-tls, credentialName: gateway-tls",
     "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
 ];
+
+#[test]
+fn a_dump_goes_to_the_end_of_its_line_however_long_it_is() {
+    let long = |size: usize| "\\\"page\\\": [hunter2 ".repeat(size / 17);
+    for size in [50_000, 66_000, 130_000, 700_000, 9_000_000] {
+        for (before, after) in [
+            ("{\"msg\":\"identity validated\",\"object\":{\"all\":\"", "\"}}"),
+            ("level=DEBUG msg=\"sending mcp body routing instructions to envoy\" response=\"", "\""),
+            ("{\"method\":\"tools/call\",\"params\":{\"arguments\":{\"all\":\"", "\"}}}"),
+            (
+                "err=\"upstream returned HTTP 500: 0123456789 0123456789 0123456789 0123456789 0123456789 0123456789 0123456789 0123456789",
+                "\"",
+            ),
+        ] {
+            let text = format!("first\n{before}{}{after}\nlast line\n", long(size));
+            let redactor = Redactor::new(Options::default());
+            let whole = redactor.text(&redactor.path("x.log"), text.as_bytes());
+            let shown = String::from_utf8_lossy(whole.as_bytes());
+            assert!(!shown.contains("hunter2"), "{size} {before}: {} bytes are left", shown.len());
+            assert!(shown.starts_with("first\n") && shown.ends_with("\nlast line\n"), "{size} {before}");
+            for piece in [1000, 65_536, 3_000_000] {
+                let mut stream = redactor.stream(&redactor.path("x.log"));
+                let mut out = Vec::new();
+                for part in text.as_bytes().chunks(piece) {
+                    out.extend_from_slice(stream.push(part).as_bytes());
+                }
+                out.extend_from_slice(stream.finish().as_bytes());
+                assert!(out == whole.as_bytes(), "{size} in pieces of {piece}: {before}");
+            }
+        }
+    }
+}
 
 #[test]
 fn what_is_needed_survives() {

@@ -36,8 +36,10 @@ pub(super) struct Found {
     pub(super) context: usize,
     /// Where the secret begins.
     pub(super) start: usize,
-    /// Where it ends.
+    /// Where it ends, or so much of it as was looked at.
     pub(super) end: usize,
+    /// Whether it goes on behind that, to the end of its line.
+    pub(super) is_open: bool,
     pub(super) kind: Kind,
     pub(super) style: Style,
     /// The row of the table.
@@ -216,7 +218,7 @@ impl Engine {
 
 /// A secret that nothing around it has led to.
 fn whole(start: usize, end: usize, kind: Kind, rule: &'static str) -> Found {
-    Found { context: start, start, end, kind, style: Style::Plain, rule }
+    Found { context: start, start, end, is_open: false, kind, style: Style::Plain, rule }
 }
 
 /// Puts placeholders where secrets are. Overlapping ones become one, which is as long as all of them.
@@ -232,11 +234,12 @@ pub(super) fn replace(
     let mut next = 0;
     while next < found.len() {
         let first = &found[next];
-        let (mut start, mut end) = (first.start, first.end);
+        let (mut start, mut end, mut is_open) = (first.start, first.end, first.is_open);
         let mut best = first;
         next += 1;
         while next < found.len() && found[next].start < end {
             let other = &found[next];
+            is_open |= other.is_open;
             if other.end > end {
                 end = other.end;
                 // A token is told apart even when a wider match covers it.
@@ -263,6 +266,9 @@ pub(super) fn replace(
         out.extend_from_slice(shown.as_bytes());
         count(best.rule);
         at = end;
+        if is_open {
+            at = memchr::memchr(b'\n', &text[end..]).map_or(text.len(), |n| end + n);
+        }
     }
     out.extend_from_slice(&text[at..]);
 }

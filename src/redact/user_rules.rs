@@ -197,7 +197,8 @@ impl UserRules {
     pub(super) fn scan(&self, text: &[u8], found: &mut Vec<Found>) {
         let mut push = |context: usize, start: usize, end: usize, rule: &'static str| {
             if start < end && super::placeholder::covering(text, start, end).is_none() {
-                found.push(Found { context, start, end, kind: Kind::Custom, style: Style::Plain, rule });
+                let (kind, style) = (Kind::Custom, Style::Plain);
+                found.push(Found { context, start, end, is_open: false, kind, style, rule });
             }
         };
         for pattern in &self.patterns {

@@ -248,10 +248,10 @@ fn closing(text: &[u8], start: usize, quote: Quote) -> usize {
     let window = &text[start..limit];
     match quote {
         Quote::Literal(literal) => {
-            let line = memchr::memchr(b'\n', window).unwrap_or(window.len());
-            start
-                + memchr::memmem::find(&window[..line], literal)
-                    .unwrap_or_else(|| word_end(text, start) - start)
+            // The quote first, which is near: a line may be long.
+            let quote = memchr::memmem::find(window, literal);
+            let quote = quote.filter(|quote| memchr::memchr(b'\n', &window[..*quote]).is_none());
+            quote.map_or_else(|| word_end(text, start), |quote| start + quote)
         }
         Quote::Escaped(level, mark) => {
             let mut p = 0;

@@ -120,7 +120,9 @@ fn nothing_that_a_reader_needs_disappears_from_a_healthy_installation() {
         let mut lines = 0;
         for (path, content) in &before {
             let text = String::from_utf8_lossy(content);
-            if path.ends_with(".yaml") || path.starts_with("mcpgw/") {
+            // Objects were compared above; what we say of ourselves (sums, counts) differs.
+            let of_ours = ["mcpgw/manifest.json", "mcpgw/redaction-report.json"];
+            if path.ends_with(".yaml") || of_ours.iter().any(|file| path.ends_with(file)) {
                 continue;
             }
             let again = after.get(path).unwrap_or_else(|| panic!("{name}: {path} is called something else"));
