@@ -4,6 +4,8 @@
 //! object is not there; [`Seen::Unknown`] that nobody can tell, with the reason and the way to
 //! find out. A rule must never treat the second as the first.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
@@ -179,6 +181,59 @@ pub struct ExtraFile {
     pub content: Vec<u8>,
 }
 
+/// Two names that belong together: group and kind, namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Two(Box<str>, Box<str>);
+
+/// Both forms of two names, owned and borrowed, so that looking something up copies nothing.
+trait Pair {
+    fn pair(&self) -> (&str, &str);
+}
+
+impl Pair for Two {
+    fn pair(&self) -> (&str, &str) {
+        (&self.0, &self.1)
+    }
+}
+
+impl Pair for (&str, &str) {
+    fn pair(&self) -> (&str, &str) {
+        *self
+    }
+}
+
+impl From<(&str, &str)> for Two {
+    fn from((first, second): (&str, &str)) -> Self {
+        Self(first.into(), second.into())
+    }
+}
+
+impl<'a> Borrow<dyn Pair + 'a> for Two {
+    fn borrow(&self) -> &(dyn Pair + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn Pair + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.pair() == other.pair()
+    }
+}
+
+impl Eq for dyn Pair + '_ {}
+
+impl PartialOrd for dyn Pair + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Pair + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.pair().cmp(&other.pair())
+    }
+}
+
 /// Everything that was read from a bundle.
 #[derive(Debug, Default)]
 pub struct Bundle {
@@ -187,12 +242,12 @@ pub struct Bundle {
     /// Problems met while reading: broken YAML, cut archives, checksums that differ. One line each,
     /// starting with the path.
     pub problems: Vec<String>,
-    objects: BTreeMap<(String, String), BTreeMap<(String, String), Object>>,
+    objects: BTreeMap<Two, BTreeMap<Two, Object>>,
     logs: Vec<LogFile>,
     extra: BTreeMap<String, ExtraFile>,
     collections: Vec<Collection>,
     /// Where in `collections` those of a group and kind stand, by namespace.
-    collections_of: BTreeMap<(String, String), BTreeMap<Option<String>, Vec<usize>>>,
+    collections_of: BTreeMap<Two, BTreeMap<Option<String>, Vec<usize>>>,
     /// Namespaces of which the bundle holds anything.
     namespaces: BTreeSet<String>,
 }
@@ -210,9 +265,12 @@ impl Bundle {
         if !object.namespace().is_empty() {
             self.namespaces.insert(object.namespace().to_owned());
         }
-        let kind = (object.group().to_owned(), object.kind().to_owned());
-        let name = (object.namespace().to_owned(), object.name().to_owned());
-        let same_kind = self.objects.entry(kind).or_default();
+        let kind = (object.group(), object.kind());
+        let name = Two::from((object.namespace(), object.name()));
+        if !self.objects.contains_key(&kind as &dyn Pair) {
+            self.objects.insert(kind.into(), BTreeMap::new());
+        }
+        let Some(same_kind) = self.objects.get_mut(&kind as &dyn Pair) else { return };
         match same_kind.get(&name) {
             Some(first) if first.int("/metadata/generation") >= object.int("/metadata/generation") => {}
             _ => {
@@ -234,7 +292,7 @@ impl Bundle {
 
     /// Says that (and how) the objects of a kind were collected.
     pub fn add_collection(&mut self, collection: Collection) {
-        let kind = (collection.group.clone(), collection.kind.clone());
+        let kind = Two::from((collection.group.as_str(), collection.kind.as_str()));
         let of_kind = self.collections_of.entry(kind).or_default();
         of_kind.entry(collection.namespace.clone()).or_default().push(self.collections.len());
         self.collections.push(collection);
@@ -252,7 +310,7 @@ impl Bundle {
 
     /// All objects of a kind that the table does not need to know.
     pub fn list_dynamic(&self, group: &str, kind: &str) -> impl Iterator<Item = &Object> {
-        self.objects.get(&(group.to_owned(), kind.to_owned())).into_iter().flat_map(BTreeMap::values)
+        self.objects.get(&(group, kind) as &dyn Pair).into_iter().flat_map(BTreeMap::values)
     }
 
     /// All objects of a kind in one namespace.
@@ -261,12 +319,12 @@ impl Bundle {
         kind: &Kind,
         namespace: &'n str,
     ) -> impl Iterator<Item = &'a Object> + use<'a, 'n> {
-        let from = (namespace.to_owned(), String::new());
-        self.objects
-            .get(&(kind.group.to_owned(), kind.kind.to_owned()))
+        let objects = self.objects.get(&(kind.group, kind.kind) as &dyn Pair);
+        let from = Two::from((namespace, ""));
+        objects
             .into_iter()
             .flat_map(move |objects| objects.range(from.clone()..))
-            .take_while(move |((ns, _), _)| ns == namespace)
+            .take_while(move |(id, _)| &*id.0 == namespace)
             .map(|(_, object)| object)
     }
 
@@ -277,21 +335,19 @@ impl Bundle {
 
     /// The groups and kinds that the bundle holds objects of.
     pub fn kinds(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.objects.keys().map(|(group, kind)| (group.as_str(), kind.as_str()))
+        self.objects.keys().map(Pair::pair)
     }
 
     /// The object, if the bundle has it; [`Bundle::find`] also tells why it does not.
     #[must_use]
     pub fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Option<&Object> {
-        self.objects
-            .get(&(kind.group.to_owned(), kind.kind.to_owned()))?
-            .get(&(namespace.to_owned(), name.to_owned()))
+        self.get_dynamic(kind.group, kind.kind, namespace, name)
     }
 
     /// [`Bundle::get`] for a kind that the table does not need to know.
     #[must_use]
     pub fn get_dynamic(&self, group: &str, kind: &str, namespace: &str, name: &str) -> Option<&Object> {
-        self.objects.get(&(group.to_owned(), kind.to_owned()))?.get(&(namespace.to_owned(), name.to_owned()))
+        self.objects.get(&(group, kind) as &dyn Pair)?.get(&(namespace, name) as &dyn Pair)
     }
 
     /// Looks an object up: found, absent, or not to be known.
@@ -328,7 +384,7 @@ impl Bundle {
                 how: format!("oc get {} {scope}-o yaml", kind.resource()),
             }
         };
-        let of_kind = self.collections_of.get(&(kind.group.to_owned(), kind.kind.to_owned()));
+        let of_kind = self.collections_of.get(&(kind.group, kind.kind) as &dyn Pair);
         let in_place = |place: Option<&str>| {
             let places = of_kind.and_then(|places| places.get(&place.map(str::to_owned)));
             places.into_iter().flatten().copied()
@@ -363,7 +419,7 @@ impl Bundle {
 
     /// What is known of how a kind was collected, by namespace.
     pub fn collections_of_kind(&self, kind: &Kind) -> impl Iterator<Item = &Collection> {
-        let of_kind = self.collections_of.get(&(kind.group.to_owned(), kind.kind.to_owned()));
+        let of_kind = self.collections_of.get(&(kind.group, kind.kind) as &dyn Pair);
         let places = of_kind.into_iter().flat_map(BTreeMap::values).flatten();
         places.map(|at| &self.collections[*at])
     }

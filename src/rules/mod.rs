@@ -150,6 +150,7 @@ pub struct Context<'a> {
     subjects: OnceLock<Vec<workloads::Subject<'a>>>,
     externals: OnceLock<Vec<external::External<'a>>>,
     probes: OnceLock<Vec<Recorded<'a>>>,
+    served: OnceLock<registrations::AllServed<'a>>,
 }
 
 /// The running Envoys of a Gateway.
@@ -176,6 +177,7 @@ impl<'a> Context<'a> {
             subjects: OnceLock::new(),
             externals: OnceLock::new(),
             probes: OnceLock::new(),
+            served: OnceLock::new(),
         }
     }
 
@@ -253,6 +255,11 @@ impl<'a> Context<'a> {
     /// The servers outside the cluster that registered routes lead to.
     fn externals(&self) -> &[external::External<'a>] {
         self.externals.get_or_init(|| external::externals(self))
+    }
+
+    /// The Services behind enabled registrations.
+    fn served(&self) -> &registrations::AllServed<'a> {
+        self.served.get_or_init(|| registrations::served(self))
     }
 
     /// Which object depends on which.

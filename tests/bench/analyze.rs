@@ -31,12 +31,20 @@ struct Case {
     size: big::Size,
     /// Every so many-th route names a host that no listener has; 0 for none.
     broken: usize,
+    /// Whether the servers run elsewhere: their Services have addresses, but no pods.
+    no_pods: bool,
 }
 
 /// As many teams of ten servers with two pods each as give about this many objects.
 fn objects(name: &'static str, objects: usize, log_bytes: u64, broken: usize) -> Case {
     let namespaces = (objects / 100).max(1);
-    Case { name, size: big::Size { namespaces, servers: 10, pods: 2, log_bytes }, broken }
+    Case { name, size: big::Size { namespaces, servers: 10, pods: 2, log_bytes }, broken, no_pods: false }
+}
+
+/// As many registrations, each with its route, Service and EndpointSlice, and nothing else.
+fn servers(name: &'static str, servers: usize) -> Case {
+    let size = big::Size { namespaces: servers / 10, servers: 10, pods: 0, log_bytes: 0 };
+    Case { name, size, broken: 0, no_pods: true }
 }
 
 fn main() {
@@ -49,18 +57,23 @@ fn main() {
         objects("1k", 1_000, 0, 0),
         objects("10k", 10_000, 0, 0),
         objects("10k, every 10th broken", 10_000, 0, 10),
+        servers("1k, no pods", 250),
+        servers("10k, no pods", 2_500),
+        servers("10,000 servers, no pods", 10_000),
     ];
     if full {
+        cases.push(servers("100k, no pods", 25_000));
         cases.push(objects("100k", 100_000, 0, 0));
         cases.push(objects("100k, every 10th broken", 100_000, 0, 10));
         // 500 namespaces of 20 pods and 50,000 bytes for each make 500 MB.
         cases.push(objects("50k and logs", 50_000, 50_000, 0));
     }
-    // For a profiler: `-- --write DIRECTORY` only makes the last bundle.
+    // For a profiler: `-- --write DIRECTORY` only makes the bundles.
     let mut arguments = std::env::args().skip_while(|argument| argument != "--write");
     if let Some(directory) = arguments.nth(1) {
-        let case = cases.last().expect("a case");
-        write(Path::new(&directory), case);
+        for case in &cases {
+            write(&Path::new(&directory).join(case.name), case);
+        }
         return;
     }
     log_speed();
@@ -134,6 +147,9 @@ fn write(root: &Path, case: &Case) -> usize {
     big::installation(
         case.size,
         |mut object| {
+            if case.no_pods && of_team(&object) && !runs_elsewhere(&mut object) {
+                return;
+            }
             count += 1;
             let group = object["apiVersion"].as_str().and_then(|v| v.split_once('/')).map_or("", |(g, _)| g);
             let kind = object["kind"].as_str().unwrap_or_default();
@@ -201,6 +217,31 @@ fn write(root: &Path, case: &Case) -> usize {
     fs::create_dir_all(root.join("mcpgw")).expect("a folder");
     fs::write(root.join(path::MANIFEST), serde_json::to_vec(&manifest).expect("JSON")).expect("a file");
     count
+}
+
+/// Whether an object is of one of the teams that were made up.
+fn of_team(object: &Value) -> bool {
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    namespace.strip_prefix("team-").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Makes the Service of a server one for addresses that somebody else has entered, as of a machine outside of the
+/// cluster. `false` for what such a server does not have.
+fn runs_elsewhere(object: &mut Value) -> bool {
+    match object["kind"].as_str() {
+        Some("Service") => {
+            object["spec"].as_object_mut().expect("a spec").remove("selector");
+        }
+        Some("EndpointSlice") => {
+            for endpoint in object["endpoints"].as_array_mut().expect("a list") {
+                endpoint.as_object_mut().expect("an object").remove("targetRef");
+            }
+            object["metadata"].as_object_mut().expect("an object").remove("ownerReferences");
+        }
+        Some("HTTPRoute" | "MCPServerRegistration") => {}
+        _ => return false,
+    }
+    true
 }
 
 /// What one run cost.

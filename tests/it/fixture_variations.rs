@@ -27,7 +27,38 @@ pub fn variations() -> Vec<(&'static str, Fixture)> {
         ("one-namespace", one_namespace()),
         ("disabled-server", disabled_server()),
         ("filtered-tools", filtered_tools()),
+        ("just-registered", just_registered()),
+        ("a-conflict-of-writers", a_conflict_of_writers()),
     ]
+}
+
+/// A server that became ready a minute before the collection: the kubelet has not brought its entry to the broker.
+fn just_registered() -> Fixture {
+    let fixture = crate::faults::named("MG416", "the broker does not know a server", Fixture::healthy());
+    fixture.set(
+        "MCPServerRegistration",
+        "team-weather",
+        "weather",
+        "/status/conditions/0/lastTransitionTime",
+        json!((demo::reference_time() - chrono::TimeDelta::minutes(1)).to_rfc3339()),
+    )
+}
+
+/// Errors of a controller that was not the only one to write; it tried again and was done.
+fn a_conflict_of_writers() -> Fixture {
+    (0..5).fold(Fixture::healthy(), |fixture, second| {
+        fixture.append_log(
+            "mcp-system",
+            "mcp-gateway-controller",
+            "mcp-controller",
+            &format!(
+                "time=2026-09-14T10:28:4{second}.000Z level=ERROR msg=\"Reconciler error\" \
+                 controller=mcpgatewayextension namespace=mcp-system name=mcp-gateway error=\"Operation cannot be \
+                 fulfilled on mcpgatewayextensions: the object has been modified; please apply your changes to the \
+                 latest version and try again\"\n"
+            ),
+        )
+    })
 }
 
 /// The tools that a client sees are those of its wristband, which the broker can verify.

@@ -179,6 +179,7 @@ const REVIEWED: &[(&str, Why, &[Name])] = &[
             ("MG219", "the controller may not write EnvoyFilters"),
             ("MG310", "a generation behind"),
             ("MG310", "no status at all"),
+            ("MG310", "the controller fails over and over"),
             ("MG415", "the controller has no line about it"),
         ],
     ),

@@ -28,6 +28,22 @@ impl Key {
     }
 }
 
+impl Key {
+    /// What [`Key::is`] needs to know of a name: its number, if it is known.
+    pub(super) fn lookup(name: &str) -> Option<u16> {
+        known(name)
+    }
+
+    /// Whether it is this name, whose number (or that it has none) was looked up.
+    pub(super) fn is(&self, wanted: Option<u16>, name: &str) -> bool {
+        match (&self.0, wanted) {
+            (Name::Known(number), Some(wanted)) => *number == wanted,
+            (Name::Own(own), None) => **own == *name,
+            _ => false,
+        }
+    }
+}
+
 impl From<&str> for Key {
     fn from(name: &str) -> Self {
         Self(known(name).map_or_else(|| Name::Own(name.into()), Name::Known))

@@ -3,7 +3,7 @@
 use super::{Key, Value};
 
 /// Up to this many fields are looked through one after the other.
-const FEW: usize = 8;
+const FEW: usize = 32;
 
 /// The fields of an object, each once, in the order of their names.
 #[derive(Clone, PartialEq, Default)]
@@ -24,7 +24,8 @@ impl Map {
 
     fn position(&self, name: &str) -> Option<usize> {
         if self.0.len() <= FEW {
-            return self.0.iter().position(|(key, _)| key.as_str() == name);
+            let wanted = Key::lookup(name);
+            return self.0.iter().position(|(key, _)| key.is(wanted, name));
         }
         self.0.binary_search_by(|(key, _)| key.as_str().cmp(name)).ok()
     }

@@ -1,6 +1,6 @@
 //! MG310-MG312: whether an extension is reconciled, serves anybody, and has a broker.
 
-use super::{each, report, undecided};
+use super::{each, log, report, undecided};
 use crate::declare_rule;
 use crate::model::gateway_api::status;
 use crate::model::mcp::{Extension, ExtensionFault, RegistrationFault};
@@ -14,11 +14,15 @@ declare_rule! {
     ///
     /// ## What it means
     /// The status of the extension is missing, of an older generation, or does not follow from the
-    /// specs: what it says cannot be trusted, and changes have no effect.
+    /// specs: what it says cannot be trusted, and changes have no effect. Or the controller tries
+    /// again and again and fails over something that the status does not say.
     ///
     /// ## How it is decided
     /// No `Ready` condition; `observedGeneration` below `metadata.generation`; `Ready=True` although a
-    /// step of the controller's evaluation fails; or `Ready=False` although none fails.
+    /// step of the controller's evaluation fails; or `Ready=False` although none fails. What the
+    /// controller's log says of the extension is shown with it. `Reconciler error` at least three times
+    /// for the extension, the last time behind the last `reconciling mcpgatewayextension` and within
+    /// twenty minutes of the collection, is a finding by itself; conflicts of two writers are not.
     ///
     /// ## Causes
     /// The controller is down (its pods' findings are then the cause), lacks permissions, or crashed.
@@ -49,10 +53,12 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
             continue;
         }
         let name = object.full_name();
+        let said = log::about(context, object);
         let Some(condition) = extension.ready() else {
             not_reconciled(
                 findings,
                 object,
+                &said,
                 format!("MCPGatewayExtension {name} has no status"),
                 object.evidence("/status/conditions"),
             );
@@ -65,6 +71,7 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
             not_reconciled(
                 findings,
                 object,
+                &said,
                 format!("MCPGatewayExtension {name} has a status of an older generation"),
                 evidence,
             )
@@ -73,6 +80,7 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
             not_reconciled(
                 findings,
                 object,
+                &said,
                 format!("MCPGatewayExtension {name} says Ready, but the specs do not allow it"),
                 shown,
             )
@@ -82,6 +90,7 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
                 not_reconciled(
                     findings,
                     object,
+                    &said,
                     format!(
                         "MCPGatewayExtension {name} says {}, but the specs show no reason for it",
                         condition.reason
@@ -93,6 +102,15 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
                     findings.cannot_tell(&EXTENSION_NOT_RECONCILED, missing.clone());
                 }
             }
+        } else if let (true, Some(failing)) = (extension.faults.is_empty(), log::failing(context, object)) {
+            not_reconciled(
+                findings,
+                object,
+                &said,
+                format!("The controller fails to reconcile MCPGatewayExtension {name}, which its status does not say"),
+                failing,
+            )
+            .evidence(shown);
         }
     }
 }
@@ -100,6 +118,7 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
 fn not_reconciled<'f>(
     findings: &'f mut Findings,
     object: &Object,
+    said: &[Evidence],
     title: String,
     evidence: Evidence,
 ) -> &'f mut Draft {
@@ -111,6 +130,9 @@ fn not_reconciled<'f>(
         evidence,
         "See whether the controller runs and what it logs, then touch the extension to make it look again.",
     );
+    for evidence in said {
+        draft.evidence(evidence.clone());
+    }
     draft
         .command("oc get deployments -A -l app=mcp-controller")
         .command(format!(

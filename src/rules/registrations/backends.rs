@@ -16,18 +16,39 @@ pub(super) struct Backend<'c, 'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
     /// The routes that send to it, with the backendRef.
-    pub(super) routes: Vec<(&'a Object, BackendRef<'a>)>,
+    pub(super) routes: &'c [(&'a Object, BackendRef<'a>)],
     pub(super) registrations: Vec<&'c Registration<'a>>,
 }
 
 /// The Services behind the routes of all enabled registrations.
-pub(super) fn backends<'c, 'a>(context: &'c Context<'a>) -> Vec<Backend<'c, 'a>> {
+pub(super) fn backends<'c, 'a>(context: &'c Context<'a>) -> impl Iterator<Item = Backend<'c, 'a>> {
+    let all = &context.chain().registrations;
+    context.served().iter().map(|(&(namespace, name), served)| Backend {
+        namespace,
+        name,
+        routes: &served.routes,
+        registrations: served.registrations.iter().map(|&at| &all[at]).collect(),
+    })
+}
+
+/// A Service behind enabled registrations.
+#[derive(Default)]
+pub(in crate::rules) struct Served<'a> {
+    /// The routes that send to it, with the backendRef.
+    routes: Vec<(&'a Object, BackendRef<'a>)>,
+    /// Their registrations, as positions in the chain.
+    registrations: Vec<usize>,
+}
+
+/// By namespace and name, the Services behind enabled registrations.
+pub(in crate::rules) type AllServed<'a> = BTreeMap<(&'a str, &'a str), Served<'a>>;
+
+/// Finds them; several rules ask, so that the context does this once.
+pub(in crate::rules) fn served<'a>(context: &Context<'a>) -> AllServed<'a> {
     let chain = context.chain();
-    let mut found: BTreeMap<(&str, &str), Backend<'c, 'a>> = BTreeMap::new();
+    let mut found = AllServed::new();
     for facts in chain.routes.values() {
-        let registrations: Vec<&Registration<'a>> =
-            facts.registrations.iter().map(|&at| &chain.registrations[at]).collect();
-        if registrations.iter().all(|r| r.is_disabled()) {
+        if facts.registrations.iter().all(|&at| chain.registrations[at].is_disabled()) {
             continue;
         }
         for backend in backend_refs(facts.object) {
@@ -38,17 +59,12 @@ pub(super) fn backends<'c, 'a>(context: &'c Context<'a>) -> Vec<Backend<'c, 'a>>
             if !backend.is_service() && !meant() {
                 continue;
             }
-            let entry = found.entry((namespace, name)).or_insert_with(|| Backend {
-                namespace,
-                name,
-                routes: Vec::new(),
-                registrations: Vec::new(),
-            });
+            let entry = found.entry((namespace, name)).or_default();
             entry.routes.push((facts.object, backend));
-            entry.registrations.extend(registrations.iter().copied());
+            entry.registrations.extend(&facts.registrations);
         }
     }
-    found.into_values().collect()
+    found
 }
 
 /// Adds routes and registrations of a Service to a finding.

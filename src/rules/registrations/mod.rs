@@ -2,9 +2,11 @@
 
 mod backends;
 mod broker;
+mod configuration;
 mod ports;
 mod shape;
 
+pub(in crate::rules) use backends::{AllServed, served};
 pub(super) use broker::{Failure, failures};
 
 use super::gateways::{condition_evidence, condition_pointer};
@@ -31,14 +33,14 @@ pub(super) static RULES: &[&Rule] = &[
     &shape::PREFIX_INVALID,
     &shape::PREFIX_CONFLICT,
     &shape::PREFIX_NOT_APPLIED,
-    &broker::REGISTRATION_NOT_SEEN,
-    &broker::BROKER_STALE_CONFIG,
+    &configuration::REGISTRATION_NOT_SEEN,
+    &configuration::BROKER_STALE_CONFIG,
     &broker::BROKER_UPSTREAM_FAILING,
     &shape::REGISTRATION_DISABLED,
     &shape::ROUTE_SHAPE,
     &ports::BACKEND_TLS_PORT,
     &shape::VIRTUAL_SERVER_TOOLS,
-    &broker::STALE_SERVER_ENTRY,
+    &configuration::STALE_SERVER_ENTRY,
     &shape::REGISTRATION_CHAIN_STRICT,
 ];
 

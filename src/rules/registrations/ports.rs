@@ -38,7 +38,7 @@ declare_rule! {
 }
 
 fn each<'c, 'a>(context: &'c Context<'a>) -> impl Iterator<Item = (Backend<'c, 'a>, &'a Object)> {
-    backends(context).into_iter().filter_map(|backend| {
+    backends(context).filter_map(|backend| {
         let service = context.bundle.get(&kinds::SERVICE, backend.namespace, backend.name)?;
         Some((backend, service))
     })
@@ -68,7 +68,7 @@ fn backend_service_type(context: &Context<'_>, findings: &mut Findings) {
                 service.namespace(),
                 service.name()
             ));
-            for (route, reference) in &backend.routes {
+            for (route, reference) in backend.routes {
                 draft.command(format!(
                     "oc -n {} patch httproute {} --type=json -p '[{{\"op\":\"replace\",\"path\":\"{}\",\"value\":\"{name}\"}}]'",
                     route.namespace(),
@@ -228,7 +228,7 @@ fn backend_tls_port(context: &Context<'_>, findings: &mut Findings) {
     for (backend, service) in each(context) {
         let by_ca =
             backend.registrations.iter().any(|r| !r.object.str("/spec/caCertSecretRef/name").is_empty());
-        for (route, reference) in &backend.routes {
+        for (route, reference) in backend.routes {
             let ports = service.array("/spec/ports").iter().enumerate();
             let found = ports.clone().find(|(_, p)| p.get("port").and_then(Value::as_i64) == reference.port);
             let Some((index, port)) = found else { continue };

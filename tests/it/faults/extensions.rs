@@ -29,6 +29,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG306", name: "the listener's name has a typo", root: true, apply: listener_typo },
     Fault { code: "MG310", name: "a generation behind", root: true, apply: stale },
     Fault { code: "MG310", name: "no status at all", root: true, apply: no_status },
+    Fault { code: "MG310", name: "the controller fails over and over", root: true, apply: failing },
     Fault { code: "MG311", name: "no extension for the Gateway", root: true, apply: no_extension },
     Fault { code: "MG312", name: "the broker's image cannot be pulled", root: false, apply: broker_down },
 ];
@@ -137,6 +138,22 @@ fn stale(fixture: Fixture) -> Fixture {
     fixture.edit(EXTENSION.0, EXTENSION.1, EXTENSION.2, |extension| {
         let generation = extension["metadata"]["generation"].as_i64().unwrap_or(1);
         extension["metadata"]["generation"] = json!(generation + 1);
+    })
+}
+
+/// What the controller needs behind the status, which it writes first.
+fn failing(fixture: Fixture) -> Fixture {
+    ["10:22:01", "10:24:45", "10:28:40"].iter().fold(fixture, |fixture, time| {
+        fixture.append_log(
+            EXTENSION.1,
+            "mcp-gateway-controller",
+            "mcp-controller",
+            &format!(
+                "time=2026-09-14T{time}.000Z level=ERROR msg=\"Reconciler error\" controller=mcpgatewayextension \
+                 namespace=mcp-system name=mcp-gateway error=\"reconcile failed: failed to create service account: \
+                 serviceaccounts is forbidden: exceeded quota: no-more\"\n"
+            ),
+        )
     })
 }
 

@@ -54,6 +54,12 @@ pub fn all() -> Vec<&'static Fault> {
     subjects.iter().copied().flatten().collect()
 }
 
+/// Breaks an installation in a way of this name.
+pub fn named(code: &str, name: &str, fixture: Fixture) -> Fixture {
+    let fault = all().into_iter().find(|fault| (fault.code, fault.name) == (code, name));
+    (fault.expect("a fault of this name").apply)(fixture)
+}
+
 #[test]
 fn every_fault_raises_its_code() {
     let mut wrong = Vec::new();

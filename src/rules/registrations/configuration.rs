@@ -1,0 +1,279 @@
+//! MG415, MG416, MG422: how a registration comes through the controller into the broker's configuration.
+
+use chrono::TimeDelta;
+
+use super::broker::{config, status_command, statuses};
+use crate::declare_rule;
+use crate::model::broker_config;
+use crate::model::object::Condition;
+use crate::model::workloads::Component;
+use crate::model::{Seen, kinds};
+use crate::rules::envoy_filter::record_evidence;
+use crate::rules::{Context, Findings, suggest};
+
+/// How long it may take until the kubelet brings a changed Secret into a pod, and a little more.
+const DELAY: TimeDelta = TimeDelta::minutes(3);
+
+declare_rule! {
+    /// The controller has not seen a registration
+    ///
+    /// ## What it means
+    /// The controller's log reaches back before the registration was created, and has no line about
+    /// it: the controller does not watch its namespace or its version of the API, or is stuck.
+    ///
+    /// ## How it is decided
+    /// Lines of reconciliation (`main reconcile logic starting for`) carry namespace and name. The log
+    /// must begin before the registration was created, or with the start of the controller, and must
+    /// have such lines about others or its start.
+    ///
+    /// ## Causes
+    /// A controller that is restricted to some namespaces; a registration of an API version that is no
+    /// longer served.
+    ///
+    /// ## How to confirm
+    /// `oc logs deployment/mcp-gateway-controller | grep NAME`.
+    ///
+    /// ## How to fix
+    /// Touch the registration (an annotation), and see whether a line appears.
+    ///
+    /// ## When it may be a false alarm
+    /// A controller that logs only errors.
+    pub(super) static REGISTRATION_NOT_SEEN = {
+        code: "MG415", name: "registration-not-seen", severity: Warning, section: "1.4",
+        needs: ["mcpserverregistrations", "controller log", "pods"], since: "0.1.0",
+        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
+        check: registration_not_seen,
+    }
+}
+
+fn registration_not_seen(context: &Context<'_>, findings: &mut Findings) {
+    let logs: Vec<_> =
+        context.workloads().component_logs(Component::Controller).map(|(_, log)| log).collect();
+    let Some(log) = logs.iter().find(|log| !log.previous) else { return };
+    let mut seen: std::collections::BTreeSet<(&str, &str)> = std::collections::BTreeSet::new();
+    for template in [
+        "controller.registration",
+        "controller.route-found",
+        "controller.gateways-found",
+        "controller.no-gateways",
+        "controller.reconcile-error",
+    ] {
+        for log in &logs {
+            seen.extend(log.digest.of(template).map(|r| (r.field("namespace"), r.field("name"))));
+        }
+    }
+    // Lines without names (other versions) or too many of them prove nothing.
+    if logs.iter().any(|log| log.digest.overflow > 0) || !seen.iter().any(|(_, name)| !name.is_empty()) {
+        return;
+    }
+    let starts = log.digest.count("controller.start") > 0;
+    let first = log.digest.first_time.as_deref().and_then(|t| chrono::DateTime::parse_from_rfc3339(t).ok());
+    for registration in &context.chain().registrations {
+        let object = registration.object;
+        let covers =
+            starts || first.is_some_and(|first| object.created().is_some_and(|created| first <= created));
+        let id = (object.namespace(), object.name());
+        if !covers || seen.contains(&id) || context.is_younger(object, 60) || object.is_deleting() {
+            continue;
+        }
+        let evidence = crate::report::Evidence {
+            file: log.file.clone(),
+            path: None,
+            line: None,
+            value: None,
+            note: Some(format!(
+                "{} lines since {}, none about {}",
+                log.lines,
+                log.digest.first_time.as_deref().unwrap_or("the start"),
+                object.full_name()
+            )),
+        };
+        findings
+            .report(
+                &REGISTRATION_NOT_SEEN,
+                object,
+                format!("The controller's log has no line about MCPServerRegistration {}", object.full_name()),
+                evidence,
+                "Touch the registration and watch the controller's log; look which namespaces it watches.",
+            )
+            .evidence(object.evidence("/metadata/creationTimestamp"))
+            .command(format!(
+                "oc -n {} annotate mcpserverregistration {} mcpgw.example.com/touched=\"$(date -u +%s)\" --overwrite",
+                object.namespace(),
+                object.name()
+            ))
+            .verify(format!("oc -n {} logs {} --since=1m", log.namespace, log.pod));
+    }
+}
+
+declare_rule! {
+    /// The broker works with an old configuration
+    ///
+    /// ## What it means
+    /// The config Secret lists a server that the broker does not have (or the reverse), or the broker
+    /// could not load a changed configuration and keeps the old one.
+    ///
+    /// ## How it is decided
+    /// The enabled servers of `mcp-gateway-config` against the servers of the broker's `/status`, by
+    /// name; and the broker's log for `failed to reload config`. The kubelet brings a changed Secret
+    /// into the pod within about two minutes: a server that was registered, or became ready, that shortly before
+    /// the collection is not judged.
+    ///
+    /// ## Causes
+    /// A configuration that does not parse; a volume that is not updated (subPath); a hung broker.
+    ///
+    /// ## How to confirm
+    /// `oc exec deployment/mcp-gateway -- cat /config/config.yaml` (holds credentials) and compare.
+    ///
+    /// ## How to fix
+    /// Wait two minutes; then restart the broker: `oc rollout restart deployment/mcp-gateway`.
+    ///
+    /// ## When it may be a false alarm
+    /// Within two minutes after a registration was enabled again, which its status does not tell.
+    pub(super) static BROKER_STALE_CONFIG = {
+        code: "MG416", name: "broker-stale-config", severity: Warning, section: "1.4",
+        needs: ["secrets (config)", "broker /status", "broker log", "mcpgatewayextensions", "pods"], since: "0.1.0",
+        caused_by: [], check: broker_stale_config,
+    }
+}
+
+/// Whether a server was registered, or became ready, so recently that the kubelet may not have brought its entry
+/// yet. The Secret itself does not tell when it was written.
+fn is_fresh(context: &Context<'_>, server: &str) -> bool {
+    let Some(now) = context.now else { return false };
+    let registration = context.chain().registrations.iter().find(|r| r.object.full_name() == server);
+    registration.is_some_and(|registration| {
+        let object = registration.object;
+        let since = |index: usize| object.time(&format!("/status/conditions/{index}/lastTransitionTime"));
+        let became = object.conditions().filter(Condition::is_true).filter_map(|c| since(c.index));
+        object.created().into_iter().chain(became).any(|time| now.signed_duration_since(time) < DELAY)
+    })
+}
+
+fn broker_stale_config(context: &Context<'_>, findings: &mut Findings) {
+    for status in statuses(context) {
+        let namespace = status.pod.namespace();
+        let Some((secret, config)) = config(context, namespace) else {
+            if let Seen::Unknown(missing) =
+                context.bundle.find(&kinds::SECRET, namespace, broker_config::NAME)
+            {
+                findings.cannot_tell(&BROKER_STALE_CONFIG, missing);
+            }
+            continue;
+        };
+        let configured = config.servers.iter().filter(|s| !s.is_disabled());
+        let lacking: Vec<&str> = configured
+            .map(|s| s.name.as_str())
+            .filter(|name| !status.servers.iter().any(|s| s.name == *name) && !is_fresh(context, name))
+            .collect();
+        let Some(first) = lacking.first() else { continue };
+        let mut seen = secret.evidence("/data/config.yaml");
+        seen.value = Some(format!("lists {}", lacking.join(", ")));
+        seen.note = None;
+        let draft = findings.report(
+            &BROKER_STALE_CONFIG,
+            status.pod,
+            format!(
+                "Broker {} does not know {} of {} configured servers: {first}",
+                status.pod.full_name(),
+                lacking.len(),
+                config.servers.len()
+            ),
+            seen,
+            "Wait two minutes for the kubelet; then restart the broker.",
+        );
+        draft.evidence.push(crate::report::Evidence {
+            file: status.file.clone(),
+            path: Some("servers".to_owned()),
+            line: None,
+            value: Some(status.servers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ")),
+            note: None,
+        });
+        draft
+            .object(secret.reference())
+            .command(format!("oc -n {namespace} rollout restart deployment/mcp-gateway"))
+            .verify(status_command(&status, first));
+    }
+    for (pod, log) in context.workloads().component_logs(Component::Broker) {
+        for record in log.digest.of("broker.config-reload-failed").filter(|_| !log.previous) {
+            findings
+                .report(
+                    &BROKER_STALE_CONFIG,
+                    pod,
+                    format!(
+                        "Broker {} cannot load its changed configuration and keeps the old one",
+                        pod.full_name()
+                    ),
+                    record_evidence(&log.file, record),
+                    "Make the controller write the configuration again: touch a registration.",
+                )
+                .command(format!("oc -n {} logs {} --tail=100", pod.namespace(), pod.name()))
+                .verify(format!("oc -n {} logs {} --since=3m", pod.namespace(), pod.name()));
+        }
+    }
+}
+
+declare_rule! {
+    /// The configuration still lists a server that nobody registered
+    ///
+    /// ## What it means
+    /// The config Secret has an entry whose MCPServerRegistration does not exist: the broker goes on
+    /// offering (or trying) a server that should be gone.
+    ///
+    /// ## How it is decided
+    /// The entries of `mcp-gateway-config` are named `namespace/name` after their registrations.
+    ///
+    /// ## Causes
+    /// A registration that was deleted by force, or whose removal failed (`failed to remove server
+    /// from config secret` in the controller's log).
+    ///
+    /// ## How to confirm
+    /// `oc get mcpserverregistrations -A` and compare with the broker's `/status`.
+    ///
+    /// ## How to fix
+    /// Delete the config Secret: the controller writes it again from the registrations (tools are away
+    /// for a minute).
+    ///
+    /// ## When it may be a false alarm
+    /// Entries that were added to the Secret by hand.
+    pub(super) static STALE_SERVER_ENTRY = {
+        code: "MG422", name: "stale-server-entry", severity: Warning, section: "1.4",
+        needs: ["secrets (config)", "mcpserverregistrations", "mcpgatewayextensions"], since: "0.1.0",
+        caused_by: ["MG003"], check: stale_server_entry,
+    }
+}
+
+fn stale_server_entry(context: &Context<'_>, findings: &mut Findings) {
+    for extension in &context.chain().extensions {
+        let namespace = extension.object.namespace();
+        let Some((secret, config)) = config(context, namespace) else { continue };
+        for server in &config.servers {
+            let Some((owner, name)) = server.registration() else { continue };
+            match context.bundle.find(&kinds::MCP_SERVER_REGISTRATION, owner, name) {
+                Seen::Found(_) => {}
+                Seen::Unknown(missing) => findings.cannot_tell(&STALE_SERVER_ENTRY, missing),
+                Seen::Absent => {
+                    let mut evidence = secret.evidence("/data/config.yaml");
+                    evidence.value = Some(format!("lists {}", server.name));
+                    evidence.note = None;
+                    let draft = findings.report(
+                        &STALE_SERVER_ENTRY,
+                        secret,
+                        format!(
+                            "The configuration of {namespace} lists {}, which no MCPServerRegistration owns",
+                            server.name
+                        ),
+                        evidence,
+                        "Delete the config Secret, the controller writes it again from the registrations.",
+                    );
+                    draft
+                        .object(suggest::reference(&kinds::MCP_SERVER_REGISTRATION, owner, name))
+                        .object(extension.object.reference())
+                        .command(format!("oc -n {namespace} delete secret {}", broker_config::NAME))
+                        .verify(format!("oc -n {owner} get mcpserverregistrations"));
+                    suggest::api_missing(context, draft, &kinds::MCP_SERVER_REGISTRATION);
+                }
+            }
+        }
+    }
+}
