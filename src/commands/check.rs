@@ -7,7 +7,7 @@ use crate::commands::filter::{Filter, FilterArgs};
 use crate::commands::gather::{CollectArgs, exit, run_until_signalled};
 use crate::commands::obfuscate::{self, ObfuscateArgs};
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::gather::progress::Progress;
+use crate::gather::progress::{self, Progress};
 use crate::gather::{Options, Output};
 use crate::render::TextOptions;
 use crate::term;
@@ -40,7 +40,7 @@ pub(crate) fn run(args: CheckArgs, global: &Global) -> CommandResult {
     let mapping = args.obfuscate.mapping(&[])?;
     let redact = crate::redact::Options { obfuscate: args.obfuscate.what(), ..Default::default() };
     let options = args.collect.options(Output::Target(Target::Memory));
-    let progress = Progress::stderr();
+    let progress = Progress::stderr(progress::SILENCE);
     let gathered = run_until_signalled(Options { analyze: false, redact, ..options }, &progress)?;
     progress.finish();
     let Some(gathered) = gathered else { return Ok(Exit::Interrupted) };

@@ -12,7 +12,7 @@ use crate::commands::filter::Filter;
 use crate::commands::{analyze, gather, serve};
 use crate::demo::{self, Refused};
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::gather::progress::Progress;
+use crate::gather::progress::{self, Progress};
 use crate::gather::{Options, Output, connect};
 use crate::render::{self, TextOptions};
 use crate::serve::{Background, Cluster};
@@ -43,7 +43,7 @@ pub(crate) fn run(args: DemoArgs, global: &Global) -> CommandResult {
 
     let server = Background::start(Arc::clone(&cluster), 0).map_err(CommandError::unusable)?;
     let kubeconfig = kubeconfig(&server)?;
-    let progress = Progress::stderr();
+    let progress = Progress::stderr(progress::SILENCE);
     progress.note(&format!("serving a built-in installation as a cluster on https://{}", server.address()));
     let options = Options {
         connection: connect::Connection {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::gather::dry_run::{Plan, plan};
-use crate::gather::progress::Progress;
+use crate::gather::progress::{self, Progress};
 use crate::gather::stop::Stop;
 use crate::gather::{Options, Output, units};
 use crate::term;
@@ -29,7 +29,7 @@ pub(crate) fn run(options: Options, form: Form) -> CommandResult {
         Output::Path(path) => path.display().to_string(),
         Output::Target(_) => "standard output, or the directory of the must-gather".to_owned(),
     };
-    let progress = Progress::stderr();
+    let progress = Progress::stderr(progress::SILENCE);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let stop = Stop::default();
     let planned = runtime.block_on(async {

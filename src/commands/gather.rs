@@ -16,7 +16,7 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::gather::connect::Connection;
 use crate::gather::logs::Since;
 use crate::gather::probe::Probes;
-use crate::gather::progress::Progress;
+use crate::gather::progress::{Progress, SILENCE};
 use crate::gather::run::{Gathered, gather};
 use crate::gather::stop::Stop;
 use crate::gather::{CONCURRENCY, MAX_LOG_BYTES, Options, Output, TIMEOUT, units};
@@ -44,6 +44,9 @@ pub struct GatherArgs {
     /// $MUST_GATHER_SINCE and $MUST_GATHER_SINCE_TIME, end before `oc adm must-gather` gives up
     #[arg(long, conflicts_with = "format")]
     must_gather: bool,
+    /// How long to be silent at most where standard error is no terminal [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, env = "MCPGW_PROGRESS")]
+    progress_every: Option<Duration>,
     /// Print the plan, check the permissions and estimate; collect nothing, write nothing. Exit code
     /// 4 when something is not permitted; then a role that grants it is printed
     #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
@@ -193,6 +196,7 @@ fn must_gather(args: GatherArgs) -> Result<Options, CommandError> {
 /// Runs the command.
 pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
     let form = args.dry_run;
+    let silence = args.progress_every.unwrap_or(SILENCE);
     let redact = crate::redact::Options { obfuscate: args.obfuscate.what(), ..args.rules.options()? };
     let obfuscation = args.obfuscate.clone();
     let options = if args.must_gather {
@@ -218,7 +222,7 @@ pub(crate) fn run(args: GatherArgs, global: &Global) -> CommandResult {
         Output::Target(Target::Into(directory)) => obfuscation.mapping(&[directory])?,
         _ => obfuscation.mapping(&[])?,
     };
-    let progress = Progress::stderr();
+    let progress = Progress::stderr(silence);
     let Some(gathered) = run_until_signalled(options, &progress)? else {
         progress.finish();
         return Ok(Exit::Interrupted);

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-use super::client::{Api, Patience, Refusal, classify, one_line, segment};
+use super::client::{Api, Patience, Refusal, classify, one_line, segment, status_refusal};
 use super::units::human_duration;
 
 /// How long it may take until a pod answers.
@@ -178,6 +178,12 @@ impl Reply {
 /// Why a port-forward was not opened.
 pub(super) fn refused(error: &kube::Error) -> Refusal {
     match error {
+        // The library's words for an answer that is no Status object, a proxy's page for example: what it
+        // holds is read as everywhere.
+        kube::Error::Api(status) if status.reason == "Failed to parse error data" => {
+            let code = http::StatusCode::from_u16(status.code).unwrap_or(http::StatusCode::BAD_GATEWAY);
+            status_refusal(code, status.message.as_bytes())
+        }
         kube::Error::Api(status) => {
             let reason = if status.reason.is_empty() { "Refused" } else { &status.reason };
             Refusal {

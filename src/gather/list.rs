@@ -1,18 +1,21 @@
 //! Reading a kind page by page: `limit` and `continue`, a restart when the token expires, each
 //! item handed on as soon as it is whole.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::client::{Api, Patience, Refusal};
+use super::client::{Api, Patience, Refusal, TOO_LARGE};
 use super::discovery::JSON;
-use super::split::Splitter;
+use super::split::{SplitError, Splitter};
 use super::work::heavy;
 use crate::archive::write::WriteError;
 
 /// How many objects one page holds.
 const PAGE: usize = 500;
+/// After how many pages a list counts as one without an end: five million objects.
+const PAGES: usize = 10_000;
 /// How often a list is begun anew when it breaks off.
 const RESTARTS: u32 = 2;
 /// How much of an answer is gathered before it is worked on.
@@ -77,6 +80,7 @@ pub(crate) async fn list(
     let mut note: Option<String> = None;
     'anew: loop {
         let mut token = String::new();
+        let mut tokens: HashSet<String> = HashSet::new();
         let mut total = 0;
         loop {
             let url = page_url(path, limit, &token);
@@ -89,6 +93,16 @@ pub(crate) async fn list(
                             metadata["resourceVersion"].as_str().unwrap_or_default().to_owned();
                         return Ok(Listed { items: total, resource_version, note });
                     }
+                    let endless = if tokens.len() >= PAGES {
+                        Some(format!("the list did not end after {PAGES} pages"))
+                    } else if !tokens.insert(token.clone()) {
+                        Some("the list leads back to a page that it gave before".to_owned())
+                    } else {
+                        None
+                    };
+                    if let Some(endless) = endless {
+                        return Err(ListError::Refused(Refusal::local("EndlessList", endless)));
+                    }
                 }
                 Err(PageError::Write(error)) => return Err(ListError::Write(error)),
                 Err(PageError::Refused(refusal)) => {
@@ -96,7 +110,7 @@ pub(crate) async fn list(
                     // An answer that broke off, or that is garbled, may come whole the second time. So may
                     // one that never came, where a connection was forgotten on the way; but whoever keeps
                     // silent twice costs minutes.
-                    let broke = refusal.code.is_none() && !refusal.is_cut();
+                    let broke = refusal.code.is_none() && !refusal.is_cut() && refusal.reason != TOO_LARGE;
                     if (!expired && !broke) || restarts >= RESTARTS {
                         return Err(ListError::Refused(refusal));
                     }
@@ -165,14 +179,19 @@ async fn page(
         if let Some(error) = write_error {
             return Err(PageError::Write(error));
         }
-        split.map_err(|error| PageError::Refused(Refusal::local("InvalidAnswer", error.to_string())))?;
+        split.map_err(|error| PageError::Refused(refused(&error)))?;
         batch.clear();
+        answer.hold(splitter.held()).await.map_err(PageError::Refused)?;
         if end {
-            let envelope = splitter.finish();
-            return envelope
-                .map_err(|error| PageError::Refused(Refusal::local("InvalidAnswer", error.to_string())));
+            return splitter.finish().map_err(|error| PageError::Refused(refused(&error)));
         }
     }
+}
+
+/// Why an answer cannot be taken apart.
+fn refused(error: &SplitError) -> Refusal {
+    let reason = if matches!(error, SplitError::TooLarge) { TOO_LARGE } else { "InvalidAnswer" };
+    Refusal::local(reason, error.to_string())
 }
 
 fn page_url(path: &str, limit: Option<usize>, token: &str) -> String {

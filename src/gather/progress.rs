@@ -10,8 +10,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::units::{human_bytes, human_duration};
 
-/// How long plain output may be silent.
-const SILENCE: Duration = Duration::from_secs(10);
+/// How long plain output is silent at most unless something else is asked for.
+pub const SILENCE: Duration = Duration::from_secs(10);
+/// How often somebody looks whether it is time for a line.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The progress of one collection. Clones share it.
 #[derive(Debug, Clone)]
@@ -25,7 +27,7 @@ struct Inner {
     plain: bool,
     started: Instant,
     phase: Mutex<String>,
-    last: Mutex<Instant>,
+    rhythm: Mutex<Rhythm>,
     objects: AtomicU64,
     logs: AtomicU64,
     bytes: AtomicU64,
@@ -33,36 +35,60 @@ struct Inner {
     done: AtomicBool,
 }
 
+/// When plain output says something.
+#[derive(Debug)]
+struct Rhythm {
+    silence: Duration,
+    last: Instant,
+}
+
+impl Rhythm {
+    /// Whether a line is due; it is taken for written then.
+    fn is_due(&mut self, now: Instant, at_once: bool) -> bool {
+        let due = at_once || now.saturating_duration_since(self.last) >= self.silence;
+        if due {
+            self.last = now;
+        }
+        due
+    }
+
+    /// How long to wait until somebody looks again: never so long that a line would be late by more
+    /// than [`LOOK`].
+    fn look(&self) -> Duration {
+        self.silence.clamp(Duration::from_millis(50), LOOK)
+    }
+}
+
 impl Progress {
     /// Says nothing.
     #[must_use]
     pub fn silent() -> Self {
-        Self::make(None, false)
+        Self::make(None, false, SILENCE)
     }
 
-    /// Writes to standard error: a bar if that is a terminal, else lines.
+    /// Writes to standard error: a bar if that is a terminal, else lines, with at most this silence.
     #[must_use]
-    pub fn stderr() -> Self {
+    pub fn stderr(silence: Duration) -> Self {
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(200));
-            Self::make(Some(bar), false)
+            Self::make(Some(bar), false, silence)
         } else {
-            Self::make(None, true)
+            Self::make(None, true, silence)
         }
     }
 
-    fn make(bar: Option<ProgressBar>, plain: bool) -> Self {
+    fn make(bar: Option<ProgressBar>, plain: bool, silence: Duration) -> Self {
         Self {
             inner: Arc::new(Inner {
                 bar,
                 plain,
                 started: Instant::now(),
                 phase: Mutex::default(),
-                last: Mutex::new(Instant::now()),
+                rhythm: Mutex::new(Rhythm { silence, last: Instant::now() }),
                 objects: AtomicU64::new(0),
                 logs: AtomicU64::new(0),
                 bytes: AtomicU64::new(0),
@@ -121,9 +147,10 @@ impl Progress {
     /// (the log of a pod, a CI job) sees life. Ends with [`Progress::finish`].
     pub(crate) fn keep_alive(&self) {
         let progress = self.clone();
+        let look = lock(&self.inner.rhythm).look();
         tokio::spawn(async move {
             while !progress.inner.done.load(Ordering::Relaxed) {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(look).await;
                 progress.show(false);
             }
         });
@@ -142,12 +169,8 @@ impl Progress {
         if inner.bar.is_none() && !inner.plain {
             return;
         }
-        if inner.plain {
-            let mut last = lock(&inner.last);
-            if !now && last.elapsed() < SILENCE {
-                return;
-            }
-            *last = Instant::now();
+        if inner.plain && !lock(&inner.rhythm).is_due(Instant::now(), now) {
+            return;
         }
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut line = lock(&inner.phase).clone();
@@ -180,4 +203,29 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn write_line(line: &str) {
     let mut stderr = anstream::stderr().lock();
     let _ = writeln!(stderr, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `oc adm must-gather` and whoever follows a job take a collection for dead that is silent for
+    /// longer than half a minute.
+    #[test]
+    fn nobody_waits_half_a_minute_for_a_line() {
+        for silence in [SILENCE, Duration::from_millis(100), Duration::from_secs(25)] {
+            let begin = Instant::now();
+            let mut rhythm = Rhythm { silence, last: begin };
+            let (mut now, mut last, mut lines) = (begin, begin, 0_u32);
+            while now < begin + Duration::from_secs(300) {
+                now += rhythm.look();
+                if rhythm.is_due(now, false) {
+                    assert!(now - last <= silence + LOOK, "{silence:?}: silent for {:?}", now - last);
+                    (last, lines) = (now, lines + 1);
+                }
+            }
+            assert!(lines >= 10, "{silence:?}: {lines} lines in five minutes");
+        }
+        assert!(SILENCE + LOOK < Duration::from_secs(30));
+    }
 }

@@ -85,10 +85,10 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
     let options = Arc::new(options);
     progress.keep_alive();
     progress.phase("connecting");
-    let connected = options.connection.connect().await?;
+    stop.after(options.timeout, format!("the deadline of {}", super::units::human_duration(options.timeout)));
+    let connected = connect(&options, stop).await?;
     let limits = Limits::new(options.concurrency, options.qps, options.connection.request_timeout);
     let api = Api::new(connected.client.clone(), limits, stop.clone());
-    stop.after(options.timeout, format!("the deadline of {}", super::units::human_duration(options.timeout)));
 
     progress.phase("discovering what the cluster serves");
     let served = Served::discover(&api).await.map_err(|refusal| unreachable(&connected, &refusal))?;
@@ -202,6 +202,23 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
         kept,
         traffic: (stats.requests.load(Ordering::Relaxed), stats.bytes.load(Ordering::Relaxed)),
     })
+}
+
+/// Connects. A credential plugin may wait for a person, or for ever, and it blocks its thread: it is not
+/// waited for when the run ends.
+async fn connect(options: &Arc<Options>, stop: &Stop) -> Result<Connected, CommandError> {
+    let runtime = tokio::runtime::Handle::current();
+    let connecting = tokio::task::spawn_blocking({
+        let options = Arc::clone(options);
+        move || runtime.block_on(options.connection.connect())
+    });
+    tokio::select! {
+        connected = connecting => connected.map_err(CommandError::unusable)?,
+        why = stop.wait() => Err(CommandError::unusable_message(format!(
+            "{why} ended the run before there were credentials: a credential plugin of the kubeconfig does not end"
+        ))
+        .hint("run the plugin by hand (`oc config view` names it), or give a --token")),
+    }
 }
 
 /// Copies what was collected into the archive, with pseudonyms for the names in it.
@@ -546,7 +563,11 @@ pub(super) fn unreachable(connected: &Connected, refusal: &Refusal) -> CommandEr
 
 fn no_permission(cx: &Cx, connected: &Connected) -> CommandError {
     let first = cx.journal.first_failure();
-    let why = first.map(|f| format!(" (first refusal: {}: {})", f.what, f.message)).unwrap_or_default();
+    let why = first.map(|first| {
+        let refusal = Refusal { code: first.code, reason: first.reason, message: first.message };
+        format!(" (first refusal: {}: {})", first.what, refusal.line())
+    });
+    let why = why.unwrap_or_default();
     CommandError::unusable_message(format!(
         "nothing can be read from {}: every list was refused or failed{why}",
         connected.server

@@ -64,6 +64,11 @@ impl Splitter {
         }
     }
 
+    /// How many bytes wait for the rest of an item.
+    pub(crate) fn held(&self) -> usize {
+        self.item.len()
+    }
+
     /// Takes the next piece of the answer and gives each item that it completes.
     pub(crate) fn push(
         &mut self,
@@ -189,6 +194,8 @@ impl Splitter {
                             serde_json::from_slice(&self.item)
                         };
                         self.item.clear();
+                        // The room of one large item is not kept for all that follow.
+                        self.item.shrink_to(1 << 20);
                         self.place = Place::Between;
                         self.depth = 1;
                         self.items += 1;

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -289,4 +289,62 @@ fn a_token_that_expires_on_the_way_costs_only_the_rest() {
     assert!(files.keys().any(|path| path.contains("/mcpserverregistrations/")), "what was read is there");
     let requests = served.requests.lock().expect("no panic").len();
     assert!(requests < 400, "{requests} requests with a token that is worth nothing");
+}
+
+/// In a pod there is no kubeconfig: the address stands in the environment, token and authority where every
+/// pod has them. That place is made for one process, where the machine lets us.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pod_of_the_cluster_needs_no_kubeconfig() {
+    let served = Served::of(&Fixture::healthy());
+    let own = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "true"]).output();
+    if !own.is_ok_and(|output| output.status.success()) {
+        let mut stderr = std::io::stderr();
+        writeln!(stderr, "not tested: this machine gives no mount namespace").expect("standard error");
+        return;
+    }
+    let config: Value = serde_yaml::from_str(&kubeconfig(&served, |_| {})).expect("YAML");
+    let ca = config["clusters"][0]["cluster"]["certificate-authority-data"].as_str().expect("an authority");
+    let url = served.url();
+    let (_, port) = url.split('/').nth(2).expect("a host").split_once(':').expect("a port");
+    let script = "set -e; mount -t tmpfs none /var/run; dir=/var/run/secrets/kubernetes.io/serviceaccount; \
+        mkdir -p $dir; echo \"$CA\" | base64 -d >$dir/ca.crt; printf %s \"$TOKEN\" >$dir/token; \
+        printf mcp-system >$dir/namespace; unset CA TOKEN; exec \"$0\" \"$@\"";
+    let run = |token: &str, arguments: &[&str]| {
+        let program = program();
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(program.get_program());
+        command.args(["gather", "--no-analyze"]).args(arguments).current_dir(served.directory.path());
+        command.env_remove("KUBECONFIG").env("HOME", "/nonexistent").env("TOKEN", token).env("CA", ca);
+        command.env("KUBERNETES_SERVICE_HOST", "127.0.0.1").env("KUBERNETES_SERVICE_PORT", port);
+        command.output().expect("unshare")
+    };
+    let output = run(served.server.token(), &["-o", "x.tar.gz"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let files = files(&served.directory.path().join("x.tar.gz"));
+    assert!(files.contains_key("namespaces/team-weather/core/pods.yaml"));
+    let all: String = files.values().map(|content| text(content)).collect();
+    assert!(!all.contains(served.server.token()), "the token of the service account stays in the pod");
+    let output = run("expired", &["-o", "y.tar.gz"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("does not accept your credentials"), "{stderr}");
+}
+
+/// A credential plugin that waits for ever blocks its thread, but not the end of the run.
+#[cfg(unix)]
+#[test]
+fn a_credential_plugin_that_hangs_is_not_waited_for() {
+    let served = Served::of(&Fixture::healthy());
+    let config = served.directory.path().join("hangs");
+    let exec = serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "sleep",
+        "args": ["20"], "interactiveMode": "Never"}});
+    std::fs::write(&config, kubeconfig(&served, |config| config["users"][0]["user"] = exec)).expect("a file");
+    let begin = std::time::Instant::now();
+    let output = gather_with(&served, &[("KUBECONFIG", &config)], &["--timeout", "1s"]);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("the deadline of 1s ended the run before there were credentials"), "{stderr}");
+    assert!(begin.elapsed() < std::time::Duration::from_secs(15), "{:?}", begin.elapsed());
+    assert!(served.requests.lock().expect("no panic").is_empty());
 }

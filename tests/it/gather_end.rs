@@ -187,6 +187,72 @@ fn the_second_signal_ends_at_once() {
     }
 }
 
+/// The mapping of pseudonyms goes with the archive: whoever gets the one needs the other.
+#[test]
+fn the_mapping_is_there_exactly_when_the_archive_is() {
+    for signals in [1, 2] {
+        let (asked, log_asked) = std::sync::mpsc::channel();
+        let fault: Fault = Arc::new(move |path| {
+            path.contains("/log?").then(|| {
+                let _ = asked.send(());
+                log_that_hangs(noise(6_000, 5))
+            })
+        });
+        let served = Served::with(&with_long_log(), fault);
+        let mut command = served.command();
+        command.args(["--obfuscate", "all", "--mapping-out", "m.json", "-o", "x.tar.gz", "--no-analyze"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+        log_asked.recv().expect("a request for a log");
+        let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        signal(&child, "-INT");
+        if signals == 2 {
+            wait_for(&mut stderr, "once more gives up");
+            signal(&child, "-INT");
+        }
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).expect("standard error");
+        assert_eq!(child.wait().expect("an end").code(), Some(130), "{rest}");
+        let given_up = rest.contains("given up");
+        assert!(signals == 2 || !given_up, "{rest}");
+        let there = names(served.directory.path());
+        if given_up {
+            assert_eq!(there, ["kubeconfig"], "neither archive nor mapping");
+            continue;
+        }
+        assert_eq!(there, ["kubeconfig", "m.json", "x.tar.gz"]);
+        verified(&served.directory.path().join("x.tar.gz"));
+        let mapping = std::fs::read(served.directory.path().join("m.json")).expect("a mapping");
+        let mapping: Vec<serde_json::Value> = serde_json::from_slice(&mapping).expect("JSON");
+        let of_weather = mapping.iter().find(|entry| entry["original"] == "team-weather").expect("an entry");
+        let pseudonym = of_weather["pseudonym"].as_str().expect("a name");
+        let files = files(&served.directory.path().join("x.tar.gz"));
+        assert!(files.contains_key(&format!("namespaces/{pseudonym}/core/pods.yaml")), "{:?}", files.keys());
+    }
+}
+
+/// Who follows the log of a pod sees life, even when the cluster says nothing at all.
+#[test]
+fn the_must_gather_script_is_never_silent() {
+    let fault: Fault = Arc::new(|path| path.contains("/log?").then(|| log_that_hangs(noise(10, 5))));
+    let served = Served::with(&Fixture::healthy(), fault);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("gather-scripts/gather_mcpgw");
+    let output = Command::new("bash")
+        .arg(script)
+        .args(["--probe", "none", "--no-analyze", "--max-size", "1GiB"])
+        .env("BASE_COLLECTION_PATH", served.directory.path().join("must-gather"))
+        .env("MCPGW", env!("CARGO_BIN_EXE_oc-mcpgw"))
+        .env("KUBECONFIG", served.directory.path().join("kubeconfig"))
+        .env("MCPGW_PROGRESS", "200ms")
+        .env("MCPGW_TIMEOUT", "4s")
+        .output()
+        .expect("the script runs");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    // By default it is ten seconds, which a unit test drives by a clock of its own.
+    let lines = stderr.lines().filter(|line| line.starts_with("reading the logs of")).count();
+    assert!(lines >= 5, "{lines} lines in some seconds in which no log said a word: {stderr}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn two_signals_end_even_what_nobody_reads() {

@@ -14,10 +14,10 @@ use oc_mcpgw::serve::Cluster;
 use crate::fixture::Fixture;
 use crate::gather::{Fault, Served, archive, files, json, status, text};
 
-const ADMIN: u16 = 15000;
+pub const ADMIN: u16 = 15000;
 
 /// A peer that does this with every connection; it lives as long as the tests.
-fn peer(each: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+pub fn peer(each: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("an address");
     let each = Arc::new(each);
@@ -31,7 +31,7 @@ fn peer(each: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
 }
 
 /// The healthy installation, with these peers behind ports of the gateway's pod.
-fn served(peers: &[(u16, SocketAddr)], fault: Fault) -> Served {
+pub fn served(peers: &[(u16, SocketAddr)], fault: Fault) -> Served {
     let fixture = Fixture::healthy();
     let source = Memory(fixture.files());
     let cluster = Cluster::new(load(&source).expect("a bundle"), Arc::new(source));
@@ -43,7 +43,7 @@ fn served(peers: &[(u16, SocketAddr)], fault: Fault) -> Served {
 }
 
 /// The port of the gateway's pod that the probes go to.
-fn gateway_port() -> u16 {
+pub fn gateway_port() -> u16 {
     let files = Fixture::healthy().files();
     let probe = json(&files, "mcpgw/probes/tools-list.mcp-system.mcp-gateway.json");
     u16::try_from(probe["request"]["via"]["port"].as_u64().expect("a port")).expect("a port")
@@ -100,21 +100,27 @@ fn a_busy_server_is_asked_again_for_a_port_forward() {
     }
 }
 
+/// The head of a request, as text; empty where the connection ended.
+pub fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read_exact(&mut byte).is_err() {
+            return String::new();
+        }
+        head.push(byte[0]);
+    }
+    text(&head)
+}
+
 /// How large the dump of a large mesh is.
 const DUMP: usize = 60 << 20;
 
 /// Answers `/config_dump` with clusters up to that size, everything else with 404.
 fn large_dump(mut stream: TcpStream) {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        if stream.read_exact(&mut byte).is_err() {
-            return;
-        }
-        head.push(byte[0]);
-    }
+    let asked = head(&mut stream);
     let mut send = |bytes: &[u8]| stream.write_all(bytes).is_ok();
-    if !head.starts_with(b"GET /config_dump") {
+    if !asked.starts_with("GET /config_dump") {
         let _ = send(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         return;
     }

@@ -25,6 +25,7 @@ mod gather;
 mod gather_connect;
 mod gather_end;
 mod gather_faults;
+mod gather_hostile;
 mod gather_live;
 mod gather_logs;
 mod gather_matrix;

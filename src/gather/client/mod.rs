@@ -16,16 +16,20 @@ use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use self::gate::{Gate, Pass};
-use self::refusal::status_refusal;
-pub(crate) use self::refusal::{CUT, Refusal, classify, one_line, segment};
+pub(crate) use self::refusal::{CUT, Refusal, TOO_LARGE, classify, one_line, segment, status_refusal};
 use super::stop::Stop;
 
 /// The largest answer that is held in memory as a whole.
-pub(crate) const WHOLE_LIMIT: usize = 64 << 20;
+const WHOLE_LIMIT: usize = super::split::ITEM_LIMIT;
+/// What is held of an answer beyond this has to wait for one of [`LARGE_LANES`]: no API server sends many
+/// objects of this size, but something hostile may send them to every request at once.
+const LARGE: usize = 1 << 20;
+/// How many large answers are held side by side.
+const LARGE_LANES: usize = 2;
 /// How often a request is made before it counts as failed.
 const TRIES: u32 = 3;
 /// The longest pause that `Retry-After` can ask for: as long as an API server under load asks for
@@ -87,6 +91,7 @@ pub(crate) struct Api {
     limits: Arc<Limits>,
     gate: Arc<Gate>,
     pace: Arc<Mutex<Instant>>,
+    large: Arc<Semaphore>,
     stop: Stop,
     stats: Arc<Stats>,
 }
@@ -97,6 +102,8 @@ pub(crate) struct Answer {
     content_type: String,
     deadline: Option<Instant>,
     idle: Duration,
+    large: Arc<Semaphore>,
+    large_lane: Option<OwnedSemaphorePermit>,
     stop: Stop,
     stats: Arc<Stats>,
     _pass: Pass,
@@ -124,6 +131,7 @@ impl Api {
             gate: Arc::new(Gate::new(limits.concurrency)),
             limits: Arc::new(limits),
             pace: Arc::new(Mutex::new(Instant::now())),
+            large: Arc::new(Semaphore::new(LARGE_LANES)),
             stop,
             stats: Arc::default(),
         }
@@ -146,15 +154,15 @@ impl Api {
         &self.stats
     }
 
-    /// Reads a small answer as a whole.
-    pub(crate) async fn get(&self, path: &str, accept: &str) -> Result<Bytes, Refusal> {
+    /// Reads an answer as a whole, and keeps its lane if it is large.
+    async fn get(&self, path: &str, accept: &str) -> Result<(Bytes, Answer), Refusal> {
         let mut try_number = 0;
         loop {
             try_number += 1;
             let mut answer = self.open(path, accept, Patience::Whole).await?;
             match answer.whole(WHOLE_LIMIT).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(refusal) if try_number < TRIES && !refusal.is_cut() => {
+                Ok(bytes) => return Ok((bytes, answer)),
+                Err(refusal) if try_number < TRIES && !refusal.is_cut() && refusal.reason != TOO_LARGE => {
                     self.stats.retries.fetch_add(1, Ordering::Relaxed);
                     drop(answer);
                     self.pause(backoff(try_number, None)).await?;
@@ -164,13 +172,15 @@ impl Api {
         }
     }
 
-    /// Reads a small answer as JSON; what is none may be, the second time.
+    /// Reads an answer as JSON; what is none may be, the second time.
     pub(crate) async fn get_json(&self, path: &str, accept: &str) -> Result<serde_json::Value, Refusal> {
         let mut try_number = 0;
         loop {
             try_number += 1;
-            let bytes = self.get(path, accept).await?;
-            match serde_json::from_slice(&bytes) {
+            let (bytes, answer) = self.get(path, accept).await?;
+            let parsed = serde_json::from_slice(&bytes);
+            drop(answer);
+            match parsed {
                 Ok(value) => return Ok(value),
                 Err(error) if try_number >= TRIES => {
                     let message = format!("the answer to {path} is no JSON: {error}");
@@ -287,6 +297,8 @@ impl Api {
             content_type,
             deadline: if patience == Patience::Whole || !status.is_success() { deadline } else { None },
             idle: self.limits.idle,
+            large: self.large.clone(),
+            large_lane: None,
             stop: self.stop.clone(),
             stats: self.stats.clone(),
             _pass: pass,
@@ -355,15 +367,36 @@ impl Answer {
         }
     }
 
+    /// Waits until so many bytes of the answer may be held in memory. That is not the server's time: the
+    /// deadline moves.
+    pub(crate) async fn hold(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if bytes <= LARGE {
+            self.large_lane = None;
+            return Ok(());
+        }
+        if self.large_lane.is_some() {
+            return Ok(());
+        }
+        let begin = Instant::now();
+        tokio::select! {
+            // The semaphore is never closed.
+            lane = self.large.clone().acquire_owned() => self.large_lane = lane.ok(),
+            why = self.stop.wait() => return Err(Refusal::local(CUT, why)),
+        }
+        self.deadline = self.deadline.map(|deadline| deadline + begin.elapsed());
+        Ok(())
+    }
+
     /// The rest of the body, up to a limit.
     pub(crate) async fn whole(&mut self, limit: usize) -> Result<Bytes, Refusal> {
         let mut all = Vec::new();
         while let Some(piece) = self.chunk().await? {
             if all.len() + piece.len() > limit {
                 let limit = super::units::human_bytes(limit as u64);
-                return Err(Refusal::local("TooLarge", format!("the answer is larger than {limit}")));
+                return Err(Refusal::local(TOO_LARGE, format!("the answer is larger than {limit}")));
             }
             all.extend_from_slice(&piece);
+            self.hold(all.len()).await?;
         }
         Ok(all.into())
     }

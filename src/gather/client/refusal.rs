@@ -50,8 +50,11 @@ impl Refusal {
 /// The reason of a request that was not made, or not ended, because the collection was cut short.
 pub(crate) const CUT: &str = "CutShort";
 
+/// The reason of an answer that is larger than anything a cluster would say.
+pub(crate) const TOO_LARGE: &str = "TooLarge";
+
 /// Reads the server's Status object, or whatever a proxy on the way said instead.
-pub(super) fn status_refusal(status: StatusCode, body: &[u8]) -> Refusal {
+pub(crate) fn status_refusal(status: StatusCode, body: &[u8]) -> Refusal {
     let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let field = |key: &str| {
         let text = parsed.as_ref()?.get(key)?.as_str()?.trim();
