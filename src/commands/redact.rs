@@ -297,12 +297,11 @@ fn summary(redactor: &Redactor, rewritten: &Rewritten, output: Option<&Path>) {
     }
     let place = output.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
     eprintln_line(&format!(
-        "{}: {} files, {} redactions by {} rules, {} values of Secrets searched for",
-        place,
-        rewritten.files,
-        report.total(),
-        report.totals.len(),
-        report.learned_values
+        "{place}: {}, {} by {}, {} of Secrets searched for",
+        term::counted(rewritten.files, "file"),
+        term::counted(report.total(), "redaction"),
+        term::counted(report.totals.len(), "rule"),
+        term::counted(report.learned_values, "value")
     ));
 }
 

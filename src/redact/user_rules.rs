@@ -64,7 +64,11 @@ enum Step {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "patterns, fields, keys, drop or literals, each with a list"
+)]
 #[derive(Default)]
 struct File {
     patterns: Vec<PatternEntry>,
@@ -107,8 +111,10 @@ impl UserRules {
                 why: without_place(&error.to_string()),
             })?
         };
-        let line_of = |needle: &str| text.lines().position(|line| line.contains(needle)).map_or(1, |n| n + 1);
-        let fail = |needle: &str, why: String| RulesError { line: line_of(needle), why };
+        let fail = |section: &str, needle: &str, why: String| RulesError {
+            line: line_of(text, section, needle),
+            why,
+        };
         let mut rules = Self::default();
         for entry in &file.patterns {
             let valid = !entry.name.is_empty()
@@ -116,20 +122,23 @@ impl UserRules {
                 && entry.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
             if !valid {
                 return Err(fail(
+                    "patterns",
                     &entry.name,
                     format!("the name '{}' must be lower-case letters, digits and -", entry.name),
                 ));
             }
             let regex = compile(&entry.regex)
-                .map_err(|why| fail(&entry.regex, format!("pattern {}: {why}", entry.name)))?;
+                .map_err(|why| fail("patterns", &entry.regex, format!("pattern {}: {why}", entry.name)))?;
             if regex.is_match(b"") {
                 return Err(fail(
+                    "patterns",
                     &entry.regex,
                     format!("pattern {}: matches the empty text, so it would match everywhere", entry.name),
                 ));
             }
             if entry.group >= regex.captures_len() {
                 return Err(fail(
+                    "patterns",
                     &entry.regex,
                     format!("pattern {}: has no group {}", entry.name, entry.group),
                 ));
@@ -141,6 +150,7 @@ impl UserRules {
         for entry in &file.fields {
             let path = steps(&entry.path).ok_or_else(|| {
                 fail(
+                    "fields",
                     &entry.path,
                     format!("the path '{}' must read like spec.containers[*].env[0].value", entry.path),
                 )
@@ -149,24 +159,25 @@ impl UserRules {
         }
         for key in &file.keys {
             if key.trim().len() < 2 {
-                return Err(fail(key, format!("the key '{key}' is too short")));
+                return Err(fail("keys", key, format!("the key '{key}' is too short")));
             }
             rules.keys.push(key.to_ascii_lowercase());
             let text = format!(
                 r#"(?i)(?:^|[^A-Za-z0-9_]){}\\{{0,7}}["']?\s*[:=]\s*\\{{0,7}}["']?([^\s"'\\,;&}}\])]+)"#,
                 regex::escape(key)
             );
-            let regex = compile(&text).map_err(|why| fail(key, why))?;
+            let regex = compile(&text).map_err(|why| fail("keys", key, why))?;
             rules.patterns.push(Pattern { name: "user:keys", regex, group: 1 });
         }
         for glob in &file.drop {
             rules.drop.push(
                 compile(&glob_expression(glob))
-                    .map_err(|why| fail(glob, format!("file glob '{glob}': {why}")))?,
+                    .map_err(|why| fail("drop", glob, format!("file glob '{glob}': {why}")))?,
             );
         }
         if let Some(short) = file.literals.iter().find(|literal| literal.trim().len() < 3) {
             return Err(fail(
+                "literals",
                 short,
                 format!("the literal '{short}' is too short: it would match everywhere"),
             ));
@@ -176,7 +187,7 @@ impl UserRules {
                 .match_kind(MatchKind::LeftmostLongest)
                 .ascii_case_insensitive(true)
                 .build(&file.literals)
-                .map_err(|error| RulesError { line: line_of("literals"), why: error.to_string() })?;
+                .map_err(|error| fail("literals", "literals", error.to_string()))?;
             rules.literals = Some(automaton);
         }
         Ok(rules)
@@ -331,6 +342,12 @@ fn without_place(message: &str) -> String {
     message.split(" at line ").next().unwrap_or(message).to_owned()
 }
 
+/// The line on which something stands in a section of the file, from 1.
+fn line_of(text: &str, section: &str, needle: &str) -> usize {
+    let from = text.lines().position(|line| line.trim_start().starts_with(section)).unwrap_or(0);
+    text.lines().skip(from).position(|line| line.contains(needle)).map_or(from, |n| from + n) + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +362,8 @@ mod tests {
             ("\nliterals: [ab]\n", 2, "too short"),
             ("fields:\n- kind: Pod\n  path: 'spec..x'\n", 3, "must read like"),
             ("patern: []\n", 1, "unknown field"),
+            ("patterns:\n- name: x\n  regex: 'xx'\nkeys: [x]\n", 4, "too short"),
+            ("- keys\n", 1, "expected patterns, fields"),
             ("patterns:\n- name: x\n  regex: 'a(b)'\n  group: 2\n", 3, "no group 2"),
         ] {
             let error = UserRules::parse(text).expect_err(text);

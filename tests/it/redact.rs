@@ -111,7 +111,7 @@ fn a_single_file_becomes_a_single_file() {
         assert_redacted(&output.stdout);
         assert_eq!(output.status.code(), Some(0));
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(told.contains("1 redactions by 1 rules"), "{told}");
+        assert!(told.contains("1 redaction by 1 rule"), "{told}");
         assert!(told.contains("looked through again before publishing: "), "{told}");
     }
     let (to, from) = (path("safe.log"), path("broker.log"));
