@@ -63,7 +63,7 @@ type WindowMap = HashMap<u64, Vec<(u16, u16)>, BuildHasherDefault<Ready>>;
 struct Table {
     class: Class,
     mask: u64,
-    /// Three bits per window, all in the same word.
+    /// Four bits per window, all in the same word.
     bits: Vec<u64>,
     windows: WindowMap,
 }
@@ -100,9 +100,10 @@ fn window_at(text: &[u8], at: usize, mask: u64) -> u64 {
 }
 
 fn probe(bits: &[u64], hash: u64) -> (usize, u64) {
-    // The number of words is a power of two.
-    let word = (hash >> 20) as usize & (bits.len() - 1);
-    (word, (1 << (hash & 63)) | (1 << ((hash >> 6) & 63)) | (1 << ((hash >> 12) & 63)))
+    // The upper half of the hash, scaled to the number of words.
+    let word = (((hash >> 32) * bits.len() as u64) >> 32) as usize;
+    let bit = |n: u32| 1 << ((hash >> (6 * n)) & 63);
+    (word, bit(0) | bit(1) | bit(2) | bit(3))
 }
 
 impl Needles {
@@ -153,9 +154,9 @@ impl Table {
     fn new(class: Class, of_class: &[&[u8]]) -> Self {
         let mask = if class.width >= 8 { u64::MAX } else { (1u64 << (class.width * 8)) - 1 };
         let windows_total = of_class.len() * class.stride;
-        // Twelve to twenty-four bits per window: more would tell apart a few more looks, but fall out of the
-        // cache, which costs each of them far more.
-        let words = (windows_total * 12 / 64).next_power_of_two().clamp(64, 1 << 20);
+        // Twelve bits for each window: more would tell apart a few more looks, but fall out of the cache, which
+        // costs every look far more.
+        let words = (windows_total * 12).div_ceil(64).clamp(64, 1 << 20);
         let mut table = Self { class, mask, bits: vec![0; words], windows: WindowMap::default() };
         for &needle in of_class {
             // Many secrets begin alike (`sk-proj-…`): take windows where few others are. The two alphabets of
