@@ -29,9 +29,9 @@ use self::objects::Keep;
 use self::place::Place;
 use super::manifest::{Manifest, hex, sha256};
 use super::read::{Entry, ReadError, Source, Visit};
-use crate::model::Bundle;
 use crate::model::bundle::{ExtraFile, Failure, LogFile};
 use crate::model::json;
+use crate::model::{Bundle, envoy};
 
 /// How many bytes may wait between the thread that reads and those that parse, for each of these.
 const IN_FLIGHT: usize = 2 << 20;
@@ -104,6 +104,14 @@ fn walk(source: &dyn Source, queue: &Queue) -> Result<Vec<String>, ReadError> {
             }
             place => place,
         };
+        if place == Place::Extra
+            && queue.keep == Keep::ForRules
+            && entry.bytes > PIECE as u64
+            && envoy::is_dump(&entry.path)
+        {
+            queue.done(large_dump(Held::new(number, &entry.path, entry.bytes), content));
+            return Visit::Next;
+        }
         let limit = match place {
             Place::Objects(_) | Place::Unknown | Place::Manifest => OBJECTS,
             Place::Extra => EXTRA.min(extra_left),
@@ -137,6 +145,51 @@ fn walk(source: &dyn Source, queue: &Queue) -> Result<Vec<String>, ReadError> {
         queue.push(bytes.len(), Job::Whole(held, place, bytes));
         Visit::Next
     })
+}
+
+/// Reads a configuration dump of any size and keeps what the rules read of it.
+fn large_dump(mut held: Held, content: &mut dyn Read) -> Held {
+    let mut counted = Counted { content, digest: Sha256::new(), bytes: 0, error: None };
+    let lean = envoy::lean(&mut counted);
+    // What stands behind the end, or after a break, counts for the checksum.
+    let mut rest = vec![0; PIECE];
+    while matches!(counted.read(&mut rest), Ok(1..)) {}
+    let Counted { digest, bytes, error, .. } = counted;
+    if let Some(error) = error {
+        held.problem(None, &format!("cannot be read to its end: {error}"));
+    }
+    held.sha256 = hex(digest);
+    held.bytes = bytes;
+    held.facts = Facts::Extra(ExtraFile { file: held.path.to_string(), content: lean });
+    held
+}
+
+/// A reader that makes the checksum of what passes, and remembers why it ended.
+struct Counted<'c> {
+    content: &'c mut dyn Read,
+    digest: Sha256,
+    bytes: u64,
+    error: Option<std::io::Error>,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.error.is_some() {
+            return Ok(0);
+        }
+        match self.content.read(into) {
+            Ok(read) => {
+                self.digest.update(&into[..read]);
+                self.bytes += read as u64;
+                Ok(read)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                self.error = Some(error);
+                Ok(0)
+            }
+        }
+    }
 }
 
 fn read_log(queue: &Queue, number: usize, entry: &Entry, log: place::Log, content: &mut dyn Read) {

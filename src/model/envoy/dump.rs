@@ -1,9 +1,6 @@
 //! The configuration dump as a whole: its sections, and what Envoy has rejected.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
+use super::keep;
 use crate::model::json::{Key, Map, Value};
 
 /// A configuration dump.
@@ -13,7 +10,7 @@ pub struct Dump {
     pub file: String,
     /// Whether the file ends in the middle; the sections are those before the cut.
     pub truncated: bool,
-    /// `{"configs": […]}` with the sections that are whole.
+    /// `{"configs": […]}` with what the rules read of the sections that are whole.
     pub value: Value,
 }
 
@@ -51,14 +48,12 @@ impl Dump {
     /// something else.
     #[must_use]
     pub fn parse(file: &str, content: &[u8]) -> Option<Self> {
-        let mut configs = Vec::new();
-        let mut deserializer = serde_json::Deserializer::from_slice(content);
-        let outcome = Configs(&mut configs).deserialize(&mut deserializer);
+        let (configs, whole) = keep::sections(content);
         if configs.is_empty() {
             return None;
         }
         let value = Value::from(Map::from_iter([(Key::from("configs"), Value::from(configs))]));
-        Some(Self { file: file.to_owned(), truncated: outcome.is_err(), value })
+        Some(Self { file: file.to_owned(), truncated: !whole, value })
     }
 
     /// The section of this type (the last one wins, as with istioctl) and its position.
@@ -140,55 +135,6 @@ pub(super) fn text<'v>(value: &'v Value, field: &str) -> &'v str {
 /// The type URL of a message.
 pub(super) fn type_of(value: &Value) -> &str {
     text(value, "@type")
-}
-
-/// Reads `{"configs": […]}` element by element, so that what stands before a cut is kept.
-struct Configs<'c>(&'c mut Vec<Value>);
-
-impl<'de> DeserializeSeed<'de> for Configs<'_> {
-    type Value = ();
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Configs<'_> {
-    type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an Envoy configuration dump")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<String>()? {
-            if key == "configs" {
-                map.next_value_seed(Elements(&mut *self.0))?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Elements<'c>(&'c mut Vec<Value>);
-
-impl<'de> DeserializeSeed<'de> for Elements<'_> {
-    type Value = ();
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Elements<'_> {
-    type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of sections")
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(section) = seq.next_element::<Value>()? {
-            self.0.push(section);
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -14,10 +14,12 @@ use crate::model::json::Value;
 use crate::report::Evidence;
 
 mod dump;
+mod keep;
 mod listener;
 mod runtime;
 
 pub use dump::{Dump, Rejection};
+pub use keep::lean;
 pub use listener::{Chain, HttpFilter, Listener};
 pub use runtime::{ClusterHealth, Host, Stats};
 
@@ -44,6 +46,12 @@ pub struct Proxy<'a> {
     pub ready: Option<(String, String)>,
     /// `/server_info`: the file and its JSON.
     pub server_info: Option<(String, Value)>,
+}
+
+/// Whether this is the place of a configuration dump.
+#[must_use]
+pub fn is_dump(path: &str) -> bool {
+    path.ends_with("/config_dump.json")
 }
 
 /// The directory of a pod's Envoy files in the archive.
@@ -179,7 +187,7 @@ impl<'a> Proxy<'a> {
         self.stats.as_ref()
     }
 
-    /// The routes: name of the route configuration, its domains and route names.
+    /// The virtual hosts of all route configurations.
     ///
     /// # Errors
     /// What is missing.
@@ -194,7 +202,6 @@ impl<'a> Proxy<'a> {
                     found.push(VirtualHost {
                         config: name,
                         domains: dump::items(host, "domains").iter().filter_map(Value::as_str).collect(),
-                        routes: dump::items(host, "routes"),
                         pointer: format!("/configs/{at}/{list}/{index}/route_config/virtual_hosts/{v}"),
                     });
                 }
@@ -211,8 +218,6 @@ pub struct VirtualHost<'d> {
     pub config: &'d str,
     /// The domains, with or without port.
     pub domains: Vec<&'d str>,
-    /// The routes.
-    pub routes: &'d [Value],
     /// The JSON pointer of the virtual host.
     pub pointer: String,
 }

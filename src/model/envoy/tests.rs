@@ -90,6 +90,41 @@ fn a_dump_that_is_cut_off_keeps_its_whole_sections() {
 }
 
 #[test]
+fn what_is_kept_of_a_dump_says_the_same() {
+    let mut configs = config()["configs"].as_array().expect("sections").to_vec();
+    configs.extend([
+        json!({"@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump", "dynamic_active_clusters": [
+            {"version_info": "1", "cluster": {"name": "a", "type": "EDS", "metadata": {"much": "more"}}},
+            {"name": "b", "error_state": {"details": "it is not right", "last_update_attempt": "now"}}]}),
+        json!("no section"),
+        json!({"@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump", "bootstrap": {"node": {"id": "x"}}}),
+        json!({"@type": "type.googleapis.com/envoy.admin.v3.EndpointsConfigDump", "dynamic_endpoint_configs": [
+            {"endpoint_config": {"cluster_name": "a", "policy": {"much": "more"}, "endpoints": [{"lb_endpoints": [
+                {"health_status": "UNHEALTHY", "metadata": {}, "endpoint": {"address": {"socket_address": {"address": "10.0.0.1", "port_value": 80}}}}]}]}}]}),
+    ]);
+    let text = json!({"configs": configs}).to_string();
+    for length in [text.len(), text.len() - 2, text.find("EndpointsConfigDump").expect("the section")] {
+        let text = &text.as_bytes()[..length];
+        let (direct, kept) = (Dump::parse("f", text).expect("a dump"), lean(&mut &*text));
+        let again = Dump::parse("f", &kept).expect("a dump");
+        assert_eq!((again.truncated, &again.value), (direct.truncated, &direct.value));
+        assert!(!String::from_utf8(kept).expect("JSON").contains("much"));
+        assert!(direct.rejections().iter().any(|rejection| rejection.name == "b"));
+        assert_eq!(direct.section("ClustersConfigDump").map(|(at, _)| at), Some(config_sections()));
+    }
+    let dump = Dump::parse("f", text.as_bytes()).expect("a dump");
+    let (_, endpoints) = dump.section("EndpointsConfigDump").expect("the section");
+    let health = runtime::endpoints(endpoints, "a").expect("a cluster");
+    assert_eq!((health.hosts[0].address.as_str(), health.healthy()), ("10.0.0.1:80", 0));
+    assert_eq!(lean(&mut &b"upstream connect error"[..]), b"null");
+}
+
+/// How many sections the configuration of these tests has.
+fn config_sections() -> usize {
+    config()["configs"].as_array().expect("sections").len()
+}
+
+#[test]
 fn host_health_is_the_same_from_text_and_json() {
     let text = "c|1::observability_name::c|1\nc|1::10.0.0.1:80::cx_total::4\nc|1::10.0.0.1:80::cx_connect_fail::4\n\
                 c|1::10.0.0.1:80::health_flags::/failed_eds_health\nempty::added_via_api::true\n";
