@@ -32,9 +32,7 @@ pub(super) fn answer(
     query: &Query,
     request: &mut Request<Body>,
 ) -> Result<Response, Status> {
-    if cluster.bundle.get_dynamic("", "Pod", namespace, pod).is_none() {
-        return Err(Status::no_such_object("", "pods", pod));
-    }
+    cluster.has_pod(namespace, pod)?;
     let command: Vec<String> = query.all("command").map(str::to_owned).collect();
     let messages = replay(&cluster.bundle, namespace, pod, &command);
     portforward::upgraded(cluster, request, move |_, mut socket| async move {

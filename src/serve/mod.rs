@@ -69,6 +69,14 @@ impl Cluster {
         self.peers.write().unwrap_or_else(PoisonError::into_inner).insert(key, peer);
     }
 
+    /// That there is such a pod.
+    fn has_pod(&self, namespace: &str, pod: &str) -> Result<(), status::Status> {
+        match self.bundle.get_dynamic("", "Pod", namespace, pod) {
+            Some(_) => Ok(()),
+            None => Err(status::Status::no_such_object("", "pods", pod)),
+        }
+    }
+
     /// The server that stands for this port of a pod.
     fn peer(&self, namespace: &str, pod: &str, port: u16) -> Option<SocketAddr> {
         let key = (namespace.to_owned(), pod.to_owned(), port);

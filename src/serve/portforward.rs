@@ -44,9 +44,7 @@ pub(super) fn answer(
     query: &Query,
     request: &mut Request<Body>,
 ) -> Result<Response, Status> {
-    if cluster.bundle.get_dynamic("", "Pod", namespace, pod).is_none() {
-        return Err(Status::no_such_object("", "pods", pod));
-    }
+    cluster.has_pod(namespace, pod)?;
     // First: kubectl speaks another protocol, which names its ports later.
     websocket_key(request.headers())?;
     let ports = ports(query)?;

@@ -314,15 +314,6 @@ impl Source for Container {
             visit(&mut content.as_slice());
             return Ok(true);
         }
-        let mut found = false;
-        self.files(&mut |entry, content| {
-            if entry.path != path {
-                return Visit::Next;
-            }
-            found = true;
-            visit(content);
-            Visit::Stop
-        })?;
-        Ok(found)
+        super::on_the_way(|each| self.files(each), path, visit)
     }
 }

@@ -87,17 +87,26 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// The file exists, but cannot be read.
     fn stream(&self, path: &str, visit: &mut dyn FnMut(&mut dyn Read)) -> Result<bool, ReadError> {
-        let mut found = false;
-        self.walk(&mut |entry, content| {
-            if entry.path != path {
-                return Visit::Next;
-            }
-            found = true;
-            visit(content);
-            Visit::Stop
-        })?;
-        Ok(found)
+        on_the_way(|each| self.walk(each), path, visit)
     }
+}
+
+/// Goes through files until the one at this path, and hands it over; `false` when it does not come.
+fn on_the_way<T>(
+    walk: impl FnOnce(&mut dyn FnMut(&Entry, &mut dyn Read) -> Visit) -> Result<T, ReadError>,
+    path: &str,
+    visit: &mut dyn FnMut(&mut dyn Read),
+) -> Result<bool, ReadError> {
+    let mut found = false;
+    walk(&mut |entry, content| {
+        if entry.path != path {
+            return Visit::Next;
+        }
+        found = true;
+        visit(content);
+        Visit::Stop
+    })?;
+    Ok(found)
 }
 
 /// A bundle in memory: path to content. For installations that are built rather than read.

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use chrono::{DateTime, Datelike as _, Timelike as _, Utc};
 use flate2::Crc;
 
-use super::spool::{BLOCK, Block, Deflater, Spool};
+use super::spool::{BLOCK, Block, Deflater, Spool, fill_block};
 use super::{Body, Stored};
 
 /// What is to be joined: members sorted by path, below one root folder.
@@ -206,10 +206,7 @@ impl<'a> Gzip<'a> {
 
     fn plain(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let n = bytes.len().min(BLOCK - self.pending.len());
-            self.pending.extend_from_slice(&bytes[..n]);
-            bytes = &bytes[n..];
-            if self.pending.len() == BLOCK {
+            if fill_block(&mut self.pending, &mut bytes) {
                 self.flush()?;
             }
         }

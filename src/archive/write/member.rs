@@ -11,7 +11,7 @@ use super::directory::persist;
 use super::fit::weight;
 use super::join::SMALL;
 use super::leftover::{Leftover, has_ended};
-use super::spool::{BLOCK, Block};
+use super::spool::{Block, fill_block};
 use super::{Body, MEMORY, Shared, Stored, WriteError, make_folders, parent, partial};
 use crate::redact::Redacted;
 
@@ -44,10 +44,7 @@ impl Member {
         self.sha256.update(bytes);
         self.bytes += bytes.len() as u64;
         while !bytes.is_empty() {
-            let n = bytes.len().min(BLOCK - self.pending.len());
-            self.pending.extend_from_slice(&bytes[..n]);
-            bytes = &bytes[n..];
-            if self.pending.len() == BLOCK {
+            if fill_block(&mut self.pending, &mut bytes) {
                 self.flush()?;
             }
         }

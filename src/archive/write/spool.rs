@@ -13,6 +13,14 @@ use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompr
 /// two per cent larger than one stream would be, and a writer holds that much per open member.
 pub(super) const BLOCK: usize = 256 * 1024;
 
+/// Moves to a block what it still has room for; says whether it is full then.
+pub(super) fn fill_block(block: &mut Vec<u8>, bytes: &mut &[u8]) -> bool {
+    let (now, later) = bytes.split_at(bytes.len().min(BLOCK - block.len()));
+    block.extend_from_slice(now);
+    *bytes = later;
+    block.len() == BLOCK
+}
+
 /// A piece of a member: a raw deflate stream that ends at a byte boundary and is not the last.
 #[derive(Debug)]
 pub(super) struct Block {

@@ -41,6 +41,21 @@ enum Place {
     Value,
 }
 
+/// Comes to where a collection begins, and says whether that is the line of what it belongs to.
+fn begins_on_the_line(place: Place, out: &mut String) -> bool {
+    match place {
+        Place::Document => true,
+        Place::Item => {
+            out.push(' ');
+            true
+        }
+        Place::Value => {
+            out.push('\n');
+            false
+        }
+    }
+}
+
 /// Writes a node and the end of its line. `indent` is the column (in levels) of the key or dash
 /// that it belongs to, `depth` how many nodes it stands in.
 fn node(value: &Value, indent: usize, depth: usize, place: Place, out: &mut String) {
@@ -51,17 +66,7 @@ fn node(value: &Value, indent: usize, depth: usize, place: Place, out: &mut Stri
                 Place::Document => indent,
                 Place::Item | Place::Value => indent + 1,
             };
-            let mut same_line = match place {
-                Place::Document => true,
-                Place::Item => {
-                    out.push(' ');
-                    true
-                }
-                Place::Value => {
-                    out.push('\n');
-                    false
-                }
-            };
+            let mut same_line = begins_on_the_line(place, out);
             for (key, value) in map {
                 if !same_line {
                     pad(inner, out);
@@ -81,17 +86,7 @@ fn node(value: &Value, indent: usize, depth: usize, place: Place, out: &mut Stri
         }
         Value::Array(list) if !list.is_empty() && depth < BLOCK_DEPTH => {
             let inner = if place == Place::Item { indent + 1 } else { indent };
-            let mut same_line = match place {
-                Place::Document => true,
-                Place::Item => {
-                    out.push(' ');
-                    true
-                }
-                Place::Value => {
-                    out.push('\n');
-                    false
-                }
-            };
+            let mut same_line = begins_on_the_line(place, out);
             for item in list {
                 if !same_line {
                     pad(inner, out);
