@@ -9,9 +9,9 @@
 //! is exactly what `gather` asked for: one command for each of its requests, but no analysis. `--sample 10`
 //! has it collect one namespace of ten only, and counts what that took ten times.
 //!
-//! Other collectors are in the same table where they are installed: `oc adm inspect` of the same namespaces
-//! (`$OC`, else `oc`; sampled like `kubectl`), and crust-gather of the whole cluster (`$CRUST_GATHER`, else
-//! `kubectl-crust-gather`). They decide for themselves what to ask for. `--no-peers` leaves them out.
+//! `oc adm inspect` of the same namespaces is in the same table where it is installed (`$OC`, else `oc`);
+//! it decides for itself what to ask for, and is sampled like `kubectl`. `--no-peers` leaves it out.
+//! crust-gather is not: it creates a pod on every node, which a read-only server refuses, and waits for it.
 //!
 //! No request of `gather` may come twice or be answered with an error: the answer would have been
 //! known beforehand.
@@ -197,7 +197,6 @@ fn measure(size: big::Size, settings: &Settings) -> Vec<Row> {
     }
     if settings.peers {
         rows.push(inspect(&asked, settings, &meter, directory.path(), &kubeconfig));
-        rows.push(crust_gather(&meter, directory.path(), &kubeconfig));
     }
     rows
 }
@@ -277,14 +276,6 @@ fn inspect(asked: &[String], settings: &Settings, meter: &Meter, directory: &Pat
         );
     }
     row
-}
-
-/// crust-gather of the whole cluster.
-fn crust_gather(meter: &Meter, directory: &Path, kubeconfig: &Path) -> Row {
-    let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
-    let arguments = ["collect", &kubeconfig, "--file=crust-gather", "--duration=60m", "--verbosity=ERROR"];
-    let program = program("CRUST_GATHER", "kubectl-crust-gather");
-    peer("crust-gather", &program, &arguments.map(str::to_owned), meter, directory)
 }
 
 /// Whether a namespace is one of those that stand for the others of a large installation.
