@@ -236,7 +236,7 @@ impl Object {
     pub fn evidence(&self, pointer: &str) -> Evidence {
         let value = match self.get(pointer) {
             Some(Value::String(text)) => Some(text.to_string()),
-            Some(value) => Some(value.to_string()),
+            Some(value) => Some(container_state(pointer, value).unwrap_or_else(|| value.to_string())),
             None => None,
         };
         Evidence {
@@ -269,6 +269,28 @@ impl Object {
     }
 }
 
+/// The state of a container in words: `waiting: CrashLoopBackOff, back-off 5m0s …`. `None` for other fields, and for
+/// a state of another form.
+fn container_state(pointer: &str, value: &Value) -> Option<String> {
+    const STATES: [&str; 3] = ["waiting", "terminated", "running"];
+    let (_, field) = pointer.rsplit_once('/')?;
+    let map = value.as_object()?;
+    let (name, inner) = match field {
+        "state" | "lastState" if map.len() == 1 => map.iter().find(|(name, _)| STATES.contains(name))?,
+        _ if STATES.contains(&field) && pointer.contains("tate/") => (field, value),
+        _ => return None,
+    };
+    let text = |key: &str| inner.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let number = |key: &str| inner.get(key).and_then(Value::as_i64).filter(|number| *number != 0);
+    let mut parts: Vec<String> = text("reason").map(str::to_owned).into_iter().collect();
+    parts.extend(number("exitCode").map(|code| format!("exit code {code}")));
+    parts.extend(number("signal").map(|signal| format!("signal {signal}")));
+    parts.extend(text("startedAt").filter(|_| name == "running").map(|time| format!("since {time}")));
+    parts.extend(text("finishedAt").map(|time| format!("at {time}")));
+    parts.extend(text("message").map(|message| message.trim().to_owned()));
+    Some(if parts.is_empty() { name.to_owned() } else { format!("{name}: {}", parts.join(", ")) })
+}
+
 /// Reads a list of conditions, wherever it stands (a status, a listener, a route's parent).
 pub fn conditions(list: Option<&Value>) -> impl Iterator<Item = Condition<'_>> {
     list.and_then(Value::as_array).unwrap_or_default().iter().enumerate().filter_map(|(index, value)| {
@@ -283,4 +305,31 @@ pub fn conditions(list: Option<&Value>) -> impl Iterator<Item = Condition<'_>> {
             index,
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::json::json;
+
+    #[test]
+    fn states_of_containers_are_shown_in_words() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "status": {"containerStatuses": [
+            {"state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}},
+             "lastState": {"terminated": {"reason": "Error", "exitCode": 2, "finishedAt": "2026-01-01T00:00:00Z"}}},
+            {"state": {}, "lastState": {"new": {}}, "ready": true}]}});
+        let pod = Object::new(pod, "f".into(), None).expect("an object");
+        for (field, expected) in [
+            ("0/state", "waiting: CrashLoopBackOff, back-off 5m0s"),
+            ("0/state/waiting", "waiting: CrashLoopBackOff, back-off 5m0s"),
+            ("0/state/waiting/reason", "CrashLoopBackOff"),
+            ("0/lastState", "terminated: Error, exit code 2, at 2026-01-01T00:00:00Z"),
+            ("1/state", "{}"),
+            ("1/lastState", r#"{"new":{}}"#),
+            ("1/ready", "true"),
+        ] {
+            let evidence = pod.evidence(&format!("/status/containerStatuses/{field}"));
+            assert_eq!(evidence.value.as_deref(), Some(expected), "{field}");
+        }
+    }
 }

@@ -65,6 +65,9 @@ fn main() {
         cases.push(servers("100k, no pods", 25_000));
         cases.push(objects("100k", 100_000, 0, 0));
         cases.push(objects("100k, every 10th broken", 100_000, 0, 10));
+        // As the benchmark of gather has them.
+        let size = big::Size { namespaces: 200, servers: 5, pods: 5, log_bytes: 20_000 };
+        cases.push(Case { name: "5,000 pods and logs", size, broken: 0, no_pods: false });
         // 500 namespaces of 20 pods and 50,000 bytes for each make 500 MB.
         cases.push(objects("50k and logs", 50_000, 50_000, 0));
     }

@@ -4,6 +4,7 @@
 
 mod analyze;
 mod archive;
+mod archive_damaged;
 // The fixture language offers more than each test of the moment uses.
 #[allow(dead_code)]
 mod bad_input;

@@ -118,7 +118,12 @@ const REVIEWED: &[(&str, Why, &[Name])] = &[
             ("MG706", "policy conflicted"),
             ("MG801", "authorization rules removed"),
             ("MG806", "words instead of operators"),
+            ("MG807", "a header in capitals"),
+            ("MG807", "a pattern that RE2 refuses"),
+            ("MG807", "always the same"),
             ("MG807", "dotted header name"),
+            ("MG807", "metadata that no rule fetches"),
+            ("MG807", "what has gives is compared"),
         ],
     ),
     (

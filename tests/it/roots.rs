@@ -167,7 +167,7 @@ const EXCLUSIVE: &[Exclusive] = &[
     Exclusive {
         why: "Without the Gateway there is no listener, no host and no proxy that a policy or an entry could miss.",
         by: &[("MG201", "the Gateway was deleted")],
-        hidden: &["MG503", "MG710", "MG711"],
+        hidden: &["MG503", "MG702", "MG710", "MG711"],
         on: "",
     },
     Exclusive {
@@ -189,6 +189,7 @@ const EXCLUSIVE: &[Exclusive] = &[
             ("MG212", "the parent's name has a typo"),
             ("MG212", "the parent's namespace is left out"),
             ("MG213", "a hostname outside the listener's domain"),
+            ("MG214", "the namespace lacks the label"),
         ],
         hidden: &["MG228"],
         on: "team-weather/weather",
@@ -202,7 +203,7 @@ const EXCLUSIVE: &[Exclusive] = &[
     Exclusive {
         why: "The older extension targets nothing, so that the port is free; the younger one then only waits for its \
               broker (MG312).",
-        by: &[("MG301", "the target's namespace is empty")],
+        by: &[("MG301", "the target's namespace is empty"), ("MG301", "the target's name has a typo")],
         hidden: &["MG304", "MG312"],
         on: "team-platform/second",
     },
@@ -221,7 +222,12 @@ const EXCLUSIVE: &[Exclusive] = &[
     Exclusive {
         why: "The expression that asked for the roles is not there any more.",
         by: &[
+            ("MG807", "a header in capitals"),
+            ("MG807", "a pattern that RE2 refuses"),
+            ("MG807", "always the same"),
             ("MG807", "dotted header name"),
+            ("MG807", "metadata that no rule fetches"),
+            ("MG807", "what has gives is compared"),
             ("MG801", "authorization rules removed"),
             ("MG806", "words instead of operators"),
             ("MG808", "expression refused"),
@@ -232,14 +238,45 @@ const EXCLUSIVE: &[Exclusive] = &[
     Exclusive {
         why: "Its registration and route are gone: the Deployment is nobody's MCP server any more.",
         by: &[("MG422", "an entry that nobody registered")],
-        hidden: &["MG101"],
+        hidden: &["MG101", "MG410"],
         on: "team-weather/weather",
     },
     Exclusive {
         why: "A policy that is not on the clients' listener does not write the listener's 401.",
         by: &[("MG711", "policy on the servers' listener")],
-        hidden: &["MG709"],
+        hidden: &["MG709", "MG710"],
         on: "AuthPolicy",
+    },
+    Exclusive {
+        why: "Envoy without a listener on the port has no filter chain, no route and no client there.",
+        by: &[("MG225", "no listener on the port")],
+        hidden: &["MG223", "MG224", "MG231", "MG703"],
+        on: "",
+    },
+    Exclusive {
+        why: "A control plane that has not taken the class configures no proxy, so that none refuses anything.",
+        by: &[("MG209", "nobody accepts the GatewayClass")],
+        hidden: &["MG226"],
+        on: "",
+    },
+    Exclusive {
+        why: "The controller refuses an extension whose target is wrong before it comes to what fails later.",
+        by: &[
+            ("MG201", "the Gateway was deleted"),
+            ("MG301", "the target's name has a typo"),
+            ("MG301", "the target's namespace is empty"),
+            ("MG302", "the target is a Service"),
+            ("MG303", "the grant is gone"),
+            ("MG303", "the grant is for another kind"),
+        ],
+        hidden: &["MG310"],
+        on: "mcp-system/mcp-gateway",
+    },
+    Exclusive {
+        why: "The route names another port, so that the one of the wrong protocol is nobody's.",
+        by: &[("MG215", "a wrong port of the Service")],
+        hidden: &["MG408"],
+        on: "team-weather/weather",
     },
     Exclusive {
         why: "Envoy and the probes answer anew once the shop has its route, so that the old answer is gone.",

@@ -1,5 +1,6 @@
 //! MG701-MG714: OAuth discovery, tokens, sessions. (MG706 stands with the other policy statuses.)
 
+mod challenge;
 mod discovery;
 mod tokens;
 mod wristband;
@@ -15,9 +16,9 @@ pub(super) static RULES: &[&Rule] = &[
     &tokens::ROLLOUT_PENDING,
     &tokens::ISSUER_MISMATCH,
     &tokens::TOKEN_REJECTED,
-    &discovery::WWW_AUTHENTICATE_MISSING,
-    &discovery::WWW_AUTHENTICATE_VALUE,
-    &discovery::AUTHPOLICY_MISPLACED,
+    &challenge::WWW_AUTHENTICATE_MISSING,
+    &challenge::WWW_AUTHENTICATE_VALUE,
+    &challenge::AUTHPOLICY_MISPLACED,
     &tokens::TOKEN_TIME,
     &tokens::SESSION_CHURN,
     &tokens::TRUSTED_HEADERS,

@@ -339,6 +339,29 @@ fn registry_only<'a>(context: &Context<'a>, pod: &Object, host: &str) -> Option<
     mesh.map(|istio| (istio, of_mesh.to_owned())).or(map.map(|map| (map, "/data/mesh".to_owned())))
 }
 
+/// Makes a host known to a namespace: shows it the ServiceEntry that it does not see, else writes one.
+fn register(context: &Context<'_>, namespace: &str, host: &str, port: i64) -> String {
+    let hidden = context.bundle.list(&kinds::SERVICE_ENTRY).find(|entry| {
+        let mut hosts = entry.array("/spec/hosts").iter().filter_map(Value::as_str);
+        !entry.array("/spec/exportTo").is_empty() && hosts.any(|pattern| host_matches(pattern, host))
+    });
+    if let Some(entry) = hidden {
+        return format!(
+            "oc -n {} patch serviceentry {} --type=json -p \
+             '[{{\"op\":\"add\",\"path\":\"/spec/exportTo/-\",\"value\":\"{namespace}\"}}]'",
+            entry.namespace(),
+            entry.name()
+        );
+    }
+    let protocol = if port == 443 { "TLS" } else { "HTTP" };
+    format!(
+        "oc apply -f - <<'EOF'\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: {}\n  \
+         namespace: {namespace}\nspec:\n  exportTo: [\".\"]\n  hosts: [{host}]\n  location: MESH_EXTERNAL\n  \
+         ports:\n  - {{name: external, number: {port}, protocol: {protocol}}}\n  resolution: DNS\nEOF",
+        host.replace('.', "-")
+    )
+}
+
 fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
     for external in context.externals() {
         let port = external.backend.port.unwrap_or(443);
@@ -388,9 +411,7 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
                 }
             }
             if let Some((object, pointer)) = registry_only(context, pod, host) {
-                let command = format!(
-                    "oc -n {namespace} get serviceentries,sidecars; oc explain serviceentry.spec.exportTo"
-                );
+                let command = register(context, namespace, host, port);
                 blocked = blocked.or(Some((object, pointer, command)));
             }
             let Some((policy, pointer, command)) = blocked else { continue };

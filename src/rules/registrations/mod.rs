@@ -4,6 +4,7 @@ mod backends;
 mod broker;
 mod configuration;
 mod ports;
+mod prefixes;
 mod shape;
 
 pub(in crate::rules) use backends::{AllServed, served};
@@ -30,9 +31,9 @@ pub(super) static RULES: &[&Rule] = &[
     &backends::BACKEND_NO_ENDPOINTS,
     &backends::BACKEND_SELECTOR,
     &broker::BACKEND_PROTOCOL,
-    &shape::PREFIX_INVALID,
-    &shape::PREFIX_CONFLICT,
-    &shape::PREFIX_NOT_APPLIED,
+    &prefixes::PREFIX_INVALID,
+    &prefixes::PREFIX_CONFLICT,
+    &prefixes::PREFIX_NOT_APPLIED,
     &configuration::REGISTRATION_NOT_SEEN,
     &configuration::BROKER_STALE_CONFIG,
     &broker::BROKER_UPSTREAM_FAILING,

@@ -4,9 +4,10 @@ use chrono::TimeDelta;
 
 use super::{PodFault, report_faults, say_what_is_missing, wait_command};
 use crate::declare_rule;
-use crate::model::Object;
 use crate::model::workloads::container::NORMAL_REASONS;
 use crate::model::workloads::containers;
+use crate::model::{Object, kinds};
+use crate::report::Evidence;
 use crate::rules::evidence::{self, short};
 use crate::rules::{Context, Findings};
 
@@ -100,6 +101,7 @@ fn unscheduled<'a>(context: &Context<'_>, pod: &'a Object, events: &[&Object]) -
     let (why, remedy, command) = explain_scheduling(condition.reason, message, pod);
     let mut shown = vec![pod.evidence(&pointer)];
     shown.extend(event.map(evidence::event));
+    shown.extend(too_little(context, message, pod));
     Some(PodFault {
         pod,
         key: format!("unscheduled {why}"),
@@ -108,6 +110,21 @@ fn unscheduled<'a>(context: &Context<'_>, pod: &'a Object, events: &[&Object]) -
         remedy,
         commands: vec![format!("oc -n {} describe pod {}", pod.namespace(), pod.name()), command],
     })
+}
+
+/// What the pod asks for of the first resource that is short, and what nodes have of it altogether.
+fn too_little(context: &Context<'_>, message: &str, pod: &Object) -> Vec<Evidence> {
+    /// Enough to see whether any node is large enough.
+    const NODES: usize = 3;
+    let Some((_, rest)) = message.split_once("Insufficient ") else { return Vec::new() };
+    let end = rest.find([',', ' ']).unwrap_or(rest.len());
+    let resource = rest[..end].trim_end_matches('.').replace('~', "~0").replace('/', "~1");
+    let containers = 0..pod.array("/spec/containers").len();
+    let asked = containers.map(|n| format!("/spec/containers/{n}/resources/requests/{resource}"));
+    let asked = asked.filter(|pointer| pod.get(pointer).is_some()).map(|pointer| pod.evidence(&pointer));
+    let field = format!("/status/allocatable/{resource}");
+    let nodes = context.bundle.list(&kinds::NODE).filter(|node| node.get(&field).is_some());
+    asked.chain(nodes.take(NODES).map(|node| node.evidence(&field))).collect()
 }
 
 /// Why the scheduler finds no node: the causes, what to do, and a command.

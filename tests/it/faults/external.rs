@@ -32,6 +32,12 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG509", name: "the host does not resolve", root: true, apply: dns },
     Fault { code: "MG510", name: "the host does not answer", root: true, apply: timeout },
     Fault { code: "MG511", name: "a policy denies egress", root: true, apply: egress },
+    Fault {
+        code: "MG511",
+        name: "the mesh lets the broker reach registered hosts only",
+        root: true,
+        apply: registry_only,
+    },
 ];
 
 const ENTRY: (&str, &str, &str) = ("ServiceEntry", "team-platform", "tickets-vendor");
@@ -111,6 +117,33 @@ fn dns(fixture: Fixture) -> Fixture {
 
 fn timeout(fixture: Fixture) -> Fixture {
     fails(fixture, "dial tcp 203.0.113.7:443: i/o timeout")
+}
+
+/// The broker's pod has a sidecar, and the ServiceEntry is shown to the gateway alone.
+fn registry_only(fixture: Fixture) -> Fixture {
+    fixture
+        .set(ENTRY.0, ENTRY.1, ENTRY.2, "/spec/exportTo", json!([".", "gateway-system"]))
+        .edit_all("Pod", |pod| {
+            if pod["metadata"]["namespace"] == "mcp-system"
+                && pod["metadata"]["labels"]["app.kubernetes.io/name"] == "mcp-gateway"
+            {
+                let mut sidecar = pod["spec"]["containers"][0].clone();
+                sidecar["name"] = json!("istio-proxy");
+                let mut status = pod["status"]["containerStatuses"][0].clone();
+                status["name"] = json!("istio-proxy");
+                pod["spec"]["containers"].as_array_mut().expect("containers").push(sidecar);
+                pod["status"]["containerStatuses"].as_array_mut().expect("statuses").push(status);
+            }
+        })
+        .add(
+            r"
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: mcp-system}
+spec:
+  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+",
+        )
 }
 
 fn egress(fixture: Fixture) -> Fixture {

@@ -17,6 +17,11 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG805", name: "Authorino crashes", root: false, apply: authorino_down },
     Fault { code: "MG806", name: "words instead of operators", root: true, apply: broken_cel },
     Fault { code: "MG807", name: "dotted header name", root: true, apply: dotted_header },
+    Fault { code: "MG807", name: "what has gives is compared", root: true, apply: compared_has },
+    Fault { code: "MG807", name: "always the same", root: true, apply: constant },
+    Fault { code: "MG807", name: "metadata that no rule fetches", root: true, apply: no_evaluator },
+    Fault { code: "MG807", name: "a pattern that RE2 refuses", root: true, apply: bad_pattern },
+    Fault { code: "MG807", name: "a header in capitals", root: true, apply: capital_header },
     Fault { code: "MG808", name: "no route on the path", root: true, apply: not_enforced },
     Fault { code: "MG808", name: "expression refused", root: false, apply: broken_cel },
     Fault { code: "MG809", name: "tokens without roles", root: true, apply: no_roles },
@@ -127,6 +132,26 @@ fn broken_cel(fixture: Fixture) -> Fixture {
 
 fn dotted_header(fixture: Fixture) -> Fixture {
     tool_predicate(fixture, "request.headers.x-mcp-toolname in auth.identity.tools")
+}
+
+fn compared_has(fixture: Fixture) -> Fixture {
+    tool_predicate(fixture, "has(auth.identity.groups) == 'admins'")
+}
+
+fn constant(fixture: Fixture) -> Fixture {
+    tool_predicate(fixture, "1 + 1 == 2")
+}
+
+fn no_evaluator(fixture: Fixture) -> Fixture {
+    tool_predicate(fixture, "auth.metadata.userinfo.department == 'weather'")
+}
+
+fn bad_pattern(fixture: Fixture) -> Fixture {
+    tool_predicate(fixture, "request.path.matches('^(?!/admin)')")
+}
+
+fn capital_header(fixture: Fixture) -> Fixture {
+    tool_predicate(fixture, "request.headers['X-Mcp-Toolname'] in auth.identity.tools")
 }
 
 fn not_enforced(fixture: Fixture) -> Fixture {

@@ -23,6 +23,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG231", name: "timeouts of one server", root: true, apply: upstream_failures },
     Fault { code: "MG232", name: "default deny before the broker", root: true, apply: default_deny },
     Fault { code: "MG232", name: "server takes only its own namespace", root: true, apply: server_policy },
+    Fault { code: "MG232", name: "the session store is out of reach", root: true, apply: store_policy },
 ];
 
 /// Changes a JSON answer of the gateway's proxy.
@@ -165,6 +166,35 @@ fn default_deny(fixture: Fixture) -> Fixture {
     fixture.add(
         "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: default-deny, namespace: mcp-system}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n",
     )
+}
+
+/// All that the broker needs is allowed, except for the store that was added later.
+fn store_policy(fixture: Fixture) -> Fixture {
+    fixture
+        .set(
+            "MCPGatewayExtension",
+            "mcp-system",
+            "mcp-gateway",
+            "/spec/sessionStore",
+            serde_json::json!({"secretName": "session-store"}),
+        )
+        .add(
+            r"
+apiVersion: v1
+kind: Secret
+metadata: {name: session-store, namespace: mcp-system, labels: {mcp.kuadrant.io/secret: 'true'}}
+data: {CACHE_CONNECTION_STRING: cmVkaXM6Ly9yZWRpcy5jYWNoZS5zdmM6NjM3OQ==}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: broker-egress, namespace: mcp-system}
+spec:
+  podSelector: {matchLabels: {app.kubernetes.io/name: mcp-gateway}}
+  policyTypes: [Egress]
+  egress:
+  - ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 1, endPort: 6378}, {protocol: TCP, port: 6380, endPort: 65535}]
+",
+        )
 }
 
 fn server_policy(fixture: Fixture) -> Fixture {

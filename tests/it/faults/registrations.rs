@@ -18,6 +18,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG404", name: "the backend's grant is missing", root: false, apply: backend_grant },
     Fault { code: "MG407", name: "the Service is headless", root: true, apply: headless },
     Fault { code: "MG408", name: "the target port's name has a typo", root: true, apply: target_port },
+    Fault { code: "MG408", name: "the port speaks SCTP", root: true, apply: sctp },
     Fault { code: "MG411", name: "the server has another path", root: true, apply: another_path },
     Fault { code: "MG411", name: "the server is no MCP server", root: true, apply: no_mcp_server },
     Fault { code: "MG411", name: "the server speaks an old protocol", root: true, apply: old_protocol },
@@ -130,6 +131,10 @@ fn backend_grant(fixture: Fixture) -> Fixture {
 
 fn headless(fixture: Fixture) -> Fixture {
     fixture.set("Service", "team-weather", "weather", "/spec/clusterIP", json!("None"))
+}
+
+fn sctp(fixture: Fixture) -> Fixture {
+    fixture.set("Service", "team-weather", "weather", "/spec/ports/0/protocol", json!("SCTP"))
 }
 
 fn target_port(fixture: Fixture) -> Fixture {

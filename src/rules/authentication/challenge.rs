@@ -1,0 +1,351 @@
+//! MG709-MG711: what a client without a token is told, and where a policy must stand to tell it.
+
+use super::discovery::{authenticating, curl};
+use crate::declare_rule;
+use crate::model::json::Value;
+use crate::model::kinds;
+use crate::model::kuadrant::Policy;
+use crate::model::mcp::Extension;
+use crate::model::probes::{Purpose, Recorded, WELL_KNOWN};
+use crate::rules::policies::{Entrance, auth_policies, entrances, say_what_is_missing};
+use crate::rules::{Context, Findings};
+
+declare_rule! {
+    /// The 401 does not tell where the metadata is
+    ///
+    /// ## What it means
+    /// MCP clients follow `WWW-Authenticate: Bearer resource_metadata=…` of the 401 to the metadata. Without it most
+    /// clients give up.
+    ///
+    /// ## How it is decided
+    /// The AuthPolicy in effect on the MCP path has no `WWW-Authenticate` among the headers of
+    /// `response.unauthenticated`, neither under `spec.rules`, `spec.defaults.rules`, `spec.overrides.rules` nor `spec`;
+    /// or the policy has it, and the 401 of the running gateway does not name `resource_metadata`
+    /// (`mcpgw/probes/tools-list.*.json`).
+    ///
+    /// ## Causes
+    /// The header was forgotten, or stands under `unauthorized`.
+    ///
+    /// ## How to confirm
+    /// `curl -si http://HOST/mcp | grep -i www-authenticate`
+    ///
+    /// ## How to fix
+    /// Add the header to the policy.
+    ///
+    /// ## When it may be a false alarm
+    /// Clients that are configured with the authorization server.
+    pub(super) static WWW_AUTHENTICATE_MISSING = {
+        code: "MG709", name: "www-authenticate-missing", severity: Warning, section: "1.7",
+        needs: ["authpolicies", "gateways", "httproutes", "mcpgatewayextensions", "probes"], since: "0.1.0", caused_by: [],
+        check: www_authenticate_missing,
+    }
+}
+
+/// The URL of the metadata of an extension.
+fn metadata_url(extension: &Extension<'_>) -> String {
+    let host = extension.public_host().unwrap_or_else(|| "HOST".to_owned());
+    let port = extension.listener.map_or(80, |l| l.port);
+    let tls = extension.listener.is_some_and(|l| l.protocol == "HTTPS" || l.protocol == "TLS");
+    match (tls, port) {
+        (true, 443) => format!("https://{host}{WELL_KNOWN}/mcp"),
+        (true, port) => format!("https://{host}:{port}{WELL_KNOWN}/mcp"),
+        (false, 80) => format!("http://{host}{WELL_KNOWN}/mcp"),
+        (false, port) => format!("http://{host}:{port}{WELL_KNOWN}/mcp"),
+    }
+}
+
+/// Reports that the 401 of the running gateway lacks the header that the policy sets.
+fn header_lost(
+    findings: &mut Findings,
+    extension: &Extension<'_>,
+    entrance: &Entrance<'_, '_>,
+    policy: &Policy<'_>,
+    silent: &Recorded<'_>,
+) {
+    let object = policy.object;
+    let shown = match silent.probe.header("www-authenticate") {
+        "" => silent.status_evidence(),
+        header => silent.evidence("headers.www-authenticate", header),
+    };
+    let what = if silent.probe.header("www-authenticate").is_empty() {
+        "has no WWW-Authenticate header"
+    } else {
+        "has a WWW-Authenticate header without resource_metadata"
+    };
+    let draft = findings.report(
+        &WWW_AUTHENTICATE_MISSING,
+        object,
+        format!(
+            "The 401 to {} {what}, although AuthPolicy {} sets it",
+            silent.probe.request.line,
+            object.full_name()
+        ),
+        shown,
+        "Find who answers with the 401: another policy, or the broker; the header belongs to that answer.",
+    );
+    if let Some((pointer, _)) = policy.www_authenticate() {
+        draft.evidence(object.evidence(&pointer));
+    }
+    draft.object(extension.object.reference()).object(entrance.route.reference());
+    draft.command(format!(
+        "oc -n {} get authpolicy {} -o jsonpath='{{.status.conditions}}'",
+        object.namespace(),
+        object.name()
+    ));
+    draft.verify(format!("{} | grep -i www-authenticate", curl(extension).replace(WELL_KNOWN, "/mcp")));
+}
+
+fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &WWW_AUTHENTICATE_MISSING, findings);
+    for extension in &context.chain().extensions {
+        let Some((entrance, policies)) = authenticating(context, extension) else { continue };
+        let probe = context.probe(Purpose::ToolsList, extension.object);
+        let silent = probe.filter(|r| {
+            r.probe.status == Some(401) && !r.probe.header("www-authenticate").contains("resource_metadata")
+        });
+        if let Some(policy) = policies.iter().find(|p| p.www_authenticate().is_some()) {
+            if let Some(silent) = silent {
+                header_lost(findings, extension, &entrance, policy, silent);
+            }
+            continue;
+        }
+        let Some(policy) = policies.first() else { continue };
+        let object = policy.object;
+        let title =
+            format!("AuthPolicy {} sends no WWW-Authenticate header with its 401", object.full_name());
+        let (form, body) = policy.bodies().first().map_or(("spec", ""), |(_, pointer, _)| {
+            ("spec", pointer.trim_start_matches("/spec").trim_start_matches('/'))
+        });
+        let value = format!("Bearer resource_metadata={}", metadata_url(extension));
+        let response = format!(
+            "\"rules\":{{\"response\":{{\"unauthenticated\":{{\"headers\":{{\"WWW-Authenticate\":{{\"value\":\"{value}\"}}}}}}}}}}"
+        );
+        let patch = if body.is_empty() {
+            format!("{{\"{form}\":{{{response}}}}}")
+        } else {
+            format!("{{\"{form}\":{{\"{body}\":{{{response}}}}}}}")
+        };
+        let draft = findings.report(
+            &WWW_AUTHENTICATE_MISSING,
+            object,
+            title,
+            object.evidence(&format!(
+                "/spec{}{}/rules/response",
+                if body.is_empty() { "" } else { "/" },
+                body
+            )),
+            format!("Add the header WWW-Authenticate with the value `{value}`."),
+        );
+        draft.object(extension.object.reference()).object(entrance.route.reference());
+        if let Some(silent) = silent {
+            draft.evidence(silent.status_evidence());
+        }
+        draft.command(format!(
+            "oc -n {} patch authpolicy {} --type=merge -p '{patch}'",
+            object.namespace(),
+            object.name()
+        ));
+        draft.verify(format!("{} | grep -i www-authenticate", curl(extension).replace(WELL_KNOWN, "/mcp")));
+    }
+}
+
+declare_rule! {
+    /// The WWW-Authenticate header points elsewhere
+    ///
+    /// ## What it means
+    /// The 401 names a metadata URL that is not the MCP gateway's: clients ask the wrong host or path.
+    ///
+    /// ## How it is decided
+    /// The header's value (a literal, not an expression) of the policy in effect on the MCP path has no
+    /// `resource_metadata=`, or its URL's host is not the extension's public host, or its path does not start with
+    /// `/.well-known/oauth-protected-resource`. Scheme, port, quotes and a `/mcp` behind the path may differ.
+    ///
+    /// ## Causes
+    /// Copied from an example, or the public host was changed since.
+    ///
+    /// ## How to confirm
+    /// `curl -si http://HOST/mcp | grep -i www-authenticate`
+    ///
+    /// ## How to fix
+    /// Correct the URL.
+    ///
+    /// ## When it may be a false alarm
+    /// A proxy in front gives the gateway another public name.
+    pub(super) static WWW_AUTHENTICATE_VALUE = {
+        code: "MG710", name: "www-authenticate-value", severity: Error, section: "1.7",
+        needs: ["authpolicies", "mcpgatewayextensions", "gateways", "httproutes"], since: "0.1.0", caused_by: [],
+        check: www_authenticate_value,
+    }
+}
+
+/// What is wrong with a header's value, if anything.
+fn wrong_value(value: &str, host: &str) -> Option<String> {
+    let Some((_, rest)) = value.split_once("resource_metadata=") else {
+        return Some("it has no resource_metadata".to_owned());
+    };
+    let url = rest.trim_start_matches('"').split(['"', ',', ' ']).next().unwrap_or_default();
+    let Some((_, rest)) = url.split_once("://") else { return Some(format!("{url} is no URL")) };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let name = authority.rsplit_once(':').map_or(authority, |(name, _)| name);
+    if !name.eq_ignore_ascii_case(host) {
+        return Some(format!("its host is {name}, the public host is {host}"));
+    }
+    (!path.starts_with(WELL_KNOWN)).then(|| format!("its path is {path}"))
+}
+
+fn www_authenticate_value(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &WWW_AUTHENTICATE_VALUE, findings);
+    for extension in &context.chain().extensions {
+        let Some(host) = extension.public_host() else { continue };
+        let Some((_, policies)) = authenticating(context, extension) else { continue };
+        for policy in policies {
+            let Some((pointer, header)) = policy.www_authenticate() else { continue };
+            let text = header.as_str().or_else(|| header.get("value").and_then(Value::as_str));
+            let Some(why) = text.and_then(|text| wrong_value(text, &host)) else { continue };
+            let object = policy.object;
+            let title = format!("AuthPolicy {}: WWW-Authenticate is wrong, {why}", object.full_name());
+            let shown = if header.is_string() { pointer.clone() } else { format!("{pointer}/value") };
+            let value = format!("Bearer resource_metadata={}", metadata_url(extension));
+            let draft = findings.report(
+                &WWW_AUTHENTICATE_VALUE,
+                object,
+                title,
+                object.evidence(&shown),
+                format!("Set the header to `{value}`."),
+            );
+            draft
+                .evidence(extension.object.evidence("/spec/publicHost"))
+                .object(extension.object.reference());
+            draft.command(format!(
+                "oc -n {} patch authpolicy {} --type=json -p '[{{\"op\":\"replace\",\"path\":\"{shown}\",\"value\":\"{value}\"}}]'",
+                object.namespace(),
+                object.name()
+            ));
+            draft.verify(format!(
+                "{} | grep -i www-authenticate",
+                curl(extension).replace(WELL_KNOWN, "/mcp")
+            ));
+        }
+    }
+}
+
+declare_rule! {
+    /// No AuthPolicy is in effect on the public host
+    ///
+    /// ## What it means
+    /// Everybody may use the MCP gateway without credentials, although authentication was set up.
+    ///
+    /// ## How it is decided
+    /// The extension has `spec.oauthProtectedResource`, or an AuthPolicy in the Gateway's namespace has a header with
+    /// `resource_metadata`; and no AuthPolicy with authentication is in effect on the listener, route and rule that
+    /// take `/mcp` of the public host.
+    ///
+    /// ## Causes
+    /// The policy targets another listener (the one of the servers' hosts), another Gateway, or nothing (MG802, MG803).
+    ///
+    /// ## How to confirm
+    /// `curl -si http://HOST/mcp` does not answer 401
+    ///
+    /// ## How to fix
+    /// Let `spec.targetRef` name the Gateway with the listener of the public host as `sectionName`.
+    ///
+    /// ## When it may be a false alarm
+    /// Authentication is done in front of the gateway, or on purpose not at all.
+    pub(super) static AUTHPOLICY_MISPLACED = {
+        code: "MG711", name: "authpolicy-misplaced", severity: Error, section: "1.7",
+        needs: ["authpolicies", "gateways", "httproutes", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG802", "MG803", "MG706"],
+        check: authpolicy_misplaced,
+    }
+}
+
+fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &AUTHPOLICY_MISPLACED, findings);
+    let policies = auth_policies(context);
+    for extension in &context.chain().extensions {
+        let (Some(gateway), Some(listener)) = (extension.meant_gateway, extension.meant_listener) else {
+            continue;
+        };
+        let mcp: Vec<_> = entrances(context)
+            .into_iter()
+            .filter(|e| std::ptr::eq(e.extension, extension.object) && e.takes("/mcp"))
+            .collect();
+        if mcp.is_empty() || authenticating(context, extension).is_some() {
+            continue;
+        }
+        // The policy that protects the host may be among those that the bundle lacks, which is said above.
+        let places = mcp.iter().map(|e| e.route.namespace()).chain([gateway.namespace()]);
+        let mut gaps = places.filter_map(|ns| context.bundle.collected(&kinds::AUTH_POLICY, Some(ns)).err());
+        if let Some(missing) = gaps.next() {
+            findings.cannot_tell(&AUTHPOLICY_MISPLACED, missing);
+            continue;
+        }
+        // A policy that was written for the clients of this extension: its 401 points to the metadata
+        // of this host, or it stands on this Gateway.
+        let host = extension.public_host().unwrap_or_default();
+        let meant = policies.iter().find(|p| {
+            let header = p.www_authenticate().map(|(_, value)| value.to_string()).unwrap_or_default();
+            p.authenticates()
+                && header.contains("resource_metadata")
+                && (p.targets(gateway) || (!host.is_empty() && header.contains(&host)))
+        });
+        let Some(policy) = meant else { continue };
+        let object = policy.object;
+        let place = policy.section().map(|s| format!(" section {s}")).unwrap_or_default();
+        let title = format!(
+            "No AuthPolicy protects {}: AuthPolicy {} targets {} {}{place}",
+            extension.public_host().unwrap_or_default(),
+            object.full_name(),
+            policy.target_kind(),
+            policy.target_name()
+        );
+        let draft = findings.report(
+            &AUTHPOLICY_MISPLACED,
+            extension.object,
+            title,
+            object.evidence("/spec/targetRef"),
+            format!(
+                "Let an AuthPolicy target Gateway {} with sectionName {}.",
+                gateway.full_name(),
+                listener.name
+            ),
+        );
+        draft.evidence(gateway.evidence(&listener.pointer("/name")));
+        draft.object(object.reference()).object(gateway.reference());
+        draft.because_of(&["MG802", "MG803", "MG706"], object.reference());
+        draft.command(format!(
+            "oc -n {} patch authpolicy {} --type=merge -p '{{\"spec\":{{\"targetRef\":{{\"sectionName\":\"{}\"}}}}}}'",
+            object.namespace(),
+            object.name(),
+            listener.name
+        ));
+        draft.verify(curl(extension).replace(WELL_KNOWN, "/mcp"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_must_lead_to_the_public_host() {
+        let cases = [
+            (
+                "Bearer resource_metadata=http://mcp.example.com:8080/.well-known/oauth-protected-resource/mcp",
+                None,
+            ),
+            (
+                "Bearer realm=\"x\", resource_metadata=\"https://mcp.example.com/.well-known/oauth-protected-resource\"",
+                None,
+            ),
+            ("Bearer", Some("it has no resource_metadata")),
+            (
+                "Bearer resource_metadata=http://other.example.com/.well-known/oauth-protected-resource",
+                Some("its host is other.example.com, the public host is mcp.example.com"),
+            ),
+            ("Bearer resource_metadata=http://mcp.example.com/oauth", Some("its path is /oauth")),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(wrong_value(value, "mcp.example.com").as_deref(), expected, "{value}");
+        }
+    }
+}
