@@ -40,7 +40,7 @@ declare_rule! {
     /// Within seconds after a change; objects younger than a minute are not judged.
     pub(super) static EXTENSION_NOT_RECONCILED = {
         code: "MG310", name: "extension-not-reconciled", severity: Error, section: "1.2.3",
-        needs: ["mcpgatewayextensions", "gateways", "referencegrants", "controller log", "deployments"], since: "0.1.0",
+        needs: ["mcpgatewayextensions", "gateways", "referencegrants", "controller log", "pods", "deployments"], since: "0.1.0",
         caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG006"],
         check: extension_not_reconciled,
     }

@@ -310,7 +310,12 @@ fn denied_by(firewall: &Object, host: &str) -> Option<usize> {
 
 /// Where the mesh is told to let pods with a sidecar reach registered hosts only, if this pod has one and no
 /// ServiceEntry that it sees has the host: its Sidecar, the mesh's configuration, or Istio's resource.
-fn registry_only<'a>(context: &Context<'a>, pod: &Object, host: &str) -> Option<(&'a Object, String)> {
+fn registry_only<'a>(
+    context: &Context<'a>,
+    pod: &Object,
+    host: &str,
+    findings: &mut Findings,
+) -> Option<(&'a Object, String)> {
     let name = |c: &Value| c.get("name").and_then(Value::as_str) == Some("istio-proxy");
     let sidecar = pod.label("gateway.networking.k8s.io/gateway-name").is_none()
         && ["/spec/containers", "/spec/initContainers"].iter().any(|list| pod.array(list).iter().any(name));
@@ -321,6 +326,9 @@ fn registry_only<'a>(context: &Context<'a>, pod: &Object, host: &str) -> Option<
     });
     if !sidecar || registered {
         return None;
+    }
+    if let Err(missing) = bundle.collected(&kinds::SIDECAR, Some(pod.namespace())) {
+        findings.cannot_tell(&EGRESS_BLOCKED, missing);
     }
     const MODE: &str = "/spec/outboundTrafficPolicy/mode";
     let own = bundle.list_in(&kinds::SIDECAR, pod.namespace()).find(|s| {
@@ -410,7 +418,7 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
                     blocked = blocked.or(Some((firewall, format!("/spec/egress/{index}"), command)));
                 }
             }
-            if let Some((object, pointer)) = registry_only(context, pod, host) {
+            if let Some((object, pointer)) = registry_only(context, pod, host, findings) {
                 let command = register(context, namespace, host, port);
                 blocked = blocked.or(Some((object, pointer, command)));
             }
