@@ -56,7 +56,8 @@ pub(crate) fn close(
     identity: &Identity,
     scope: &Arc<Scope>,
 ) -> Result<Closing, WriteError> {
-    let ended = Utc::now();
+    // Objects and logs tell the cluster's times: what is old or expired is judged by its clock.
+    let ended = cx.api.clock().now();
     let cut_short = cx.stop.why();
     if let Some(why) = &cut_short {
         cx.journal.line(format!("cut short: {why}"));

@@ -83,6 +83,10 @@ impl Served {
                         format!("the server of {name}/{version_name} does not answer (discovery is stale)");
                     self.stale.insert(name.to_owned(), why);
                 }
+                if !version["resources"].is_array() {
+                    let why = format!("the server of {name}/{version_name} does not say what it serves");
+                    self.stale.entry(name.to_owned()).or_insert(why);
+                }
                 for resource in array(&version["resources"]) {
                     let Some(plural) = resource["resource"].as_str() else { continue };
                     if (name, plural) == ("", "pods") {
@@ -121,7 +125,11 @@ impl Served {
                 let path =
                     format!("/apis/{}/{}", super::client::segment(name), super::client::segment(version));
                 match api.get_json(&path, JSON).await {
-                    Ok(list) => self.read_list(name, version, &list),
+                    Ok(list) if list["resources"].is_array() => self.read_list(name, version, &list),
+                    Ok(_) => {
+                        let why = format!("the server of {name}/{version} does not say what it serves");
+                        self.stale.insert(name.to_owned(), why);
+                    }
                     Err(refusal) if refusal.is_cut() => return Err(refusal),
                     Err(refusal) => {
                         let why =

@@ -190,7 +190,8 @@ async fn page(
 
 /// Why an answer cannot be taken apart.
 fn refused(error: &SplitError) -> Refusal {
-    let reason = if matches!(error, SplitError::TooLarge) { TOO_LARGE } else { "InvalidAnswer" };
+    let too_large = matches!(error, SplitError::TooLarge | SplitError::TooHeavy);
+    let reason = if too_large { TOO_LARGE } else { "InvalidAnswer" };
     Refusal::local(reason, error.to_string())
 }
 

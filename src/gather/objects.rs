@@ -507,15 +507,16 @@ async fn chosen_of_kind(cx: &Arc<Cx>, choice: &Chosen, version: &str) -> Result<
         let version = version.to_owned();
         requests
             .begin(async move {
-                let object = match cx.api.get_json(&url, JSON).await {
-                    Ok(object) => complete(kind, &version, object),
+                let object = match cx.api.get_held(&url, JSON).await {
+                    Ok(object) => object,
                     Err(refusal) => return Ok((name, url, Err(refusal))),
                 };
                 if in_one_file(kind) {
-                    return Ok((name, url, Ok(Some(object))));
+                    return Ok((name, url, Ok(Some(complete(kind, &version, object.release())))));
                 }
                 // Definitions are large: each is written as soon as it is there.
-                super::work::heavy(|| by_itself(&cx, kind, object, &url)).await?;
+                let write = |object| by_itself(&cx, kind, complete(kind, &version, object), &url);
+                super::work::heavy(|| object.work(write)).await?;
                 Ok((name, url, Ok(None)))
             })
             .await;

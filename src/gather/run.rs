@@ -9,7 +9,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::client::{Api, Limits, Refusal};
+use super::client::{Api, CERTIFICATE, Limits, Refusal};
 use super::connect::Connected;
 use super::cx::Cx;
 use super::discovery::{JSON, Served};
@@ -121,6 +121,15 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
     let redactor = Redactor::new(options.redact.clone());
     let journal = Journal::new(progress.clone());
     journal.line(format!("oc-mcpgw {} gathers from {}", env!("CARGO_PKG_VERSION"), connected.server));
+    if let Some(ahead) = api.clock().ahead() {
+        let way = if ahead > 0 { "behind" } else { "ahead of" };
+        let far = super::units::human_duration(std::time::Duration::from_secs(ahead.unsigned_abs()));
+        let said = format!(
+            "the clock of this machine is {far} {way} that of the API server; the archive's times are the server's"
+        );
+        journal.line(&said);
+        progress.note(&said);
+    }
     let out = Out { writer: collecting, redactor, progress: progress.clone() };
     let cx = Arc::new(Cx::new(api, served, out, journal, stop.clone(), options));
 
@@ -154,6 +163,7 @@ pub async fn gather(options: Options, progress: &Progress, stop: &Stop) -> Resul
         None => cx.out.clone(),
     };
     progress.phase("closing the archive");
+    let started = cx.api.clock().there(started);
     let identity = close::Identity { cluster: cluster.clone(), server_version, started };
     let closed = super::work::off_reactor(|| {
         let closing = close::close(&cx, &out, &identity, &scope).map_err(write_error)?;
@@ -541,6 +551,17 @@ pub(super) fn unreachable(connected: &Connected, refusal: &Refusal) -> CommandEr
             refusal.reason, refusal.message
         ))
         .hint("check the address (`oc cluster-info`), and proxies between here and there"),
+        (None, CERTIFICATE) => CommandError::unusable_message(format!(
+            "{server} does not accept your client certificate: {}",
+            refusal.message
+        ))
+        .hint("log in again, or renew the certificate of the kubeconfig's user (`oc config view`)"),
+        (None, "TlsError")
+            if refusal.message.contains("expired") || refusal.message.contains("not valid yet") =>
+        {
+            message("no trusted connection to")
+                .hint("is the clock of this machine right? else the certificate of the API server has to be renewed")
+        }
         (None, "TlsError") => message("no trusted connection to").hint(
             "name the right certificate authority in the kubeconfig; --insecure-skip-tls-verify goes without",
         ),

@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use super::client::{WEIGHT_LIMIT, Weight};
+
 /// The largest item that is taken. etcd refuses objects beyond a few MiB, so anything larger is
 /// no Kubernetes object.
 pub(crate) const ITEM_LIMIT: usize = 16 << 20;
@@ -35,6 +37,7 @@ pub(crate) struct Splitter {
     colon: bool,
     envelope: Vec<u8>,
     item: Vec<u8>,
+    weight: Weight,
     items: usize,
 }
 
@@ -47,6 +50,9 @@ pub(crate) enum SplitError {
     /// Something too large.
     #[error("the answer holds an item larger than {}", super::units::human_bytes(ITEM_LIMIT as u64))]
     TooLarge,
+    /// Something that would become too large in memory.
+    #[error("the answer holds an item that would take more than {} of memory", super::units::human_bytes(WEIGHT_LIMIT as u64))]
+    TooHeavy,
 }
 
 impl Splitter {
@@ -60,13 +66,14 @@ impl Splitter {
             colon: false,
             envelope: Vec::new(),
             item: Vec::new(),
+            weight: Weight::default(),
             items: 0,
         }
     }
 
-    /// How many bytes wait for the rest of an item.
+    /// What the item that waits for its rest will take in memory, as far as it is there.
     pub(crate) fn held(&self) -> usize {
-        self.item.len()
+        self.weight.with(self.item.len())
     }
 
     /// Takes the next piece of the answer and gives each item that it completes.
@@ -179,6 +186,7 @@ impl Splitter {
                     }
                 }
             }
+            self.weight.add(piece[at]);
             match piece[at] {
                 b'"' => self.in_string = true,
                 b'{' | b'[' => self.depth += 1,
@@ -187,6 +195,10 @@ impl Splitter {
                     if self.depth == 0 {
                         at += 1;
                         let whole = &piece[from..at];
+                        let weight = std::mem::take(&mut self.weight);
+                        if weight.with(self.item.len() + whole.len()) > WEIGHT_LIMIT {
+                            return Err(SplitError::TooHeavy);
+                        }
                         let value = if self.item.is_empty() {
                             serde_json::from_slice(whole)
                         } else {
@@ -212,6 +224,9 @@ impl Splitter {
         }
         if self.item.len() + (at - from) > ITEM_LIMIT {
             return Err(SplitError::TooLarge);
+        }
+        if self.held() > WEIGHT_LIMIT {
+            return Err(SplitError::TooHeavy);
         }
         self.item.extend_from_slice(&piece[from..at]);
         Ok(at)
@@ -272,6 +287,16 @@ mod tests {
         {
             assert!(split(text.as_bytes(), 5).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_would_fill_the_memory_is_not_parsed() {
+        let heavy = format!(r#"{{"items":[{{"a":[{}0]}}]}}"#, r#"{"a":0},"#.repeat(200_000));
+        for pieces in [64 << 10, usize::MAX] {
+            assert!(matches!(split(heavy.as_bytes(), pieces), Err(SplitError::TooHeavy)));
+        }
+        let many = format!(r#"{{"items":[{}{{}}]}}"#, r#"{"a":0},"#.repeat(200_000));
+        assert_eq!(split(many.as_bytes(), 64 << 10).expect("each is light").0.len(), 200_001);
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -208,3 +208,94 @@ fn what_is_published_is_clean_for_verify() {
     let verified = program().arg("verify").arg(&archive).output().expect("the program");
     assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stdout));
 }
+
+/// Two bytes of a text may become a value of half a kilobyte: what counts is what it takes once parsed.
+#[cfg(target_os = "linux")]
+#[test]
+fn answers_that_swell_when_they_are_parsed_do_not_add_up() {
+    let (usual, _) = peak(&Served::of(&Fixture::healthy()), "usual.tar.gz");
+    let body = format!(r#"{{"metadata":{{"name":"x"}},"spec":[{}0]}}"#, r#"{"a":0},"#.repeat(1_900_000));
+    assert!(body.len() < 16 << 20);
+    let swells: Fault =
+        Arc::new(move |asked| asked.contains("/customresourcedefinitions/").then(|| answer(body.clone())));
+    let served = Served::with(&Fixture::healthy(), swells);
+    let (much, output) = peak(&served, "swells.tar.gz");
+    assert_eq!(output.status.code(), Some(4));
+    let files = files(&archive(&output, served.directory.path()));
+    let failures = json(&files, "mcpgw/failures.json");
+    assert!(failures.as_array().expect("a list").iter().all(|f| f["reason"] == "TooLarge"), "{failures:#}");
+    assert!(much < usual + (256 << 10), "{much} KiB, usually {usual} KiB");
+}
+
+/// Ages, and what is expired, are judged by the clock of the cluster.
+#[test]
+fn the_clock_of_the_cluster_counts() {
+    for hours in [-3, 3] {
+        let there = move || chrono::Utc::now() + chrono::TimeDelta::hours(hours);
+        let dated = move |mut response: Response| async move {
+            let date = there().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            response.headers_mut().insert("date", date.parse().expect("a header"));
+            response
+        };
+        let routes = crate::gather_faults::routes(&Fixture::healthy());
+        let routes = routes.layer(axum::middleware::map_response(dated));
+        let run = crate::gather_faults::Run::before(routes, vec![], &["--no-analyze", "--probe", "none"]);
+        let stderr = text(&run.output.stderr);
+        let way = if hours > 0 { "behind" } else { "ahead of" };
+        let line = stderr.lines().find(|line| line.starts_with("the clock of this machine is "));
+        let said = format!(" {way} that of the API server");
+        assert!(line.is_some_and(|line| line.contains(&said)), "{stderr}");
+        let manifest = json(&run.files, "mcpgw/manifest.json");
+        for field in ["started", "ended"] {
+            let time = manifest[field].as_str().expect("a time").parse::<chrono::DateTime<chrono::Utc>>();
+            let apart = (time.expect("a time") - there()).num_seconds().abs();
+            assert!(apart < 120, "{field} is {apart} s from the server's clock");
+        }
+    }
+}
+
+/// Whoever asks to be left alone for a day is left alone, and does not hold up the rest.
+#[test]
+fn a_server_that_wants_to_be_asked_tomorrow_is_not_waited_for() {
+    use crate::gather_faults::{Run, routes};
+    use crate::proxy::{Fault, Rule};
+    let begin = Instant::now();
+    let rule = Rule::on("GET *namespaces/team-weather/services?", Fault::RetryAfter(429, 100_000));
+    let arguments = ["--no-analyze", "--probe", "none"];
+    let run = Run::before(routes(&Fixture::healthy()), vec![rule.clone()], &arguments);
+    assert_eq!((run.code(), run.failures.len()), (4, 1), "{:#?}", run.failures);
+    let message = run.failures[0]["message"].as_str().expect("a message");
+    assert!(message.contains("come again after 27h46m40s"), "{message}");
+    assert_eq!(run.proxy.count("GET *namespaces/team-weather/services?"), 1);
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+
+    // A server that is only busy for a while gets the time that it asks for.
+    let busy = Rule::on("GET *namespaces/team-weather/services?", Fault::RetryAfter(429, 1)).times(5);
+    let run = Run::before(routes(&Fixture::healthy()), vec![busy], &arguments);
+    assert_eq!(run.code(), 0, "{:#?}", run.failures);
+}
+
+/// A group whose server answers with something else is not one that is not installed.
+#[test]
+fn rubbish_in_place_of_what_a_group_serves_is_said() {
+    let rubbish: Fault = Arc::new(|asked| {
+        match asked {
+        "/apis" => Some(answer(
+            json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": [
+                {"metadata": {"name": "gateway.networking.k8s.io"}, "versions": [{"version": "v1", "resources": "rubbish"}]},
+                {"metadata": {"name": "mcp.kuadrant.io"}, "versions": [{"version": "v1"}]}]})
+            .to_string(),
+        )),
+        _ => None,
+    }
+    });
+    let served = Served::with(&Fixture::healthy(), rubbish);
+    let output = served.gather(&["--no-analyze", "--probe", "none"]);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    let files = files(&archive(&output, served.directory.path()));
+    let failures = text(&files["mcpgw/failures.json"]);
+    for kind in ["gateways.gateway.networking.k8s.io", "mcpserverregistrations.mcp.kuadrant.io"] {
+        assert!(failures.contains(&format!("list {kind}")), "{failures}");
+    }
+    assert!(failures.contains("does not say what it serves"), "{failures}");
+}

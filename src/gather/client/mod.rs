@@ -5,8 +5,10 @@
 //! its typed lists decode ten times slower than the network delivers, and its retries spend
 //! minutes on one dead aggregated API.
 
+mod clock;
 mod gate;
 mod refusal;
+mod weight;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +21,12 @@ use kube::client::Body;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use self::clock::Clock;
 use self::gate::{Gate, Pass};
-pub(crate) use self::refusal::{CUT, Refusal, TOO_LARGE, classify, one_line, segment, status_refusal};
+pub(crate) use self::refusal::{
+    CERTIFICATE, CUT, Refusal, TOO_LARGE, classify, one_line, segment, status_refusal,
+};
+pub(crate) use self::weight::{WEIGHT_LIMIT, Weight};
 use super::stop::Stop;
 
 /// The largest answer that is held in memory as a whole.
@@ -32,6 +38,9 @@ const LARGE: usize = 1 << 20;
 const LARGE_LANES: usize = 2;
 /// How often a request is made before it counts as failed.
 const TRIES: u32 = 3;
+/// How often a request is made that the server puts off each time: as often as client-go, as long as all
+/// pauses together are no longer than one request may take.
+const TRIES_WHEN_PUT_OFF: u32 = 10;
 /// The longest pause that `Retry-After` can ask for: as long as an API server under load asks for
 /// at most. Whoever asks for more is not there.
 const RETRY_CAP: Duration = Duration::from_secs(32);
@@ -92,6 +101,7 @@ pub(crate) struct Api {
     gate: Arc<Gate>,
     pace: Arc<Mutex<Instant>>,
     large: Arc<Semaphore>,
+    clock: Clock,
     stop: Stop,
     stats: Arc<Stats>,
 }
@@ -107,6 +117,25 @@ pub(crate) struct Answer {
     stop: Stop,
     stats: Arc<Stats>,
     _pass: Pass,
+}
+
+/// A value that takes one of the few lanes for large ones, if it is large.
+#[derive(Debug)]
+pub(crate) struct Held {
+    value: serde_json::Value,
+    _lane: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// The value, without its lane.
+    pub(crate) fn release(self) -> serde_json::Value {
+        self.value
+    }
+
+    /// Works on the value, in its lane to the end.
+    pub(crate) fn work<T>(self, work: impl FnOnce(serde_json::Value) -> T) -> T {
+        work(self.value)
+    }
 }
 
 impl std::fmt::Debug for Api {
@@ -132,9 +161,15 @@ impl Api {
             limits: Arc::new(limits),
             pace: Arc::new(Mutex::new(Instant::now())),
             large: Arc::new(Semaphore::new(LARGE_LANES)),
+            clock: Clock::default(),
             stop,
             stats: Arc::default(),
         }
+    }
+
+    /// The time, as the server's clock has it.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn stop(&self) -> &Stop {
@@ -174,19 +209,30 @@ impl Api {
 
     /// Reads an answer as JSON; what is none may be, the second time.
     pub(crate) async fn get_json(&self, path: &str, accept: &str) -> Result<serde_json::Value, Refusal> {
+        self.get_held(path, accept).await.map(Held::release)
+    }
+
+    /// The same for what may be large: as long as it is held, few others are.
+    pub(crate) async fn get_held(&self, path: &str, accept: &str) -> Result<Held, Refusal> {
         let mut try_number = 0;
         loop {
             try_number += 1;
-            let (bytes, answer) = self.get(path, accept).await?;
+            let (bytes, mut answer) = self.get(path, accept).await?;
+            let weight = Weight::of(&bytes);
+            if weight > WEIGHT_LIMIT {
+                return Err(Refusal::local(TOO_LARGE, weight::REFUSED));
+            }
+            answer.hold(bytes.len().max(weight)).await?;
             let parsed = serde_json::from_slice(&bytes);
-            drop(answer);
+            drop(bytes);
             match parsed {
-                Ok(value) => return Ok(value),
+                Ok(value) => return Ok(Held { value, _lane: answer.large_lane.take() }),
                 Err(error) if try_number >= TRIES => {
                     let message = format!("the answer to {path} is no JSON: {error}");
                     return Err(Refusal::local("InvalidAnswer", message));
                 }
                 Err(_) => {
+                    drop(answer);
                     self.stats.retries.fetch_add(1, Ordering::Relaxed);
                     self.pause(backoff(try_number, None)).await?;
                 }
@@ -227,6 +273,7 @@ impl Api {
     /// that can help: too many requests, a server that is not there for a moment, a reset.
     pub(crate) async fn open(&self, path: &str, accept: &str, patience: Patience) -> Result<Answer, Refusal> {
         let mut try_number = 0;
+        let mut put_off = Duration::ZERO;
         loop {
             try_number += 1;
             let pass = self.pass().await?;
@@ -240,6 +287,11 @@ impl Api {
             if matches!(refusal.code, Some(429 | 503)) {
                 self.gate.pushed_back();
             }
+            if let Some(wait) = wait.filter(|wait| *wait > RETRY_CAP) {
+                let wait = super::units::human_duration(wait);
+                let message = format!("{} (come again after {wait}, it says)", refusal.message);
+                return Err(Refusal { message, ..refusal });
+            }
             let again = match refusal.code {
                 Some(code) => matches!(code, 429 | 500 | 502 | 503 | 504),
                 None => matches!(
@@ -247,11 +299,20 @@ impl Api {
                     "ConnectionReset" | "ConnectionRefused" | "ConnectionClosed" | "NetworkError"
                 ),
             };
-            if !again || try_number >= TRIES {
+            let pause = backoff(try_number, wait);
+            let tries = match (refusal.code, wait) {
+                // It is there, and says when to come back.
+                (Some(429), Some(_)) if put_off + pause <= self.limits.request.unwrap_or(REQUEST) => {
+                    TRIES_WHEN_PUT_OFF
+                }
+                _ => TRIES,
+            };
+            if !again || try_number >= tries {
                 return Err(refusal);
             }
             self.stats.retries.fetch_add(1, Ordering::Relaxed);
-            self.pause(backoff(try_number, wait)).await?;
+            self.pause(pause).await?;
+            put_off += pause;
         }
     }
 
@@ -268,6 +329,7 @@ impl Api {
             .map_err(|error| (Refusal::local("InvalidRequest", format!("{path}: {error}")), None))?;
         let deadline = self.limits.request.map(|limit| Instant::now() + limit);
         self.stats.requests.fetch_add(1, Ordering::Relaxed);
+        let sent_at = Instant::now();
         let sent = tokio::select! {
             sent = before(deadline, self.client.send(request)) => sent,
             why = self.stop.wait() => return Err((Refusal::local(CUT, why), None)),
@@ -282,6 +344,7 @@ impl Api {
             Some(Ok(response)) => response,
         };
         let status = response.status();
+        self.clock.read(response.headers(), sent_at);
         let wait = response
             .headers()
             .get(header::RETRY_AFTER)

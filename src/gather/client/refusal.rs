@@ -53,6 +53,26 @@ pub(crate) const CUT: &str = "CutShort";
 /// The reason of an answer that is larger than anything a cluster would say.
 pub(crate) const TOO_LARGE: &str = "TooLarge";
 
+/// The reason of a server, or of what stands before it, that does not take our client certificate.
+pub(crate) const CERTIFICATE: &str = "ClientCertificate";
+
+/// Whether a peer ended the handshake because of our certificate: without one of ours, these alerts make
+/// no sense.
+fn is_about_us(alert: rustls::AlertDescription) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+    )
+}
+
 /// Reads the server's Status object, or whatever a proxy on the way said instead.
 pub(crate) fn status_refusal(status: StatusCode, body: &[u8]) -> Refusal {
     let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
@@ -113,6 +133,11 @@ pub(crate) fn classify(error: &(dyn std::error::Error + 'static)) -> Refusal {
     }
     for cause in &chain {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            if let rustls::Error::AlertReceived(alert) = tls
+                && is_about_us(*alert)
+            {
+                return Refusal::local(CERTIFICATE, one_line(&tls.to_string(), 300));
+            }
             return Refusal::local("TlsError", one_line(&tls.to_string(), 300));
         }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
@@ -163,6 +188,20 @@ mod tests {
         assert_eq!(html.line(), "502 BadGateway: the server gave no reason");
         let text = status_refusal(StatusCode::NOT_FOUND, b"404 page not found\n");
         assert_eq!(text.line(), "404 NotFound: 404 page not found");
+    }
+
+    #[test]
+    fn a_refused_certificate_of_ours_is_no_trouble_with_theirs() {
+        use rustls::{AlertDescription, CertificateError, Error};
+        for (error, reason) in [
+            (Error::AlertReceived(AlertDescription::CertificateExpired), CERTIFICATE),
+            (Error::AlertReceived(AlertDescription::UnknownCA), CERTIFICATE),
+            (Error::AlertReceived(AlertDescription::HandshakeFailure), "TlsError"),
+            (Error::InvalidCertificate(CertificateError::Expired), "TlsError"),
+        ] {
+            let wrapped = std::io::Error::new(std::io::ErrorKind::InvalidData, error.clone());
+            assert_eq!(classify(&wrapped).reason, reason, "{error}");
+        }
     }
 
     #[test]
