@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::object::Object;
-use super::workloads::Workloads;
+use super::workloads::{Component, Workloads};
 use super::{Bundle, kinds};
 use crate::model::json::Value;
 use crate::report::ObjectRef;
@@ -80,10 +80,10 @@ impl Graph {
         graph.registrations(bundle);
         graph.routes(bundle);
         graph.gateways(bundle, workloads);
-        graph.extensions(bundle);
+        graph.extensions(bundle, workloads);
         graph.workloads(bundle, workloads);
         graph.istio(bundle);
-        graph.kuadrant(bundle);
+        graph.kuadrant(bundle, workloads);
         for list in &mut graph.needs {
             list.sort_unstable();
             list.dedup();
@@ -252,17 +252,9 @@ impl Graph {
         }
     }
 
-    fn extensions(&mut self, bundle: &Bundle) {
-        let controllers: Vec<Key> = bundle
-            .list(&kinds::DEPLOYMENT)
-            .filter(|deployment| {
-                deployment
-                    .array("/spec/template/spec/containers")
-                    .iter()
-                    .any(|c| c.get("name").and_then(Value::as_str) == Some("mcp-controller"))
-            })
-            .map(Key::of)
-            .collect();
+    fn extensions(&mut self, bundle: &Bundle, workloads: &Workloads<'_>) {
+        let controllers: Vec<Key> =
+            workloads.deployments_of(Component::Controller).iter().map(|d| Key::of(d)).collect();
         for extension in bundle.list(&kinds::MCP_GATEWAY_EXTENSION) {
             let namespace = extension.namespace();
             let text = |pointer: &str| extension.str(pointer);
@@ -376,19 +368,13 @@ impl Graph {
         }
     }
 
-    fn kuadrant(&mut self, bundle: &Bundle) {
-        let deployments = |test: &dyn Fn(&Object) -> bool| -> Vec<Key> {
-            bundle.list(&kinds::DEPLOYMENT).filter(|d| test(d)).map(Key::of).collect()
+    fn kuadrant(&mut self, bundle: &Bundle, workloads: &Workloads<'_>) {
+        let deployments = |component: Component| -> Vec<Key> {
+            workloads.deployments_of(component).iter().map(|d| Key::of(d)).collect()
         };
-        let operators = deployments(&|d| d.name().starts_with("kuadrant-operator-controller-manager"));
-        let authorino = deployments(&|d| {
-            !d.str("/spec/template/metadata/labels/authorino-resource").is_empty()
-                || d.label("authorino-resource").is_some()
-        });
-        let limitador = deployments(&|d| {
-            !d.str("/spec/template/metadata/labels/limitador-resource").is_empty()
-                || d.label("limitador-resource").is_some()
-        });
+        let operators = deployments(Component::KuadrantOperator);
+        let authorino = deployments(Component::Authorino);
+        let limitador = deployments(Component::Limitador);
         let instances: Vec<Key> = bundle.list(&kinds::KUADRANT).map(Key::of).collect();
         for instance in &instances {
             for needed in operators.iter().chain(&authorino).chain(&limitador) {

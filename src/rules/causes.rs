@@ -25,6 +25,7 @@ pub fn report(context: &Context<'_>, findings: Findings) -> Report {
     let bundle = context.bundle;
     let (drafts, undecided) = findings.into_parts();
     let mut drafts = sorted(drafts);
+    switched_off(context, &mut drafts);
     readyz_cascade(context, &mut drafts);
     let causes = link(&drafts, context.graph());
     let findings = number(&drafts, &causes);
@@ -54,6 +55,17 @@ pub fn report(context: &Context<'_>, findings: Findings) -> Report {
         timeline: super::timeline::timeline(bundle),
         findings,
         unknown,
+    }
+}
+
+/// What is wrong with a registration that is switched off disturbs nobody, but would when it is switched on.
+fn switched_off(context: &Context<'_>, drafts: &mut [Draft]) {
+    let disabled = context.chain().registrations.iter().filter(|r| r.is_disabled());
+    let disabled: BTreeSet<Key> = disabled.map(|r| Key::from(&r.object.reference())).collect();
+    for draft in drafts.iter_mut().filter(|_| !disabled.is_empty()) {
+        if disabled.contains(&Key::from(&draft.objects[0])) {
+            draft.severity = Severity::Info;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Evidence that is not a field of the subject: events, log lines, log records; and the ways to
 //! name an object in a command. Shared by all subjects.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::Object;
 use crate::model::bundle::LogFile;
@@ -76,6 +76,17 @@ pub(crate) fn record(log: &LogFile, record: &Record) -> Evidence {
         _ => {}
     }
     log_line(log, record.first_line, &record.sample, Some(&note))
+}
+
+/// How long before the collection a log may have said something for the last time, for it to count as going on.
+const LASTS: TimeDelta = TimeDelta::hours(1);
+
+/// Whether a log has not said this again for longer than an hour before the collection, so that what was wrong is
+/// probably repaired. Without times everything counts as going on.
+#[must_use]
+pub(crate) fn is_past(now: Option<DateTime<Utc>>, record: &Record) -> bool {
+    let last = record.last_time.as_deref().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
+    now.zip(last).is_some_and(|(now, last)| now - last.to_utc() > LASTS)
 }
 
 /// The last lines of a log that say something, oldest first.

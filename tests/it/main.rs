@@ -52,3 +52,4 @@ mod serve_command;
 mod serve_foreign;
 mod serve_kubectl;
 mod serve_live;
+mod unusual;

@@ -68,6 +68,13 @@ impl HttpFilter<'_> {
         self.kind == EXT_PROC && !self.disabled
     }
 
+    /// Whether it is the MCP router's: an external processor that calls port 50051 of a Service. Other products have
+    /// processors of their own. One whose cluster is not in the dump is taken for the router's.
+    #[must_use]
+    pub fn is_router(&self) -> bool {
+        self.is_ext_proc() && (self.cluster().is_empty() || self.cluster().starts_with("outbound|50051|"))
+    }
+
     /// Whether it is a wasm filter.
     #[must_use]
     pub fn is_wasm(&self) -> bool {

@@ -123,6 +123,14 @@ impl<'a> Policy<'a> {
         self.rules("authentication").iter().any(|(_, _, rule)| rule.get("anonymous").is_none())
     }
 
+    /// Whether one of its rules takes tokens of an authorization server.
+    #[must_use]
+    pub fn takes_tokens(&self) -> bool {
+        self.rules("authentication")
+            .iter()
+            .any(|(_, _, rule)| rule.get("jwt").is_some() || rule.get("oauth2Introspection").is_some())
+    }
+
     /// The issuers of its JWT rules, with their pointers.
     #[must_use]
     pub fn issuers(&self) -> Vec<(&'a str, String)> {
@@ -254,7 +262,8 @@ fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// The policies in effect on a path of a Gateway: listener, route, rule of the route. The less
+/// The policies in effect on a path of a Gateway: listener, route, rule of the route. Of those with
+/// the same target the oldest comes first, and one that is `Conflicted` has no effect. The less
 /// specific policy decides: its overrides win, its defaults give way to a more specific policy, and
 /// with `merge` both count.
 #[must_use]
@@ -265,8 +274,12 @@ pub fn effective<'a>(
     route: Option<(&Object, &str)>,
 ) -> Vec<Policy<'a>> {
     let mut levels: [Vec<Policy<'a>>; 4] = Default::default();
-    for policy in policies {
-        if policy.object.is_deleting() || policy.bodies().is_empty() {
+    let mut oldest_first: Vec<&Policy<'a>> = policies.iter().collect();
+    oldest_first.sort_by_key(|p| (p.object.created().is_none(), p.object.created(), p.object.full_name()));
+    for policy in oldest_first {
+        let conflicted =
+            policy.object.condition("Accepted").is_some_and(|c| c.is_false() && c.reason == "Conflicted");
+        if policy.object.is_deleting() || policy.bodies().is_empty() || conflicted {
             continue;
         }
         if policy.targets(gateway) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::extension::SecretUse;
+use super::secret::Content;
 use super::{Extension, ExtensionFault, Registration, RegistrationFault, hostname, secret};
 use crate::model::gateway_api::{
     self, Attachment, Granted, Grants, Listener, Outcome, Reference, allowed, attachments, backend_refs,
@@ -160,6 +161,10 @@ impl<'a> Chain<'a> {
             unknown: Vec::new(),
             extensions: Vec::new(),
         };
+        if object.is_deleting() {
+            // It is on its way out: what it refers to may be gone already.
+            return verdict;
+        }
         let namespace = object.namespace();
         match bundle.find(&kinds::HTTP_ROUTE, namespace, object.str("/spec/targetRef/name")) {
             Seen::Found(route) => verdict.route = Some(route),
@@ -176,7 +181,13 @@ impl<'a> Chain<'a> {
         }
         let credential = object.str("/spec/credentialRef/name");
         if !credential.is_empty() {
-            match secret::check(bundle, namespace, credential, true, Some(credential_key(object))) {
+            match secret::check(
+                bundle,
+                namespace,
+                credential,
+                true,
+                Some((credential_key(object), Content::Any)),
+            ) {
                 Ok(faults) => {
                     verdict.faults.extend(faults.into_iter().map(RegistrationFault::Credential));
                 }
@@ -189,7 +200,8 @@ impl<'a> Chain<'a> {
                 "" => "ca.crt",
                 key => key,
             };
-            match secret::check(bundle, namespace, ca, true, Some(key)) {
+            // The limit is the controller's.
+            match secret::check(bundle, namespace, ca, true, Some((key, Content::Authorities(65_536)))) {
                 Ok(faults) => {
                     verdict.faults.extend(faults.into_iter().map(RegistrationFault::CaCertificate));
                 }
@@ -398,7 +410,7 @@ fn extensions<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, grants: &Grants
             }
         }
     }
-    for extension in &mut found {
+    for extension in found.iter_mut().filter(|e| !e.object.is_deleting()) {
         let object = extension.object;
         if let Some(winner) =
             oldest_here.get(object.namespace()).filter(|winner| !std::ptr::eq(**winner, object))
@@ -434,6 +446,10 @@ fn judge<'a>(bundle: &'a Bundle, grants: &Grants<'a>, object: &'a Object) -> Ext
     target(bundle, grants, &mut verdict);
     verdict.meant_listener = verdict.listener.or_else(|| meant_listener(&verdict));
     secrets(bundle, &mut verdict);
+    if object.is_deleting() {
+        // It is on its way out: what it refers to may be gone already.
+        verdict.faults.clear();
+    }
     verdict
 }
 
@@ -448,8 +464,10 @@ fn meant_listener<'a>(verdict: &Extension<'a>) -> Option<Listener<'a>> {
 /// The last step: the broker's Deployment. It is only made once the steps before have passed.
 fn broker<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, verdict: &mut Extension<'a>) {
     let namespace = verdict.object.namespace();
-    if verdict.faults.iter().any(|f| matches!(f, ExtensionFault::NamespaceConflict(_))) {
-        // The Deployment of this namespace is the winner's.
+    if verdict.object.is_deleting()
+        || verdict.faults.iter().any(|f| matches!(f, ExtensionFault::NamespaceConflict(_)))
+    {
+        // The Deployment of this namespace is the winner's, or goes with its extension.
         return;
     }
     match workloads.broker_deployment(namespace) {
@@ -562,9 +580,10 @@ fn secrets<'a>(bundle: &'a Bundle, verdict: &mut Extension<'a>) {
         key => key,
     };
     for (usage, labelled, key) in [
-        (SecretUse::TrustedHeaders, false, Some("key")),
-        (SecretUse::SessionStore, true, Some("CACHE_CONNECTION_STRING")),
-        (SecretUse::CaBundle, true, Some(ca_key)),
+        (SecretUse::TrustedHeaders, false, Some(("key", Content::Any))),
+        (SecretUse::SessionStore, true, Some(("CACHE_CONNECTION_STRING", Content::Filled))),
+        // The limit is the controller's.
+        (SecretUse::CaBundle, true, Some((ca_key, Content::Authorities(262_144)))),
         (SecretUse::Guardrails, true, None),
     ] {
         let name = object.str(usage.pointer());

@@ -68,7 +68,7 @@ impl Component {
 pub fn of_deployment(deployment: &Object) -> Option<Component> {
     let labels = deployment.get("/spec/template/metadata/labels").and_then(Value::as_object);
     let containers = deployment.array("/spec/template/spec/containers");
-    classify(deployment.name(), labels, containers)
+    classify(&|known| deployment.name() == known, labels, containers)
 }
 
 /// The component that a Deployment is, as far as its metadata tells; for a collector that has not
@@ -76,17 +76,26 @@ pub fn of_deployment(deployment: &Object) -> Option<Component> {
 #[must_use]
 pub fn of_metadata(name: &str, labels: Option<&Map>) -> Option<Component> {
     // Authorino's operator labels the pods, not always the Deployment.
-    classify(name, labels, &[]).or_else(|| (name == "authorino").then_some(Component::Authorino))
+    classify(&|known| name == known, labels, &[])
+        .or_else(|| (name == "authorino").then_some(Component::Authorino))
 }
 
 /// The component that a pod belongs to, if any.
 #[must_use]
 pub fn of_pod(pod: &Object) -> Option<Component> {
-    classify(pod.name(), pod.labels(), pod.array("/spec/containers"))
+    classify(&|known| is_pod_of(pod.name(), known), pod.labels(), pod.array("/spec/containers"))
 }
 
-/// `name` is the Deployment's, or a pod's that starts with it.
-fn classify(name: &str, labels: Option<&Map>, containers: &[Value]) -> Option<Component> {
+/// Whether a pod's name is that of a Deployment with the two parts that are made up: `NAME-5c4d7f6b88-zx81q`.
+fn is_pod_of(pod: &str, deployment: &str) -> bool {
+    let made_up = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
+    let rest = pod.strip_prefix(deployment).and_then(|rest| rest.strip_prefix('-'));
+    rest.and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(set, random)| made_up(set) && made_up(random) && random.len() == 5)
+}
+
+/// `is` tells whether the object is, or is made by, a Deployment of this name.
+fn classify(is: &dyn Fn(&str) -> bool, labels: Option<&Map>, containers: &[Value]) -> Option<Component> {
     let label = |key: &str| labels.and_then(|l| l.get(key)).and_then(Value::as_str).unwrap_or_default();
     let container =
         |wanted: &str| containers.iter().any(|c| c.get("name").and_then(Value::as_str) == Some(wanted));
@@ -111,7 +120,7 @@ fn classify(name: &str, labels: Option<&Map>, containers: &[Value]) -> Option<Co
     if !label("authorino-resource").is_empty() {
         return Some(Component::Authorino);
     }
-    if label("control-plane") == "authorino-operator" || name.starts_with("authorino-operator") {
+    if label("control-plane") == "authorino-operator" || is("authorino-operator") {
         return Some(Component::AuthorinoOperator);
     }
     if !label("limitador-resource").is_empty() || label("app") == "limitador" {
@@ -124,5 +133,5 @@ fn classify(name: &str, labels: Option<&Map>, containers: &[Value]) -> Option<Co
         ("dns-operator-controller-manager", Component::DnsOperator),
         ("mcp-gateway-controller", Component::Controller),
     ];
-    by_name.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, component)| *component)
+    by_name.iter().find(|(name, _)| is(name)).map(|(_, component)| *component)
 }

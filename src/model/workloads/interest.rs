@@ -72,13 +72,14 @@ pub fn gateways<'a>(workloads: &Workloads<'a>) -> Vec<&'a Object> {
     names.into_iter().filter_map(|(namespace, name)| bundle.get(&kinds::GATEWAY, namespace, name)).collect()
 }
 
-/// The HTTPRoutes that registrations target. The controller looks only into the registration's
+/// The HTTPRoutes that enabled registrations target. The controller looks only into the registration's
 /// own namespace, but a route elsewhere is meant all the same.
 #[must_use]
 pub fn registered_routes<'a>(workloads: &Workloads<'a>) -> Vec<&'a Object> {
     let bundle = workloads.bundle();
     let mut names: BTreeSet<(&str, &str)> = BTreeSet::new();
-    for registration in bundle.list(&kinds::MCP_SERVER_REGISTRATION) {
+    let enabled = |registration: &&Object| registration.str("/spec/state") != "Disabled";
+    for registration in bundle.list(&kinds::MCP_SERVER_REGISTRATION).filter(enabled) {
         let name = registration.str("/spec/targetRef/name");
         names.insert((registration.namespace(), name));
         if let Some(meant) = near::route(bundle, registration) {

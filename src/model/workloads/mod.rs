@@ -466,10 +466,14 @@ pub fn is_ready(pod: &Object) -> bool {
     !pod.is_deleting() && pod.condition("Ready").is_some_and(|c| c.is_true())
 }
 
-/// Whether a pod has ended or is ending in the ordinary way: completed, or being deleted.
+/// Whether a pod has ended or is ending in the ordinary way: completed, being deleted, or failed as a whole (evicted)
+/// while its owner makes another in its place.
 #[must_use]
 pub fn is_over(pod: &Object) -> bool {
-    pod.is_deleting() || pod.str("/status/phase") == "Succeeded"
+    let phase = pod.str("/status/phase");
+    pod.is_deleting()
+        || phase == "Succeeded"
+        || (phase == "Failed" && !pod.array("/metadata/ownerReferences").is_empty())
 }
 
 /// The name that Istio gives a Gateway's Deployment and Service: `<gateway>-<class>`, or what the

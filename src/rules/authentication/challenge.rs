@@ -21,7 +21,8 @@ declare_rule! {
     /// The AuthPolicy in effect on the MCP path has no `WWW-Authenticate` among the headers of
     /// `response.unauthenticated`, neither under `spec.rules`, `spec.defaults.rules`, `spec.overrides.rules` nor `spec`;
     /// or the policy has it, and the 401 of the running gateway does not name `resource_metadata`
-    /// (`mcpgw/probes/tools-list.*.json`).
+    /// (`mcpgw/probes/tools-list.*.json`). A policy that takes no tokens of an authorization server (API keys, client
+    /// certificates) is not judged, unless the extension has `spec.oauthProtectedResource`.
     ///
     /// ## Causes
     /// The header was forgotten, or stands under `unauthorized`.
@@ -109,7 +110,10 @@ fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
             }
             continue;
         }
-        let Some(policy) = policies.first() else { continue };
+        // Clients with API keys or certificates do not look for an authorization server.
+        let by_tokens = extension.object.get("/spec/oauthProtectedResource").is_some()
+            || policies.iter().any(Policy::takes_tokens);
+        let Some(policy) = policies.first().filter(|_| by_tokens) else { continue };
         let object = policy.object;
         let title =
             format!("AuthPolicy {} sends no WWW-Authenticate header with its 401", object.full_name());

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use super::discovery::broker_variable;
 use super::wristband;
 use crate::declare_rule;
+use crate::model::gateway_api::listeners;
 use crate::model::json::Value;
+use crate::model::kuadrant::Policy;
+use crate::model::mcp::Extension;
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::evidence;
-use crate::rules::policies::{auth_policies, say_what_is_missing};
+use crate::rules::policies::{auth_policies, entrances, say_what_is_missing};
 use crate::rules::{Context, Findings};
 
 declare_rule! {
@@ -115,9 +118,10 @@ declare_rule! {
     /// `issuerUrl`. When the two differ, every token is rejected.
     ///
     /// ## How it is decided
-    /// The `issuerUrl` of an AuthPolicy that authenticates on the Gateway is none of the extension's
+    /// The `issuerUrl` of an AuthPolicy that authenticates on the Gateway (on the extension's port of it) or on a route of
+    /// the public host is none of the extension's
     /// `authorizationServers` (or of the broker's `OAUTH_AUTHORIZATION_SERVERS`); a slash at the end does not count
-    /// here. Or Authorino's log says that the issuer's own document names another issuer.
+    /// here. Or Authorino's log says that the own document of an issuer that a policy has names another issuer.
     ///
     /// ## Causes
     /// Another realm, http instead of https, an internal name here and the public one there, a slash too much.
@@ -132,7 +136,7 @@ declare_rule! {
     /// Several issuers with token exchange between them.
     pub(super) static ISSUER_MISMATCH = {
         code: "MG707", name: "issuer-mismatch", severity: Error, section: "1.7",
-        needs: ["authpolicies", "mcpgatewayextensions", "authorino log", "gateways"], since: "0.1.0", caused_by: [],
+        needs: ["authpolicies", "mcpgatewayextensions", "authorino log", "gateways", "httproutes"], since: "0.1.0", caused_by: [],
         check: issuer_mismatch,
     }
 }
@@ -160,7 +164,17 @@ fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
         if servers.is_empty() {
             continue;
         }
-        for policy in policies.iter().filter(|p| p.targets(gateway)) {
+        for policy in policies.iter().filter(|p| concerns(context, extension, p)) {
+            // Another application may have a port of the Gateway, and an issuer, of its own.
+            let port = |section: &str| listeners(gateway).iter().find(|l| l.name == section).map(|l| l.port);
+            let elsewhere = policy
+                .section()
+                .filter(|_| policy.targets(gateway))
+                .and_then(port)
+                .is_some_and(|port| extension.meant_listener.is_some_and(|own| own.port != port));
+            if elsewhere {
+                continue;
+            }
             let issuers = policy.issuers();
             if issuers.is_empty() || issuers.iter().any(|(url, _)| servers.iter().any(|s| same(s, url))) {
                 continue;
@@ -194,11 +208,13 @@ fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
     if policies.is_empty() {
         return;
     }
+    let trusted: Vec<&str> = policies.iter().flat_map(|p| p.issuers()).map(|(url, _)| url).collect();
     for (pod, log) in context.workloads().component_logs(Component::Authorino) {
-        let other = log
-            .digest
-            .of("authorino.discovery-failed")
-            .find(|r| r.field("error").contains("issuer did not match"));
+        let other = log.digest.of("authorino.discovery-failed").find(|r| {
+            // Of an issuer that no policy has any more the log may still speak.
+            let of_policy = |url: &&str| r.field("issuer").starts_with(url.trim_end_matches('/'));
+            r.field("error").contains("issuer did not match") && trusted.iter().any(of_policy)
+        });
         if let Some(record) = other {
             let title =
                 format!("The issuer's own document names another issuer than {}", record.field("issuer"));
@@ -229,7 +245,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// Authorino's log has at least three answers `UNAUTHENTICATED` with the same reason: expired, not yet valid, wrong
-    /// signature, malformed, unknown key. Requests without any credential are not counted: that is how a login begins.
+    /// signature, malformed, unknown key, the last of them within the hour before the collection. Requests without any
+    /// credential are not counted: that is how a login begins.
     ///
     /// ## Causes
     /// Tokens that clients do not renew, another realm, a clock that is off, keys that were rotated.
@@ -255,7 +272,8 @@ fn token_rejected(context: &Context<'_>, findings: &mut Findings) {
         context.workloads().component_logs(Component::Authorino).filter(|(_, log)| !log.previous)
     {
         let mut groups: BTreeMap<&str, Vec<_>> = BTreeMap::new();
-        for record in log.digest.of("authorino.denied").filter(|r| r.field("response") == "UNAUTHENTICATED") {
+        let denied = log.digest.of("authorino.denied").filter(|r| !evidence::is_past(context.now, r));
+        for record in denied.filter(|r| r.field("response") == "UNAUTHENTICATED") {
             let reason = record.field("reason");
             if !reason.is_empty() && !reason.contains("credential not found") {
                 groups.entry(reason).or_default().push(record);
@@ -308,7 +326,7 @@ declare_rule! {
     /// ## How it is decided
     /// The claim digests of tokens in the logs of the gateway, the broker and Authorino are compared with the time of
     /// their line: it must be more than 60 s after the end or before the beginning of the token's lifetime, in at
-    /// least three lines.
+    /// least three lines, the last of them within the hour before the collection.
     ///
     /// ## Causes
     /// A client that does not renew its token; clocks that differ.
@@ -340,7 +358,10 @@ fn token_time(context: &Context<'_>, findings: &mut Findings) {
     for (pod, log) in logs {
         for record in log.digest.of("jwt.digest") {
             let verdict = record.field("verdict");
-            if !matches!(verdict, "expired" | "not-yet-valid") || record.count < 3 {
+            if !matches!(verdict, "expired" | "not-yet-valid")
+                || record.count < 3
+                || evidence::is_past(context.now, record)
+            {
                 continue;
             }
             let what = if verdict == "expired" { "expired" } else { "not yet valid" };
@@ -371,7 +392,8 @@ declare_rule! {
     /// Clients come with MCP sessions that the router does not know any more, and have to start over.
     ///
     /// ## How it is decided
-    /// The broker's log has at least ten `session validation failed`. The reason is looked for: the broker was
+    /// The broker's log has at least ten `session validation failed`, the last within the hour before the collection.
+    /// The reason is looked for: the broker was
     /// restarted, the signing key was made anew, several replicas without a session store.
     ///
     /// ## Causes
@@ -399,7 +421,11 @@ fn session_churn(context: &Context<'_>, findings: &mut Findings) {
         let object = extension.object;
         for pod in workloads.broker_pods(object.namespace()) {
             for log in workloads.logs_of(pod) {
-                let records: Vec<_> = log.digest.of("router.session-invalid").collect();
+                let records: Vec<_> = log
+                    .digest
+                    .of("router.session-invalid")
+                    .filter(|r| !evidence::is_past(context.now, r))
+                    .collect();
                 let count: u64 = records.iter().map(|r| r.count).sum();
                 let Some(first) = records.first().filter(|_| count >= 10) else { continue };
                 let broker = workloads.broker_deployment(object.namespace());
@@ -485,10 +511,18 @@ declare_rule! {
     /// The header is set by something in front of the gateway.
     pub(super) static TRUSTED_HEADERS = {
         code: "MG714", name: "trusted-headers", severity: Warning, section: "1.7",
-        needs: ["deployments", "authpolicies", "broker log", "mcpgatewayextensions", "secrets (shape of values)"],
+        needs: ["deployments", "authpolicies", "broker log", "mcpgatewayextensions", "gateways", "httproutes", "secrets (shape of values)"],
         since: "0.1.0", caused_by: ["MG309"],
         check: trusted_headers,
     }
+}
+
+/// Whether a policy targets the extension's Gateway, or a route on which its public host is reached.
+fn concerns(context: &Context<'_>, extension: &Extension<'_>, policy: &Policy<'_>) -> bool {
+    extension.meant_gateway.is_some_and(|gateway| policy.targets(gateway))
+        || entrances(context)
+            .iter()
+            .any(|e| std::ptr::eq(e.extension, extension.object) && policy.targets(e.route))
 }
 
 /// The argument of the broker that demands the header, and its pointer.
@@ -514,11 +548,14 @@ fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let object = extension.object;
         let workloads = context.workloads();
+        // Policies of other Gateways are nothing to this one.
         let setter = policies
             .iter()
+            .filter(|p| concerns(context, extension, p))
             .find(|p| p.sets_header("x-mcp-authorized") || p.sets_header("x-authorized-tools"));
-        let key = object.get("/spec/trustedHeadersKey").is_some();
         let broker = workloads.broker_deployment(object.namespace());
+        let key = object.get("/spec/trustedHeadersKey").is_some()
+            || broker.is_some_and(|d| broker_variable(d, "TRUSTED_HEADER_PUBLIC_KEY").is_some());
         let enforced = broker.and_then(|d| Some((d, enforcement(d)?)));
         let log = workloads.broker_pods(object.namespace()).into_iter().find_map(|pod| {
             workloads

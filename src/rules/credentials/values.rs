@@ -9,7 +9,7 @@ use crate::model::secret_shape::{self, Shape};
 use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::registrations::{failures, ready_command};
-use crate::rules::{Context, Findings};
+use crate::rules::{Context, Findings, evidence};
 
 /// The Secret of a registration's credential and the shape of its value.
 fn credential<'a>(context: &Context<'a>, registration: &Object) -> Option<(&'a Object, Shape)> {
@@ -269,8 +269,9 @@ fn credential_scope(context: &Context<'_>, findings: &mut Findings) {
         let name = object.full_name();
         for (_, log) in context.workloads().component_logs(crate::model::workloads::Component::Broker) {
             let calls = log.digest.of("router.tool-call");
-            let mut bad =
+            let bad =
                 calls.filter(|r| r.field("server") == name && matches!(r.field("status"), "401" | "403"));
+            let mut bad = bad.filter(|r| !evidence::is_past(context.now, r));
             let Some(record) = bad.next() else { continue };
             findings
                 .report(

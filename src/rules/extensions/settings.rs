@@ -2,6 +2,7 @@
 
 use super::{each, patch, report, undecided};
 use crate::declare_rule;
+use crate::model::gateway_api::listeners;
 use crate::model::json::{Map, Value};
 use crate::model::mcp::{Extension, ExtensionFault, SECRET_LABEL, SecretFault, SecretUse};
 use crate::model::{Object, Seen, kinds};
@@ -201,13 +202,15 @@ declare_rule! {
     ///
     /// ## What it means
     /// The Secret for trusted headers, the session store, the CA bundle or guardrails is missing,
-    /// lacks the label without which the controller does not see it, or lacks its key:
-    /// `SecretNotFound`, `SecretInvalid`, `GuardrailsSecretNotFound`.
+    /// lacks the label without which the controller does not see it, lacks its key, or holds a value that is
+    /// of no use: `SecretNotFound`, `SecretInvalid`, `GuardrailsSecretNotFound`.
     ///
     /// ## How it is decided
     /// Names, labels and key names: trusted headers need the key `key`, the session store the label
     /// and `CACHE_CONNECTION_STRING`, the CA bundle the label and its key (`ca.crt`), guardrails the
-    /// label. Generated trusted-headers Secrets are the controller's own.
+    /// label. The connection string must not be empty; the CA bundle must hold PEM certificates of CAs only, of at
+    /// most 262144 bytes (the public parts of certificates and lengths survive redaction). Generated
+    /// trusted-headers Secrets are the controller's own.
     ///
     /// ## Causes
     /// A typo, another namespace, a missing label.
@@ -229,18 +232,20 @@ declare_rule! {
     }
 }
 
+/// The key of the CA bundle.
+fn ca_key(extension: &Object) -> &str {
+    match extension.str("/spec/caCertBundleRef/key") {
+        "" => "ca.crt",
+        key => key,
+    }
+}
+
 /// Makes the Secret that an extension needs.
 fn create(namespace: &str, name: &str, usage: SecretUse, extension: &Object) -> String {
     let (key, variable) = match usage {
         SecretUse::TrustedHeaders => ("key", "PUBLIC_KEY_FILE"),
         SecretUse::SessionStore => ("CACHE_CONNECTION_STRING", "CONNECTION_STRING_FILE"),
-        SecretUse::CaBundle => (
-            match extension.str("/spec/caCertBundleRef/key") {
-                "" => "ca.crt",
-                key => key,
-            },
-            "CA_FILE",
-        ),
+        SecretUse::CaBundle => (ca_key(extension), "CA_FILE"),
         SecretUse::Guardrails => ("key", "KEY_FILE"),
     };
     remedy::secret(namespace, name, key, variable).join(" && ")
@@ -274,6 +279,25 @@ fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
                     format!("{what} of MCPGatewayExtension {} lacks its key", object.full_name()),
                     "Add the key that this use of the Secret needs.".to_owned(),
                     format!("oc -n {namespace} describe secret {name}"),
+                    Some(evidence),
+                )
+            }
+            SecretFault::Value(secret, why) => {
+                let key = match usage {
+                    SecretUse::SessionStore => "CACHE_CONNECTION_STRING",
+                    _ => ca_key(object),
+                };
+                let mut evidence =
+                    secret.evidence(&format!("/data/{}", key.replace('~', "~0").replace('/', "~1")));
+                evidence.value = Some(why.clone());
+                evidence.note = None;
+                (
+                    format!(
+                        "{what} of MCPGatewayExtension {} cannot be used: {key} {why}",
+                        object.full_name()
+                    ),
+                    "Write a value that this use of the Secret needs.".to_owned(),
+                    format!("oc -n {namespace} set data secret/{name} --from-file={key}=\"${{VALUE_FILE}}\""),
                     Some(evidence),
                 )
             }
@@ -329,7 +353,7 @@ declare_rule! {
     /// ## How it is decided
     /// `spec.privateHost`, or the value that the controller has put into the broker's command: a name
     /// under `.svc` must be the Gateway's Service, in the Gateway's namespace, with a port that the
-    /// Service has, and `https://` exactly for HTTPS listeners. Other hosts are not judged.
+    /// Service has, and `https://` exactly where the listener on that port speaks HTTPS. Other hosts are not judged.
     ///
     /// ## Causes
     /// A wrong namespace or name; controllers before 0.8 always took the suffix `-istio`, which is
@@ -381,6 +405,14 @@ fn private_host_rule(context: &Context<'_>, findings: &mut Findings) {
             let selected = context.workloads().pods_of_service(s);
             pods.is_empty() || selected.iter().any(|pod| pods.iter().any(|p| std::ptr::eq(*p, *pod)))
         };
+        // The way back may lead over another listener than the one that clients use.
+        let all = listeners(gateway);
+        let on_port = all.iter().filter(|l| port == Some(l.port)).map(|l| l.protocol);
+        let mut protocols: Vec<&str> = on_port.collect();
+        if protocols.is_empty() {
+            protocols.push(listener.protocol);
+        }
+        protocols.dedup();
         let what = match found {
             None => format!("there is no Service {namespace}/{service}"),
             Some(s) if s.full_name() != own.full_name() && !selects(s) => {
@@ -389,8 +421,8 @@ fn private_host_rule(context: &Context<'_>, findings: &mut Findings) {
             Some(_) if !has_port => {
                 format!("Service {namespace}/{service} has no port {}", port.unwrap_or(0))
             }
-            Some(_) if https != (listener.protocol == "HTTPS") => {
-                format!("the listener speaks {}", listener.protocol)
+            Some(_) if protocols.iter().all(|protocol| https != (*protocol == "HTTPS")) => {
+                format!("the listener speaks {}", protocols.join(", "))
             }
             Some(_) => continue,
         };

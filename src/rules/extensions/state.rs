@@ -7,7 +7,7 @@ use crate::model::mcp::{Extension, ExtensionFault, RegistrationFault};
 use crate::model::{Object, kinds};
 use crate::report::{Evidence, ObjectRef};
 use crate::rules::gateways::{condition_evidence, condition_pointer};
-use crate::rules::{Context, Draft, Findings, suggest};
+use crate::rules::{Context, Draft, Findings, evidence, suggest};
 
 declare_rule! {
     /// The controller does not reconcile an extension
@@ -22,7 +22,8 @@ declare_rule! {
     /// step of the controller's evaluation fails; or `Ready=False` although none fails. What the
     /// controller's log says of the extension is shown with it. `Reconciler error` at least three times
     /// for the extension, the last time behind the last `reconciling mcpgatewayextension` and within
-    /// twenty minutes of the collection, is a finding by itself; conflicts of two writers are not.
+    /// twenty minutes of the collection, is a finding by itself; conflicts of two writers are not. So is an
+    /// extension that is to be deleted for more than five minutes: the controller has not run its finalizer.
     ///
     /// ## Causes
     /// The controller is down (its pods' findings are then the cause), lacks permissions, or crashed.
@@ -46,14 +47,29 @@ declare_rule! {
     }
 }
 
+/// How long the controller may take to clean up behind an extension that is to be deleted.
+const FINALIZED: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
+
 fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let object = extension.object;
-        if context.is_younger(object, 60) || object.is_deleting() {
+        if context.is_younger(object, 60) {
             continue;
         }
         let name = object.full_name();
         let said = log::about(context, object);
+        if object.is_deleting() {
+            let since = object.time("/metadata/deletionTimestamp");
+            let waited = context.now.zip(since).map(|(now, since)| now - since);
+            let Some(waited) = waited.filter(|waited| *waited > FINALIZED) else { continue };
+            let what = format!(
+                "MCPGatewayExtension {name} is to be deleted for {}: nobody has run its finalizer",
+                evidence::duration(waited)
+            );
+            not_reconciled(findings, object, &said, what, object.evidence("/metadata/deletionTimestamp"))
+                .evidence(object.evidence("/metadata/finalizers"));
+            continue;
+        }
         let Some(condition) = extension.ready() else {
             not_reconciled(
                 findings,

@@ -63,6 +63,15 @@ fn hosts(entry: &Object) -> impl Iterator<Item = &str> {
     entry.array("/spec/hosts").iter().filter_map(Value::as_str)
 }
 
+/// Whether a host is the full name of a Service of the cluster, which Istio takes for a Hostname, too.
+fn is_service(context: &Context<'_>, host: &str) -> bool {
+    let mut labels = host.splitn(4, '.');
+    let (Some(name), Some(namespace), Some("svc")) = (labels.next(), labels.next(), labels.next()) else {
+        return false;
+    };
+    context.bundle.get(&kinds::SERVICE, namespace, name).is_some()
+}
+
 /// All servers outside the cluster that registered routes lead to by a backendRef of kind Hostname.
 pub(super) fn externals<'a>(context: &Context<'a>) -> Vec<External<'a>> {
     let chain = context.chain();
@@ -87,6 +96,9 @@ pub(super) fn externals<'a>(context: &Context<'a>) -> Vec<External<'a>> {
         let clients: BTreeSet<&str> =
             facts.attachments.iter().filter_map(|a| a.gateway.found()).map(Object::namespace).collect();
         for backend in backend_refs(facts.object).into_iter().filter(BackendRef::is_hostname) {
+            if is_service(context, backend.name) {
+                continue;
+            }
             let entries = by_host.get(backend.name).map_or(&[][..], Vec::as_slice);
             let visible = |entry: &&&Object| clients.iter().all(|client| is_visible(entry, client));
             let entry = entries.iter().find(visible).or(entries.first()).copied();
@@ -125,7 +137,8 @@ declare_rule! {
     /// know that host: Envoy has no cluster for it (`NC cluster_not_found`), requests get 500.
     ///
     /// ## How it is decided
-    /// No ServiceEntry has this host, nor one that comes close (then it is MG502).
+    /// No ServiceEntry has this host, nor one that comes close (then it is MG502). The full name of a Service of the
+    /// cluster needs none.
     ///
     /// ## Causes
     /// It was never applied, or deleted.

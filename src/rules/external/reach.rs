@@ -292,17 +292,27 @@ fn allows(policy: &Object, port: i64) -> bool {
 }
 
 /// The entry of an EgressFirewall that denies a host: the first that applies decides.
-fn denied_by(firewall: &Object, host: &str) -> Option<usize> {
+fn denied_by(firewall: &Object, host: &str, port: i64) -> Option<usize> {
     for (index, rule) in firewall.array("/spec/egress").iter().enumerate() {
+        let ports = rule.get("ports").and_then(Value::as_array).unwrap_or_default();
+        let of_port = ports.iter().any(|entry| {
+            entry.get("protocol").and_then(Value::as_str).unwrap_or("TCP") == "TCP"
+                && entry.get("port").and_then(Value::as_i64).is_none_or(|p| p == port)
+        });
+        if !ports.is_empty() && !of_port {
+            continue;
+        }
+        let denies = rule.get("type").and_then(Value::as_str) == Some("Deny");
         let to = |key: &str| rule.pointer(&format!("/to/{key}")).and_then(Value::as_str);
         let applies = match (to("dnsName"), to("cidrSelector")) {
-            (Some(name), _) => crate::model::istio::visibility::host_matches(name, host),
-            // The address of the host is not known: only a range of everything is decided.
-            (None, Some(range)) => range.ends_with("/0"),
+            (Some(name), _) => host_matches(name, host),
+            // The address of the host is not known: it may lie in any range that is allowed, and lies for sure
+            // only in the range of everything.
+            (None, Some(range)) => range.ends_with("/0") || !denies,
             (None, None) => false,
         };
         if applies {
-            return (rule.get("type").and_then(Value::as_str) == Some("Deny")).then_some(index);
+            return denies.then_some(index);
         }
     }
     None
@@ -408,7 +418,7 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
                 blocked = Some((first, "/spec/egress".to_owned(), command));
             }
             for firewall in context.bundle.list_in(&kinds::EGRESS_FIREWALL, namespace) {
-                if let Some(index) = denied_by(firewall, host) {
+                if let Some(index) = denied_by(firewall, host, port) {
                     let step = serde_json::json!([{"op": "add", "path": "/spec/egress/0", "value":
                         {"type": "Allow", "to": {"dnsName": host}, "ports": [{"protocol": "TCP", "port": port}]}}]);
                     let command = format!(
@@ -484,7 +494,7 @@ mod tests {
         ];
         for (egress, expected) in table {
             assert_eq!(
-                denied_by(&object("EgressFirewall", egress.clone()), "api.example.com"),
+                denied_by(&object("EgressFirewall", egress.clone()), "api.example.com", 443),
                 expected,
                 "{egress}"
             );

@@ -17,7 +17,8 @@ declare_rule! {
     /// ## How it is decided
     /// The public host of each extension (its `publicHost`, or the listener's hostname) against what
     /// the bundle knows: A and AAAA records of DNSRecord objects for that name, and OpenShift Routes
-    /// for that host, which must lead to the Gateway's Service; and the addresses to which the host
+    /// for that host (those with another path than `/mcp` aside), which must be admitted and lead to the
+    /// Gateway's Service, to the port of the listener, and end TLS or not as it wants; and the addresses to which the host
     /// resolved inside a pod of the gateway (`--probe exec`, `mcpgw/probes/dns.*.json`), of which one must
     /// be the Gateway's or its Service's. Where nothing of this exists nothing is claimed: public DNS is
     /// outside the cluster.
@@ -174,6 +175,53 @@ fn record_command(record: &Object, index: usize, record_type: &str, addresses: &
     format!("oc -n {namespace} patch dnsrecord {name} --type=json -p '{patch}'")
 }
 
+/// What keeps a Route of the public host from leading to the extension's listener: the field, what is wrong, and
+/// the field of a JSON patch with its value where one repairs it.
+fn route_fault(
+    route: &Object,
+    extension: &Extension<'_>,
+    gateway: &Object,
+    service: Option<&Object>,
+) -> Option<(&'static str, String, Option<(&'static str, serde_json::Value)>)> {
+    let here = route.namespace() == gateway.namespace();
+    if !here || service.is_some_and(|s| s.name() != route.str("/spec/to/name")) {
+        let name = service.filter(|_| here).map(|s| ("/spec/to/name", s.name().into()));
+        return Some(("/spec/to/name", "does not lead to".to_owned(), name));
+    }
+    let listener = extension.meant_listener?;
+    let wanted = service?
+        .array("/spec/ports")
+        .iter()
+        .find(|p| p.get("port").and_then(Value::as_i64) == Some(listener.port));
+    let target = route.get("/spec/port/targetPort");
+    // A Route names a port of the Service, or the number of the pod's port; without it any port is taken.
+    let fits = |port: &Value| match target {
+        Some(Value::String(name)) => port.get("name").and_then(Value::as_str) == Some(&**name),
+        Some(number) => port.get("targetPort").or_else(|| port.get("port")) == Some(number),
+        None => true,
+    };
+    if let Some(port) = wanted.filter(|port| !fits(port)) {
+        let name = port.get("name").map(Value::to_json).unwrap_or_default();
+        let what = format!("leads to another port than {} of", listener.port);
+        return Some(("/spec/port/targetPort", what, Some(("/spec/port/targetPort", name))));
+    }
+    let tls = matches!(listener.protocol, "HTTPS" | "TLS");
+    let (pointer, termination) = ("/spec/tls/termination", route.str("/spec/tls/termination"));
+    match termination {
+        "passthrough" | "reencrypt" if !tls => Some((
+            pointer,
+            format!("sends TLS ({termination}) to the plain listener {} of", listener.name),
+            Some((pointer, "edge".into())),
+        )),
+        "" | "edge" if tls => Some((
+            pointer,
+            format!("sends plain HTTP to the TLS listener {} of", listener.name),
+            Some(("/spec/tls", serde_json::json!({"termination": "passthrough"}))),
+        )),
+        _ => None,
+    }
+}
+
 fn routes(
     context: &Context<'_>,
     findings: &mut Findings,
@@ -182,35 +230,85 @@ fn routes(
     host: &str,
 ) {
     let service = context.workloads().gateway_service(gateway);
-    for route in context.bundle.list(&kinds::ROUTE).filter(|r| r.str("/spec/host") == host) {
-        let to = route.str("/spec/to/name");
-        let right = route.namespace() == gateway.namespace() && service.is_none_or(|s| s.name() == to);
-        if right {
-            continue;
-        }
+    // A Route with a path that clients of the MCP gateway do not ask for is somebody else's.
+    let takes_mcp = |route: &&Object| {
+        let path = route.str("/spec/path").trim_end_matches('/');
+        path.is_empty() || "/mcp".starts_with(path) || path.starts_with("/mcp")
+    };
+    for route in context.bundle.list(&kinds::ROUTE).filter(|r| r.str("/spec/host") == host).filter(takes_mcp)
+    {
+        let (pointer, what, repair) = match route_fault(route, extension, gateway, service) {
+            Some(fault) => fault,
+            None => match refused(route) {
+                Some((pointer, why)) => {
+                    not_admitted(findings, route, extension, gateway, (&pointer, why));
+                    continue;
+                }
+                None => continue,
+            },
+        };
         let draft = findings.report(
             &DNS_MISMATCH,
             route,
-            format!(
-                "Route {} for {host} does not lead to Gateway {}",
-                route.full_name(),
-                gateway.full_name()
-            ),
-            route.evidence("/spec/to/name"),
-            "Point the Route at the Gateway's Service, in the Gateway's namespace.",
+            format!("Route {} for {host} {what} Gateway {}", route.full_name(), gateway.full_name()),
+            route.evidence(pointer),
+            "Point the Route at the Gateway's Service, in the Gateway's namespace, and at the listener's port and protocol.",
         );
         draft.object(gateway.reference()).object(extension.object.reference());
         if let Some(service) = service {
-            draft.evidence(service.evidence("/metadata/name"));
-            if route.namespace() == gateway.namespace() {
-                draft.command(format!(
-                    "oc -n {} patch route {} --type=merge -p '{{\"spec\":{{\"to\":{{\"name\":\"{}\"}}}}}}'",
-                    route.namespace(),
-                    route.name(),
-                    service.name()
-                ));
-            }
+            let shown = if pointer == "/spec/to/name" { "/metadata/name" } else { "/spec/ports" };
+            draft.evidence(service.evidence(shown));
+        }
+        if let Some((path, value)) = repair {
+            let step = serde_json::json!([{"op": "add", "path": path, "value": value}]);
+            draft.command(format!(
+                "oc -n {} patch route {} --type=json -p '{step}'",
+                route.namespace(),
+                route.name()
+            ));
         }
         draft.verify(format!("oc -n {} get route {} -o yaml", route.namespace(), route.name()));
     }
+}
+
+/// The condition of a Route that no router has admitted, and its reason.
+fn refused(route: &Object) -> Option<(String, &str)> {
+    let mut refusal = None;
+    for (index, router) in route.array("/status/ingress").iter().enumerate() {
+        for (at, condition) in
+            router.get("conditions").and_then(Value::as_array).into_iter().flatten().enumerate()
+        {
+            let text = |key: &str| condition.get(key).and_then(Value::as_str).unwrap_or_default();
+            match (text("type"), text("status")) {
+                ("Admitted", "True") => return None,
+                ("Admitted", "False") => {
+                    refusal = Some((format!("/status/ingress/{index}/conditions/{at}"), text("reason")));
+                }
+                _ => {}
+            }
+        }
+    }
+    refusal
+}
+
+fn not_admitted(
+    findings: &mut Findings,
+    route: &Object,
+    extension: &Extension<'_>,
+    gateway: &Object,
+    (pointer, why): (&str, &str),
+) {
+    let host = route.str("/spec/host");
+    findings
+        .report(
+            &DNS_MISMATCH,
+            route,
+            format!("Route {} for {host} is not admitted by a router: {why}", route.full_name()),
+            route.evidence(pointer),
+            "Remove what holds the host, or correct the Route as the message says.",
+        )
+        .object(gateway.reference())
+        .object(extension.object.reference())
+        .command("oc get routes -A".to_owned())
+        .verify(format!("oc -n {} get route {} -o yaml", route.namespace(), route.name()));
 }

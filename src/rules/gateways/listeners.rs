@@ -125,9 +125,10 @@ declare_rule! {
     /// ## How it is decided
     /// For each HTTPS listener (and TLS listener that terminates): every Secret of
     /// `tls.certificateRefs` must exist, be granted when it is in another namespace, have the keys
-    /// `tls.crt` and `tls.key`, hold a certificate that is valid at the time of the collection, and one
-    /// of its names must cover the listener's hostname (a wildcard stands for one label). Only the
-    /// public part of a certificate is ever kept.
+    /// `tls.crt` and `tls.key`, hold a certificate that is valid at the time of the collection, and a name
+    /// of one of them must cover the listener's hostname (a wildcard stands for one label), or, where the
+    /// listener has none, the public host of the MCPGatewayExtension that targets it. Only the public part
+    /// of a certificate is ever kept.
     ///
     /// ## Causes
     /// A Secret that cert-manager has not made yet, a missing ReferenceGrant, a renewal that failed, a
@@ -144,7 +145,7 @@ declare_rule! {
     /// front may present another one.
     pub(super) static LISTENER_CERTIFICATE = {
         code: "MG206", name: "listener-certificate", severity: Error, section: "1.2.1",
-        needs: ["gateways", "secrets (certificates)", "referencegrants"], since: "0.1.0",
+        needs: ["gateways", "secrets (certificates)", "referencegrants", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: [], check: listener_certificate,
     }
 }
@@ -175,21 +176,53 @@ fn listener_certificate(context: &Context<'_>, findings: &mut Findings) {
                     )
                     .verify(format!("oc -n {} describe gateway {}", gateway.namespace(), gateway.name()));
             }
+            // With several certificates Envoy chooses the one that fits.
+            let chosen = references.iter().any(|reference| is_for(context, gateway, &listener, reference));
             for (index, reference) in references.iter().enumerate() {
-                certificate(context, findings, gateway, &listener, index, reference);
+                certificate(context, findings, gateway, &listener, (index, reference), chosen);
             }
         }
     }
 }
 
-/// Judges one certificateRef; the first fault of it is reported.
+/// The host that a listener's certificate must be for: its own, else the public host of the extension that
+/// targets it.
+fn served_host(
+    context: &Context<'_>,
+    gateway: &Object,
+    listener: &Listener<'_>,
+) -> Option<(String, Evidence)> {
+    if !listener.hostname.is_empty() {
+        return Some((listener.hostname.to_owned(), gateway.evidence(&listener.pointer("/hostname"))));
+    }
+    let chain = context.chain();
+    chain.extensions_of((gateway.namespace(), gateway.name())).iter().find_map(|&at| {
+        let extension = &chain.extensions[at];
+        extension.listener.filter(|own| own.index == listener.index)?;
+        Some((extension.public_host()?, extension.object.evidence("/spec/publicHost")))
+    })
+}
+
+/// Whether the Secret of a certificateRef holds a certificate for the listener's host.
+fn is_for(context: &Context<'_>, gateway: &Object, listener: &Listener<'_>, reference: &Value) -> bool {
+    let text = |key: &str| reference.get(key).and_then(Value::as_str);
+    let namespace = text("namespace").unwrap_or(gateway.namespace());
+    let secret = context.bundle.get(&kinds::SECRET, namespace, text("name").unwrap_or_default());
+    let shape = secret.and_then(|secret| secret_shape::shapes(&secret.value().to_json()).remove("tls.crt"));
+    let host = served_host(context, gateway, listener);
+    let leaf = shape.as_ref().and_then(|shape| shape.certificates.first());
+    leaf.zip(host).is_some_and(|(leaf, (host, _))| certificates::covers(leaf, &host))
+}
+
+/// Judges one certificateRef; the first fault of it is reported. `chosen`: one of the listener's certificates is for
+/// its host, so that the others need not be.
 fn certificate(
     context: &Context<'_>,
     findings: &mut Findings,
     gateway: &Object,
     listener: &Listener<'_>,
-    index: usize,
-    reference: &Value,
+    (index, reference): (usize, &Value),
+    chosen: bool,
 ) {
     let text = |key: &str| reference.get(key).and_then(Value::as_str);
     let namespace = text("namespace").unwrap_or(gateway.namespace());
@@ -285,7 +318,9 @@ fn certificate(
         return;
     }
     let Some(shape) = shapes.get("tls.crt") else { return };
-    match content_fault(context, listener, shape) {
+    let host = served_host(context, gateway, listener);
+    let wanted = host.as_ref().filter(|_| !chosen).map(|(host, _)| host.as_str());
+    match content_fault(context, wanted, shape) {
         Ok(None) => {}
         Ok(Some((what, value, severity))) => {
             let mut seen = secret.evidence("/data/tls.crt");
@@ -294,7 +329,7 @@ fn certificate(
             report(
                 findings,
                 format!("The certificate of {here} {what}"),
-                vec![seen, gateway.evidence(&listener.pointer("/hostname"))],
+                std::iter::once(seen).chain(host.map(|(_, shown)| shown)).collect(),
                 remedy.to_owned(),
                 severity,
             );
@@ -312,7 +347,7 @@ fn certificate(
 /// What is wrong with a certificate, with the value that shows it.
 fn content_fault(
     context: &Context<'_>,
-    listener: &Listener<'_>,
+    host: Option<&str>,
     shape: &Shape,
 ) -> Result<Option<(String, String, Severity)>, &'static str> {
     let Some(leaf) = shape.certificates.first() else {
@@ -338,9 +373,11 @@ fn content_fault(
             format!("notBefore {}", leaf.not_before),
             Severity::Error,
         )),
-        _ if !listener.hostname.is_empty() && !certificates::covers(leaf, listener.hostname) => {
-            Some(other_names(&leaf.names, listener))
-        }
+        _ if host.is_some_and(|host| !certificates::covers(leaf, host)) => Some((
+            format!("is not for {}", host.unwrap_or_default()),
+            format!("names: {}", leaf.names.join(", ")),
+            Severity::Error,
+        )),
         Validity::Valid(left) if left < EXPIRES_SOON => Some((
             format!("expires in {left} days, on {}", leaf.not_after),
             format!("notAfter {}", leaf.not_after),
@@ -348,10 +385,6 @@ fn content_fault(
         )),
         Validity::Valid(_) | Validity::Unknown => None,
     })
-}
-
-fn other_names(names: &[String], listener: &Listener<'_>) -> (String, String, Severity) {
-    (format!("is not for {}", listener.hostname), format!("names: {}", names.join(", ")), Severity::Error)
 }
 
 declare_rule! {

@@ -16,7 +16,7 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// One of: OpenShift older than 4.16; Kubernetes older than 1.28; istiod older than 1.24; a
-    /// ServiceMeshControlPlane (OSSM 2) and no Istio resource of OSSM 3; objects of group `mcp.kagenti.com`; an object
+    /// ServiceMeshControlPlane (OSSM 2) and no Istio resource of OSSM 3 nor any other istiod; objects of group `mcp.kagenti.com`; an object
     /// applied as `mcp.kuadrant.io/v1alpha1` although the cluster no longer serves that version.
     ///
     /// ## Causes
@@ -95,7 +95,11 @@ fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
             }
         }
     }
+    // Without an Istio resource the control plane may still be another: that of OpenShift's own gateways.
+    let others = context.workloads().deployments_of(Component::Istiod).iter();
+    let only_old = others.clone().all(|istiod| istiod.label("maistra-version").is_some());
     if bundle.list(&kinds::ISTIO).next().is_none()
+        && only_old
         && let Some(mesh) = bundle.list(&kinds::SERVICE_MESH_CONTROL_PLANE).next()
     {
         old(

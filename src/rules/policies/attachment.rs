@@ -5,6 +5,7 @@ use crate::declare_rule;
 use crate::model::kuadrant::Policy;
 use crate::model::workloads::Component;
 use crate::model::{Missing, Object, Seen, kinds};
+use crate::report::Severity;
 use crate::rules::evidence::{resource, short};
 use crate::rules::{Context, Findings, remedy, suggest};
 
@@ -304,7 +305,8 @@ declare_rule! {
     /// The condition `Enforced` of a policy that concerns the MCP gateway is False. The reason is told apart:
     /// `Overridden` by another policy; `Unknown` with "not in the path to any existing routes", with "waiting
     /// for the following components to sync", or with issues; `MissingResource` (no Kuadrant resource);
-    /// `MissingDependency`; `InvalidCelExpression`.
+    /// `MissingDependency`; `InvalidCelExpression`. A policy of a Gateway that is `Overridden` while no policy has
+    /// `overrides` has given way to more specific ones, as defaults do: that is for information only.
     ///
     /// ## Causes
     /// No accepted route on the target; an AuthConfig that Authorino refuses, mostly for its CEL (MG806,
@@ -365,6 +367,10 @@ fn policy_not_enforced(context: &Context<'_>, findings: &mut Findings) {
         } else {
             ("see the message", "Repair what the message names.")
         };
+        // Defaults are made to give way to policies that are more specific.
+        let gives_way = condition.reason == "Overridden"
+            && policy.target_kind() == "Gateway"
+            && !policies(context).iter().any(|p| p.overrides() && !std::ptr::eq(p.object, object));
         let title =
             format!("{} {} is not enforced: {why} ({})", object.kind(), object.full_name(), condition.reason);
         let draft = findings.report(
@@ -376,6 +382,9 @@ fn policy_not_enforced(context: &Context<'_>, findings: &mut Findings) {
         );
         draft.evidence(object.evidence("/spec/targetRef"));
         draft.because_of(&["MG806", "MG807"], object.reference());
+        if gives_way {
+            draft.severity(Severity::Info);
+        }
         for config in context.bundle.list(&kinds::AUTH_CONFIG) {
             if message.contains(config.name()) {
                 draft.object(config.reference());

@@ -2,6 +2,7 @@
 
 use super::{auth_policies, policies, say_what_is_missing};
 use crate::declare_rule;
+use crate::model::logs::Record;
 use crate::model::probes::Purpose;
 use crate::model::workloads::{Component, is_ready};
 use crate::model::{Object, kinds};
@@ -200,7 +201,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// Authorino's log has `failed to discovery openid connect configuration`, or a failing token
-    /// introspection, with an error of the network or of TLS (DNS, refused, timeout, certificate, 5xx); or the
+    /// introspection, with an error of the network or of TLS (DNS, refused, timeout, certificate, 5xx), the last
+    /// time within the hour before the collection; or the
     /// issuer's host did not resolve or answer when it was asked from inside Authorino's pod (`--probe exec`).
     ///
     /// ## Causes
@@ -230,8 +232,12 @@ fn identity_server_unreachable(context: &Context<'_>, findings: &mut Findings) {
         return;
     }
     let mut said = std::collections::BTreeSet::new();
-    for (pod, log) in context.workloads().component_logs(Component::Authorino) {
-        for record in log.digest.records.iter() {
+    for (pod, log) in
+        context.workloads().component_logs(Component::Authorino).filter(|(_, log)| !log.previous)
+    {
+        // Authorino tries again with the next token; while that fails, it says so again.
+        let lasting = |r: &&Record| !evidence::is_past(context.now, r);
+        for record in log.digest.records.iter().filter(lasting) {
             let discovery = record.template == "authorino.discovery-failed";
             if !discovery && record.template != "authorino.introspection" {
                 continue;

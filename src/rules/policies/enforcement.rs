@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{auth_policies, policies, say_what_is_missing};
 use crate::declare_rule;
+use crate::model::gateway_api::{Attachment, Outcome};
 use crate::model::workloads::Component;
 use crate::model::{Missing, kinds};
 use crate::report::Evidence;
@@ -225,7 +226,7 @@ fn authconfig_not_linked(context: &Context<'_>, findings: &mut Findings) {
     for (pod, log) in
         context.workloads().component_logs(Component::Authorino).filter(|(_, log)| !log.previous)
     {
-        for record in log.digest.of("authorino.host-taken") {
+        for record in log.digest.of("authorino.host-taken").filter(|r| !evidence::is_past(context.now, r)) {
             let title = format!("Two AuthConfigs claim host {}", record.field("host"));
             findings
                 .report(&AUTHCONFIG_NOT_LINKED, pod, title, evidence::record(log, record), "Delete the AuthConfig that should not hold the host.")
@@ -243,9 +244,10 @@ declare_rule! {
     /// there and cannot reach its service: requests end with 500.
     ///
     /// ## How it is decided
-    /// An AuthPolicy of the Gateway is Enforced=True; in the configuration dump of a running proxy no filter chain has
+    /// An AuthPolicy of the Gateway, or of a route attached to it, is Enforced=True; in the configuration dump of a running proxy no filter chain has
     /// a wasm (or external authorization) filter, or the cluster `kuadrant-auth-service` is absent or without a
-    /// healthy host. Also: the proxy's log has errors of Kuadrant's filter.
+    /// healthy host. Also: the proxy's log has at least three errors of Kuadrant's filter, the last within the hour
+    /// before the collection.
     ///
     /// ## Causes
     /// The EnvoyFilters of the operator are missing, of another revision, or rejected (MG226); the wasm module cannot
@@ -261,7 +263,7 @@ declare_rule! {
     /// For seconds after the first policy of a Gateway.
     pub(super) static POLICY_FILTER_MISSING = {
         code: "MG814", name: "policy-filter-missing", severity: Error, section: "1.8",
-        needs: ["mcpgw/envoy config_dump and clusters", "authpolicies", "gateway logs", "gateways", "pods"], since: "0.1.0",
+        needs: ["mcpgw/envoy config_dump and clusters", "authpolicies", "gateway logs", "gateways", "httproutes", "pods"], since: "0.1.0",
         caused_by: ["MG226", "MG804", "MG805", "MG812", "MG225"],
         versions: "every supported version; Kuadrant before 1.5.0 uses a WasmPlugin, later an EnvoyFilter",
         check: policy_filter_missing,
@@ -276,8 +278,17 @@ fn policy_filter_missing(context: &Context<'_>, findings: &mut Findings) {
     let policies = auth_policies(context);
     for group in context.proxies() {
         let gateway = group.gateway;
+        let routes: Vec<_> = context
+            .chain()
+            .routes
+            .values()
+            .filter(|facts| {
+                let here = |a: &Attachment<'_>| a.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway));
+                facts.attachments.iter().any(|a| here(a) && a.outcome() == Outcome::Accepted)
+            })
+            .collect();
         let enforced = policies.iter().find(|p| {
-            p.targets(gateway)
+            (p.targets(gateway) || routes.iter().any(|facts| p.targets(facts.object)))
                 && p.object.condition("Enforced").is_some_and(|c| c.is_true())
                 && !context.is_younger(p.object, 60)
         });
@@ -365,12 +376,13 @@ fn policy_filter_missing(context: &Context<'_>, findings: &mut Findings) {
             draft.verify(format!("oc -n {} get authpolicy {}", object.namespace(), object.name()));
         }
         for proxy in &group.proxies {
-            for log in context.workloads().logs_of(proxy.pod) {
+            for log in context.workloads().logs_of(proxy.pod).into_iter().filter(|log| !log.previous) {
                 let errors: Vec<_> = log
                     .digest
                     .records
                     .iter()
                     .filter(|r| r.template.starts_with("wasm.") && r.count >= 3)
+                    .filter(|r| !evidence::is_past(context.now, r))
                     .collect();
                 let Some(first) = errors.first() else { continue };
                 let title = format!(

@@ -53,7 +53,7 @@ declare_rule! {
     /// `auth.authorization.X` need a rule of that name. A header name with `-` after a dot is a subtraction. The
     /// pattern of `matches` must be a regular expression, `has()` is not compared with a value, and a predicate
     /// must depend on the request: `1 == 2` does not (`true` is for information only).
-    /// Also reported: evaluation errors in Authorino's log.
+    /// Also reported: evaluation errors in Authorino's log, unless the last is older than an hour.
     ///
     /// ## Causes
     /// `identity.…` instead of `auth.identity.…`, a renamed rule, `request.headers.x-name`, capital letters in
@@ -180,11 +180,14 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
             resource(&object.reference())
         ));
     }
-    for (pod, log) in context.workloads().component_logs(Component::Authorino) {
+    for (pod, log) in
+        context.workloads().component_logs(Component::Authorino).filter(|(_, log)| !log.previous)
+    {
         let records: Vec<_> = log
             .digest
             .records
             .iter()
+            .filter(|r| !evidence::is_past(context.now, r))
             .filter(|r| {
                 r.template == "authorino.cel"
                     || (r.template == "authorino.denied" && r.field("reason").contains("no such key"))

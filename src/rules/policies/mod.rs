@@ -6,7 +6,7 @@ mod enforcement;
 mod expressions;
 
 use super::{Context, Findings, Rule};
-use crate::model::gateway_api::{Verdict, hostnames, listeners};
+use crate::model::gateway_api::{Verdict, listeners};
 use crate::model::kuadrant::{POLICIES, Policy};
 use crate::model::{Missing, Object, kinds};
 
@@ -124,19 +124,24 @@ pub(super) fn entrances<'c, 'a>(context: &'c Context<'a>) -> Vec<Entrance<'c, 'a
         };
         for facts in context.chain().routes.values() {
             let route = facts.object;
-            if !hostnames(route)
-                .iter()
-                .any(|h| *h == host || h.strip_prefix('*').is_some_and(|d| host.ends_with(d)))
-            {
-                continue;
-            }
             for attachment in &facts.attachments {
                 if !attachment.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway)) {
                     continue;
                 }
-                let takes =
-                    attachment.listeners.iter().find(|(_, verdict)| matches!(verdict, Verdict::Accepts(_)));
-                let Some((listener, _)) = takes else { continue };
+                // A route without hostnames has those of the listener.
+                let serves = |name: &String| {
+                    *name == host || name == "*" || name.strip_prefix('*').is_some_and(|d| host.ends_with(d))
+                };
+                let takes = attachment.listeners.iter().filter(
+                    |(_, verdict)| matches!(verdict, Verdict::Accepts(hosts) if hosts.iter().any(serves)),
+                );
+                // The listener of the extension, where it is one of several.
+                let own = extension.meant_listener.map_or("", |l| l.name);
+                let Some((listener, _)) = takes
+                    .max_by_key(|(listener, _)| (listener.name == own, std::cmp::Reverse(listener.index)))
+                else {
+                    continue;
+                };
                 for (index, rule) in route.array("/spec/rules").iter().enumerate() {
                     let name = rule
                         .get("name")

@@ -18,7 +18,7 @@ declare_rule! {
     /// Nobody listens on a port that the Gateway declares; clients see a refused or reset connection.
     ///
     /// ## How it is decided
-    /// For each port of a Gateway that the MCP gateway uses, the configuration dump of each running proxy
+    /// For each port with HTTP or HTTPS of a Gateway that the MCP gateway uses, the configuration dump of each running proxy
     /// pod must hold an active listener on that port, or on the port that the Gateway's Service maps it to.
     ///
     /// ## Causes
@@ -48,7 +48,9 @@ fn envoy_no_listener(context: &Context<'_>, findings: &mut Findings) {
     for group in context.proxies() {
         let gateway = group.gateway;
         let all = listeners(gateway);
-        let ports: BTreeSet<i64> = all.iter().map(|l| l.port).collect();
+        // For TCP and TLS Istio opens no port before a route is attached.
+        let http = all.iter().filter(|l| matches!(l.protocol, "HTTP" | "HTTPS"));
+        let ports: BTreeSet<i64> = http.map(|l| l.port).collect();
         for proxy in &group.proxies {
             let mut unknown = None;
             for port in &ports {

@@ -7,7 +7,7 @@ use crate::declare_rule;
 use crate::model::gateway_api::backend_refs;
 use crate::model::json::{Map, Value};
 use crate::model::workloads::{in_namespace, is_over};
-use crate::model::{Bundle, Object, kinds, labels};
+use crate::model::{Bundle, Object, kinds, labels, secret_shape};
 use crate::rules::{Context, Findings, remedy};
 
 declare_rule! {
@@ -15,14 +15,15 @@ declare_rule! {
     ///
     /// ## What it means
     /// A connection that the MCP gateway needs is forbidden: from the gateway's proxy to the broker (8080)
-    /// and the router (50051), or from the broker to an MCP server or to DNS. Packets are dropped, so that
+    /// and the router (50051), or from the broker to an MCP server, to its session store or to DNS. Packets are dropped, so that
     /// the symptom is a timeout, not a refusal.
     ///
     /// ## How it is decided
     /// As the API defines it: a pod that any policy selects for a direction takes (or makes) only the
     /// connections that one of these policies allows; peers are matched by namespace and pod labels or IP
     /// block, ports by number or name. Both ends are evaluated: ingress of the target and egress of the
-    /// source.
+    /// source. DNS may be allowed on 53 or on 5353, where OpenShift's pods listen; the port of the session store is
+    /// that of its connection string.
     ///
     /// ## Causes
     /// A default-deny policy in one of the namespaces without an exception for the MCP gateway.
@@ -187,6 +188,24 @@ fn port_name(pod: &Object, number: i64) -> Option<&str> {
     })
 }
 
+/// The port of the extension's session store, from what redaction keeps of its connection string; that of Redis and
+/// its kin where it names none. `None` when there is no store.
+fn store_port(bundle: &Bundle, extension: &Object) -> Option<i64> {
+    const REDIS: i64 = 6379;
+    let name = extension.str("/spec/sessionStore/secretName");
+    if name.is_empty() {
+        return None;
+    }
+    let secret = bundle.get(&kinds::SECRET, extension.namespace(), name);
+    let shape =
+        secret.and_then(|s| secret_shape::shapes(&s.value().to_json()).remove("CACHE_CONNECTION_STRING"));
+    let url = shape.and_then(|shape| shape.url).unwrap_or_default();
+    let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    Some(port.unwrap_or(REDIS))
+}
+
 fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) {
     let rule = &NETWORKPOLICY_BLOCKS_GATEWAY;
     say_what_is_missing(context, rule, findings);
@@ -208,15 +227,17 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
                 ways.push((proxy, Some(broker), port, format!("the gateway to {what}")));
             }
         }
-        ways.push((
-            broker,
-            None,
-            Port { number: 53, protocol: "UDP", name: None },
-            "the MCP broker to DNS".to_owned(),
-        ));
-        if extension.get("/spec/sessionStore").is_some() {
-            // Where it is stands in a Secret; the port of Redis and its kin is known.
-            let port = Port { number: 6379, protocol: "TCP", name: None };
+        // Policies see the port of the pod that answers: OpenShift's DNS has 5353 and calls it `dns`.
+        let dns = [(53, "dns"), (5353, "dns")].map(|(number, name)| Port {
+            number,
+            protocol: "UDP",
+            name: Some(name),
+        });
+        if dns.iter().all(|port| !forbidding(bundle, broker, Direction::Egress, None, port).is_empty()) {
+            ways.push((broker, None, dns[0].clone(), "the MCP broker to DNS".to_owned()));
+        }
+        if let Some(number) = store_port(bundle, extension) {
+            let port = Port { number, protocol: "TCP", name: None };
             ways.push((broker, None, port, "the MCP broker to its session store".to_owned()));
         }
         for registration in &context.chain().registrations {

@@ -32,8 +32,8 @@ fn chain_name(chain: &Chain<'_>) -> String {
     }
 }
 
-fn ext_procs<'f, 'd>(chain: &'f Chain<'d>) -> Vec<&'f HttpFilter<'d>> {
-    chain.filters.iter().flatten().filter(|f| f.is_ext_proc()).collect()
+fn routers<'f, 'd>(chain: &'f Chain<'d>) -> Vec<&'f HttpFilter<'d>> {
+    chain.filters.iter().flatten().filter(|f| f.is_router()).collect()
 }
 
 declare_rule! {
@@ -47,8 +47,8 @@ declare_rule! {
     /// ## How it is decided
     /// In the configuration dump of every running proxy pod of the Gateway, the listener on the
     /// extension's port is looked up; every filter chain (the default one too) that has an HTTP
-    /// connection manager must hold a filter of type `ext_proc.v3.ExternalProcessor`, whatever its
-    /// name. Why it is absent is decided in this order: the filter is rejected (MG226); its
+    /// connection manager must hold a filter of type `ext_proc.v3.ExternalProcessor` that calls port 50051 of a
+    /// Service, whatever its name; processors of other products do not count. Why it is absent is decided in this order: the filter is rejected (MG226); its
     /// `istio.io/rev` is not the revision of the istiod that serves the Gateway; its selector or
     /// namespace does not fit (MG221); its port does not (MG222); the proxy's configuration is older
     /// than the filter.
@@ -191,7 +191,7 @@ fn router_bypassed(context: &Context<'_>, findings: &mut Findings) {
                 }
             };
             let http: Vec<&Chain<'_>> = listener.chains.iter().filter(|c| c.filters.is_some()).collect();
-            let bare: Vec<&&Chain<'_>> = http.iter().filter(|c| ext_procs(c).is_empty()).collect();
+            let bare: Vec<&&Chain<'_>> = http.iter().filter(|c| routers(c).is_empty()).collect();
             let (Some(first), Ok(dump)) = (bare.first(), proxy.dump()) else { continue };
             let (why, remedy, more) = reason(context, &target, filters.first().copied(), proxy, &listener);
             let place = if bare.len() == http.len() {
@@ -214,7 +214,7 @@ fn router_bypassed(context: &Context<'_>, findings: &mut Findings) {
                 &dump.file,
                 &dump.value,
                 &format!("{}/filter_chain_match", first.pointer),
-                Some("has no ext_proc filter"),
+                Some("has no ext_proc filter of the MCP router"),
             );
             let shown =
                 Evidence { path: Some(field_path(&first.pointer)), value: Some(names(first)), ..shown };
@@ -272,7 +272,7 @@ declare_rule! {
     /// on the listener's port ends with 500 or 503, MCP or not.
     ///
     /// ## How it is decided
-    /// For every proxy whose listener holds an external processing filter: its cluster is not among
+    /// For every proxy whose listener holds the router's external processing filter: its cluster is not among
     /// Envoy's clusters; or the cluster has no host, or no healthy one; or Envoy has tried at least three
     /// connections and all of them failed.
     ///
@@ -311,7 +311,7 @@ fn router_unreachable(context: &Context<'_>, findings: &mut Findings) {
             };
             let Ok(Some(listener)) = proxy.listener_on(&target.ports) else { continue };
             let Ok(dump) = proxy.dump() else { continue };
-            let Some(filter) = listener.chains.iter().flat_map(ext_procs).find(|f| !f.cluster().is_empty())
+            let Some(filter) = listener.chains.iter().flat_map(routers).find(|f| !f.cluster().is_empty())
             else {
                 continue;
             };
@@ -444,10 +444,7 @@ fn router_duplicated(context: &Context<'_>, findings: &mut Findings) {
             };
             let Ok(dump) = proxy.dump() else { continue };
             let double = listener.chains.iter().find_map(|chain| {
-                let routers: Vec<_> = ext_procs(chain)
-                    .into_iter()
-                    .filter(|f| f.cluster().starts_with("outbound|50051|"))
-                    .collect();
+                let routers = routers(chain);
                 (routers.len() > 1).then_some((chain, routers))
             });
             let Some((chain, routers)) = double else { continue };

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{say_what_is_missing, targets};
-use chrono::{DateTime, TimeDelta};
-
 use crate::declare_rule;
 use crate::model::gateway_api::{Verdict, backend_refs, hostnames};
-use crate::model::logs::{ErrorClass, Record, access};
+use crate::model::logs::{ErrorClass, access};
 use crate::model::{Missing, broker_config, kinds};
 use crate::rules::evidence;
 use crate::rules::{Context, Findings};
@@ -201,10 +199,6 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
                 );
                 continue;
             }
-            let is_over = |record: &Record| {
-                let last = record.last_time.as_deref().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
-                context.now.zip(last).is_some_and(|(now, last)| now - last.to_utc() > TimeDelta::hours(1))
-            };
             let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
             let mut errors: BTreeMap<(&str, String), (u64, Vec<_>)> = BTreeMap::new();
             for log in logs.iter().filter(|l| !l.previous) {
@@ -222,7 +216,10 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
             }
             for ((host, what), (count, records)) in errors {
                 let total = totals.get(host).copied().unwrap_or(count).max(1);
-                if count < 5 || count * 100 < total || records.iter().all(|(_, record)| is_over(record)) {
+                if count < 5
+                    || count * 100 < total
+                    || records.iter().all(|(_, record)| evidence::is_past(context.now, record))
+                {
                     continue;
                 }
                 let clusters: std::collections::BTreeSet<&str> =

@@ -115,7 +115,7 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The enabled servers of `mcp-gateway-config` against the servers of the broker's `/status`, by
-    /// name; and the broker's log for `failed to reload config`. The kubelet brings a changed Secret
+    /// name; and the broker's log for `failed to reload config` that no later change has followed. The kubelet brings a changed Secret
     /// into the pod within about two minutes: a server that was registered, or became ready, that shortly before
     /// the collection is not judged.
     ///
@@ -195,7 +195,12 @@ fn broker_stale_config(context: &Context<'_>, findings: &mut Findings) {
             .verify(status_command(&status, first));
     }
     for (pod, log) in context.workloads().component_logs(Component::Broker) {
-        for record in log.digest.of("broker.config-reload-failed").filter(|_| !log.previous) {
+        // A change that came later was read.
+        let read = log.digest.of("broker.config-changed").filter_map(|r| r.last_time.as_deref()).max();
+        let failed = log.digest.of("broker.config-reload-failed").filter(|_| !log.previous);
+        for record in
+            failed.filter(|r| r.last_time.as_deref().zip(read).is_none_or(|(failed, read)| read <= failed))
+        {
             findings
                 .report(
                     &BROKER_STALE_CONFIG,
@@ -221,7 +226,8 @@ declare_rule! {
     /// offering (or trying) a server that should be gone.
     ///
     /// ## How it is decided
-    /// The entries of `mcp-gateway-config` are named `namespace/name` after their registrations.
+    /// The entries of `mcp-gateway-config` are named `namespace/name` after their registrations. One whose
+    /// registration does not exist, or is served by extensions of other namespaces only, is left over.
     ///
     /// ## Causes
     /// A registration that was deleted by force, or whose removal failed (`failed to remove server
@@ -250,7 +256,41 @@ fn stale_server_entry(context: &Context<'_>, findings: &mut Findings) {
         for server in &config.servers {
             let Some((owner, name)) = server.registration() else { continue };
             match context.bundle.find(&kinds::MCP_SERVER_REGISTRATION, owner, name) {
-                Seen::Found(_) => {}
+                Seen::Found(object) => {
+                    // It may have moved to another Gateway, and left its entry here.
+                    let chain = context.chain();
+                    let serving = chain.registrations.iter().find(|r| std::ptr::eq(r.object, object));
+                    let serving: Vec<_> = serving
+                        .into_iter()
+                        .flat_map(|r| &r.extensions)
+                        .map(|&at| &chain.extensions[at])
+                        .collect();
+                    // With a fault in an extension it is not known where the server belongs.
+                    let clear = extension.faults.is_empty() && serving.iter().all(|e| e.faults.is_empty());
+                    let here = serving.iter().any(|e| e.object.namespace() == namespace);
+                    if !clear || serving.is_empty() || here {
+                        continue;
+                    }
+                    let mut evidence = secret.evidence("/data/config.yaml");
+                    evidence.value = Some(format!("lists {}", server.name));
+                    evidence.note = None;
+                    findings
+                        .report(
+                            &STALE_SERVER_ENTRY,
+                            secret,
+                            format!(
+                                "The configuration of {namespace} lists {}, whose route is on another Gateway",
+                                server.name
+                            ),
+                            evidence,
+                            "Delete the config Secret, the controller writes it again from the registrations.",
+                        )
+                        .object(object.reference())
+                        .object(extension.object.reference())
+                        .evidence(object.evidence("/spec/targetRef/name"))
+                        .command(format!("oc -n {namespace} delete secret {}", broker_config::NAME))
+                        .verify(format!("oc -n {owner} get mcpserverregistration {name} -o yaml"));
+                }
                 Seen::Unknown(missing) => findings.cannot_tell(&STALE_SERVER_ENTRY, missing),
                 Seen::Absent => {
                     let mut evidence = secret.evidence("/data/config.yaml");

@@ -125,6 +125,7 @@ pub(super) fn causes_of(
         RegistrationFault::Credential(SecretFault::Missing) => vec![(&["MG601"], object)],
         RegistrationFault::Credential(SecretFault::Label(_)) => vec![(&["MG602"], object)],
         RegistrationFault::Credential(SecretFault::Key(..)) => vec![(&["MG603"], object)],
+        RegistrationFault::Credential(SecretFault::Value(..)) => vec![(&["MG604"], object)],
         RegistrationFault::CaCertificate(_) => Vec::new(),
         RegistrationFault::PrefixConflict(_) => vec![(&["MG413"], object)],
     }
@@ -380,6 +381,17 @@ fn ca_certificate(draft: &mut Draft, registration: &Object, fault: &SecretFault<
                 .object(secret.reference())
                 .evidence(secret.evidence("/metadata/labels"))
                 .command(format!("oc -n {namespace} label secret {name} {}=true --overwrite", SECRET_LABEL));
+        }
+        SecretFault::Value(secret, why) => {
+            draft.remedy.text = format!(
+                "Write PEM certificates of CAs into key {key} of Secret {namespace}/{name}: it {why}."
+            );
+            let mut shown = secret.evidence(&format!("/data/{}", key.replace('~', "~0").replace('/', "~1")));
+            shown.value = Some(why.clone());
+            shown.note = None;
+            draft.object(secret.reference()).evidence(shown).command(format!(
+                "oc -n {namespace} set data secret/{name} --from-file={key}=\"${{CA_FILE}}\""
+            ));
         }
         SecretFault::Key(secret, present) => {
             draft.remedy.text = format!(

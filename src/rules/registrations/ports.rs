@@ -91,7 +91,8 @@ declare_rule! {
     /// ## How it is decided
     /// For the Service port that the route names: its protocol must be TCP; a named `targetPort` must
     /// be a port name of the pods' containers (an error, the endpoint has no port); a numeric one that
-    /// no container declares is a warning, as containers need not declare their ports.
+    /// no container declares is a warning, and nothing where a container (the mesh's proxy aside) declares
+    /// no port at all, as containers need not.
     ///
     /// ## Causes
     /// A renamed container port; a typo; the Service of another application.
@@ -124,6 +125,11 @@ fn backend_port(context: &Context<'_>, findings: &mut Findings) {
         let wanted: Vec<i64> = backend.routes.iter().filter_map(|(_, b)| b.port).collect();
         let pods = context.workloads().pods_of_service(service);
         let declared = container_ports(&pods);
+        // A container that declares nothing may listen anywhere; the mesh's proxy does not count.
+        let silent = pods.iter().flat_map(|pod| pod.array("/spec/containers")).any(|container| {
+            container.get("name").and_then(Value::as_str) != Some("istio-proxy")
+                && container.get("ports").and_then(Value::as_array).is_none_or(<[Value]>::is_empty)
+        });
         for (index, port) in service.array("/spec/ports").iter().enumerate() {
             let Some(number) = port.get("port").and_then(Value::as_i64).filter(|n| wanted.contains(n)) else {
                 continue;
@@ -148,7 +154,7 @@ fn backend_port(context: &Context<'_>, findings: &mut Findings) {
                     format!("Port {number} of Service {} is {protocol}, MCP needs TCP", service.full_name()),
                     Severity::Error,
                 )
-            } else if known || pods.is_empty() || (declared.is_empty() && target.is_number()) {
+            } else if known || pods.is_empty() || (silent && target.is_number()) {
                 continue;
             } else {
                 (

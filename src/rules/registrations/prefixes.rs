@@ -7,7 +7,7 @@ use crate::model::mcp::RegistrationFault;
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::envoy_filter::record_evidence;
-use crate::rules::{Context, Findings, remedy};
+use crate::rules::{Context, Findings, evidence, remedy};
 
 /// Whether a prefix is one that the API allows: `^[a-z0-9][a-z0-9_]*$`.
 fn is_prefix(prefix: &str) -> bool {
@@ -148,7 +148,8 @@ fn prefix_conflict(context: &Context<'_>, findings: &mut Findings) {
             hide(context, draft, registration, fault);
         }
     }
-    for (_, log) in context.workloads().component_logs(Component::Broker) {
+    let logs = context.workloads().component_logs(Component::Broker);
+    for (_, log) in logs.filter(|(_, log)| !log.previous) {
         for record in log.digest.of("broker.tool-conflict") {
             let server = record.field("server");
             let registration = context
@@ -261,7 +262,7 @@ fn prefix_not_applied(context: &Context<'_>, findings: &mut Findings) {
         }
     }
     for (_, log) in context.workloads().component_logs(Component::Controller) {
-        for record in log.digest.of("controller.prefix") {
+        for record in log.digest.of("controller.prefix").filter(|r| !evidence::is_past(context.now, r)) {
             let named = (record.field("namespace"), record.field("name"));
             let registration = context
                 .chain()

@@ -16,8 +16,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// For Gateways and HTTPRoutes of the MCP chain: a condition whose `observedGeneration` is below
-    /// `metadata.generation`; a parentRef that the specs accept and that has no entry in
-    /// `status.parents`; an entry `Accepted=True` of this generation for a parentRef that the specs
+    /// `metadata.generation`; a parentRef that the specs accept and that has no entry with the condition
+    /// `Accepted` in `status.parents` (entries of policy controllers have none); an entry `Accepted=True` of this generation for a parentRef that the specs
     /// refuse.
     ///
     /// ## Causes
@@ -73,7 +73,10 @@ fn status_stale(context: &Context<'_>, findings: &mut Findings) {
 fn stale_route(findings: &mut Findings, route: &Object, attachment: &Attachment<'_>) {
     let outcome = attachment.outcome();
     let parent = format!("Gateway {}/{}", attachment.parent.namespace, attachment.parent.name);
-    let entries: Vec<_> = status::of_parent(route, &attachment.parent).collect();
+    // Other controllers (Kuadrant's policies) have entries of their own, which say nothing of acceptance.
+    let entries: Vec<_> = status::of_parent(route, &attachment.parent)
+        .filter_map(|entry| Some((entry.condition("Accepted")?, entry)))
+        .collect();
     if entries.is_empty() {
         if outcome == Outcome::Accepted {
             let what = format!("has no status for its parent {parent}, although the specs fit");
@@ -82,8 +85,7 @@ fn stale_route(findings: &mut Findings, route: &Object, attachment: &Attachment<
         }
         return;
     }
-    for entry in entries {
-        let Some(condition) = entry.condition("Accepted") else { continue };
+    for (condition, entry) in entries {
         let pointer = entry.pointer(&condition);
         if status::is_stale(route, &condition) {
             let evidence = route.evidence(&format!("{pointer}/observedGeneration"));
