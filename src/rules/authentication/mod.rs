@@ -21,5 +21,5 @@ pub(super) static RULES: &[&Rule] = &[
     &challenge::AUTHPOLICY_MISPLACED,
     &tokens::TOKEN_TIME,
     &tokens::SESSION_CHURN,
-    &tokens::TRUSTED_HEADERS,
+    &wristband::TRUSTED_HEADERS,
 ];

@@ -1,13 +1,17 @@
-//! The key pair of trusted headers: Authorino signs a wristband with the private half, the broker verifies it with
+//! MG714: the key pair of trusted headers. Authorino signs a wristband with the private half, the broker verifies it with
 //! the public half. Source: "Festival Wristbands" of Authorino's documentation; the keys of a Secret tell their
 //! fingerprints through redaction, see [`crate::model::public_key`].
 
 use std::collections::BTreeSet;
 
+use super::discovery::broker_variable;
+use super::tokens::concerns;
+use crate::declare_rule;
 use crate::model::json::Value;
 use crate::model::kuadrant::Policy;
 use crate::model::{Object, kinds, secret_shape};
-use crate::rules::Context;
+use crate::rules::policies::{auth_policies, say_what_is_missing};
+use crate::rules::{Context, Findings, evidence};
 
 /// Two Secrets whose keys are no pair.
 pub(super) struct Mismatch<'a> {
@@ -83,4 +87,148 @@ fn fingerprints(secret: &Object) -> Vec<(String, String)> {
         .into_iter()
         .flat_map(|(entry, shape)| shape.public_keys.into_iter().map(move |key| (entry.clone(), key)))
         .collect()
+}
+
+declare_rule! {
+    /// Tool filtering by trusted header cannot work
+    ///
+    /// ## What it means
+    /// The broker filters tools by the signed header `x-mcp-authorized`. It cannot verify the header, or demands one
+    /// that nobody sets: users see no tools.
+    ///
+    /// ## How it is decided
+    /// The broker is started with `--enforce-capability-filtering` (or `--enforce-tool-filtering`) and no AuthPolicy of
+    /// the Gateway sets `x-mcp-authorized` (`x-authorized-tools` before 0.7); or an AuthPolicy sets it and the
+    /// extension has no `spec.trustedHeadersKey`; or the public key in that Secret is not the half of the private key
+    /// that the policy's wristband is signed with (the fingerprints of both survive redaction); or the broker's log
+    /// says that it cannot parse the header.
+    ///
+    /// ## Causes
+    /// The key pair does not belong together, the policy lacks the wristband, the claim's name is of another version.
+    ///
+    /// ## How to confirm
+    /// `oc -n NS logs deploy/mcp-gateway | grep x-mcp-authorized`
+    ///
+    /// ## How to fix
+    /// Set `spec.trustedHeadersKey` to the public key of the pair whose private key signs the policy's wristband.
+    ///
+    /// ## When it may be a false alarm
+    /// The header is set by something in front of the gateway.
+    pub(super) static TRUSTED_HEADERS = {
+        code: "MG714", name: "trusted-headers", severity: Warning, section: "1.7",
+        needs: ["deployments", "authpolicies", "broker log", "mcpgatewayextensions", "gateways", "httproutes", "secrets (shape of values)"],
+        since: "0.1.0", caused_by: ["MG309"],
+        check: trusted_headers,
+    }
+}
+
+/// The argument of the broker that demands the header, and its pointer.
+fn enforcement(deployment: &Object) -> Option<String> {
+    deployment.array("/spec/template/spec/containers").iter().enumerate().find_map(|(c, container)| {
+        ["command", "args"].iter().find_map(|list| {
+            let arguments = container.get(*list)?.as_array()?;
+            let at = arguments.iter().filter_map(|a| a.as_str()).position(|a| {
+                let flag = a.trim_start_matches('-');
+                flag == "enforce-capability-filtering"
+                    || flag == "enforce-tool-filtering"
+                    || flag == "enforce-capability-filtering=true"
+                    || flag == "enforce-tool-filtering=true"
+            })?;
+            Some(format!("/spec/template/spec/containers/{c}/{list}/{at}"))
+        })
+    })
+}
+
+fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &TRUSTED_HEADERS, findings);
+    let policies = auth_policies(context);
+    for extension in &context.chain().extensions {
+        let object = extension.object;
+        let workloads = context.workloads();
+        // Policies of other Gateways are nothing to this one.
+        let setter = policies
+            .iter()
+            .filter(|p| concerns(context, extension, p))
+            .find(|p| p.sets_header("x-mcp-authorized") || p.sets_header("x-authorized-tools"));
+        let broker = workloads.broker_deployment(object.namespace());
+        let key = object.get("/spec/trustedHeadersKey").is_some()
+            || broker.is_some_and(|d| broker_variable(d, "TRUSTED_HEADER_PUBLIC_KEY").is_some());
+        let enforced = broker.and_then(|d| Some((d, enforcement(d)?)));
+        let log = workloads.broker_pods(object.namespace()).into_iter().find_map(|pod| {
+            workloads
+                .logs_of(pod)
+                .into_iter()
+                .find_map(|log| log.digest.of("broker.trusted-header").next().map(|r| (log, r)))
+        });
+        let mut keys = None;
+        let (title, shown, remedy) = if let (Some((deployment, pointer)), None) = (&enforced, setter) {
+            (
+                "the broker demands x-mcp-authorized, and no AuthPolicy sets it".to_owned(),
+                deployment.evidence(pointer),
+                "Let an AuthPolicy add the wristband as header x-mcp-authorized, or remove the flag.",
+            )
+        } else if let (Some(policy), false) = (setter, key) {
+            (
+                format!(
+                    "AuthPolicy {} sets x-mcp-authorized, and the extension has no trustedHeadersKey",
+                    policy.object.full_name()
+                ),
+                object.evidence("/spec/trustedHeadersKey"),
+                "Set spec.trustedHeadersKey.secretName to the Secret with the public key of the wristband's pair.",
+            )
+        } else if let Some(pair) = setter.and_then(|policy| mismatch(context, object, policy)) {
+            let title = format!(
+                "Secret {} signs x-mcp-authorized, and the key in Secret {} is not its public half",
+                pair.private.full_name(),
+                pair.public.full_name()
+            );
+            keys = Some(pair);
+            (
+                title,
+                object.evidence("/spec/trustedHeadersKey/secretName"),
+                "Write the public half of the wristband's key into the Secret of trustedHeadersKey.",
+            )
+        } else if let Some((log, record)) = log {
+            (
+                format!(
+                    "the broker cannot read x-mcp-authorized: {}",
+                    evidence::short(record.field("error"), 80)
+                ),
+                evidence::record(log, record),
+                "Make the public key in trustedHeadersKey and the private key of the wristband one pair.",
+            )
+        } else {
+            continue;
+        };
+        let title =
+            format!("Tool filtering of MCPGatewayExtension {} cannot work: {title}", object.full_name());
+        let draft = findings.report(&TRUSTED_HEADERS, object, title, shown, remedy);
+        if let Some(policy) = setter {
+            draft.object(policy.object.reference());
+        }
+        if let Some(broker) = broker {
+            draft.object(broker.reference());
+        }
+        if let Some(pair) = keys {
+            draft.object(pair.private.reference()).evidence(pair.private.evidence("/metadata/name"));
+            draft.object(pair.public.reference()).command(pair.repair());
+        }
+        draft.because_of(&["MG309"], object.reference());
+        if let (Some((deployment, pointer)), None) = (&enforced, setter) {
+            draft.command(format!(
+                "oc -n {} patch deployment {} --type=json -p '[{{\"op\":\"remove\",\"path\":\"{pointer}\"}}]'",
+                deployment.namespace(),
+                deployment.name()
+            ));
+        }
+        draft.command(format!(
+            "oc -n {} get mcpgatewayextension {} -o jsonpath='{{.spec.trustedHeadersKey}}'",
+            object.namespace(),
+            object.name()
+        ));
+        draft.verify(format!(
+            "oc -n {} logs deploy/mcp-gateway --since=5m | grep -c x-mcp-authorized",
+            object.namespace()
+        ));
+    }
 }

@@ -1,5 +1,6 @@
 //! MG301-MG315: MCPGatewayExtensions: target, grant, conflicts, Secrets, reconciliation.
 
+mod hosts;
 mod log;
 mod settings;
 mod state;
@@ -26,7 +27,7 @@ pub(super) static RULES: &[&Rule] = &[
     &state::EXTENSION_NOT_RECONCILED,
     &state::EXTENSION_CHAIN,
     &state::BROKER_NOT_READY,
-    &settings::PRIVATE_HOST,
+    &hosts::PRIVATE_HOST,
     &settings::SESSION_STORE_NEEDED,
     &settings::EXTENSION_DEPRECATED_CONFIG,
 ];

@@ -1,11 +1,11 @@
 //! MG302, MG307-MG309, MG313-MG315: what an extension's fields say.
 
+use super::hosts::flag;
 use super::{each, patch, report, undecided};
 use crate::declare_rule;
-use crate::model::gateway_api::listeners;
 use crate::model::json::{Map, Value};
-use crate::model::mcp::{Extension, ExtensionFault, SECRET_LABEL, SecretFault, SecretUse};
-use crate::model::{Object, Seen, kinds};
+use crate::model::mcp::{ExtensionFault, SECRET_LABEL, SecretFault, SecretUse};
+use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::{Context, Findings, remedy, suggest};
 
@@ -307,141 +307,6 @@ fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
         if let Some(evidence) = evidence {
             draft.evidence(evidence);
         }
-    }
-}
-
-/// The host that the router calls back: from the spec, else from the broker's command.
-fn private_host<'a>(context: &Context<'a>, extension: &Extension<'a>) -> Option<(String, Evidence)> {
-    let object = extension.object;
-    let spec = object.str("/spec/privateHost");
-    if !spec.is_empty() {
-        return Some((spec.to_owned(), object.evidence("/spec/privateHost")));
-    }
-    let deployment = context.workloads().broker_deployment(object.namespace())?;
-    flag(deployment, "mcp-gateway-private-host")
-        .map(|(value, pointer)| (value, deployment.evidence(&pointer)))
-}
-
-/// A flag of the broker's container, with the JSON pointer of the argument.
-fn flag(deployment: &Object, name: &str) -> Option<(String, String)> {
-    for (c, container) in deployment.array("/spec/template/spec/containers").iter().enumerate() {
-        for list in ["command", "args"] {
-            let arguments = container.get(list).and_then(Value::as_array);
-            for (index, argument) in arguments.into_iter().flatten().enumerate() {
-                let text = argument.as_str().unwrap_or_default().trim_start_matches('-');
-                if let Some(value) = text
-                    .strip_prefix(name)
-                    .and_then(|rest| rest.strip_prefix('=').or(rest.is_empty().then_some("")))
-                {
-                    let pointer = format!("/spec/template/spec/containers/{c}/{list}/{index}");
-                    return Some((value.to_owned(), pointer));
-                }
-            }
-        }
-    }
-    None
-}
-
-declare_rule! {
-    /// The private host leads to no Service of the Gateway
-    ///
-    /// ## What it means
-    /// For clients of the 2025 protocol the router sends an `initialize` back through the Gateway to
-    /// `privateHost`. When that host is wrong, every first `tools/call` of a session fails with 500
-    /// `failed to create session`.
-    ///
-    /// ## How it is decided
-    /// `spec.privateHost`, or the value that the controller has put into the broker's command: a name
-    /// under `.svc` must be the Gateway's Service, in the Gateway's namespace, with a port that the
-    /// Service has, and `https://` exactly where the listener on that port speaks HTTPS. Other hosts are not judged.
-    ///
-    /// ## Causes
-    /// A wrong namespace or name; controllers before 0.8 always took the suffix `-istio`, which is
-    /// wrong for other classes.
-    ///
-    /// ## How to confirm
-    /// `oc get services -n GATEWAY_NAMESPACE`, and the broker's log for `failed to get remote session`.
-    ///
-    /// ## How to fix
-    /// Remove `privateHost` (the default is right since 0.8), or correct it.
-    ///
-    /// ## When it may be a false alarm
-    /// A Service made by hand in front of the same proxies.
-    pub(super) static PRIVATE_HOST = {
-        code: "MG313", name: "private-host", severity: Error, section: "1.3",
-        needs: ["mcpgatewayextensions", "services", "deployments", "gateways"], since: "0.1.0",
-        caused_by: ["MG310"],
-        versions: "every supported version; until 0.7.1 the controller takes `-istio` for the end of the Service's name whatever the class",
-        check: private_host_rule,
-    }
-}
-
-fn private_host_rule(context: &Context<'_>, findings: &mut Findings) {
-    for extension in &context.chain().extensions {
-        let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) else { continue };
-        let Some((host, evidence)) = private_host(context, extension) else { continue };
-        let https = host.starts_with("https://");
-        let bare = host.rsplit("://").next().unwrap_or(&host);
-        let (name, port) = bare.split_once(':').unwrap_or((bare, ""));
-        let labels: Vec<&str> = name.split('.').collect();
-        let [service, namespace, "svc", ..] = labels.as_slice() else { continue };
-        let found = match context.bundle.find(&kinds::SERVICE, namespace, service) {
-            Seen::Found(found) => Some(found),
-            Seen::Absent => None,
-            Seen::Unknown(missing) => {
-                findings.cannot_tell(&PRIVATE_HOST, missing);
-                continue;
-            }
-        };
-        let own = context.workloads().gateway_service(gateway);
-        // Without the Gateway's Service there is nothing to compare with; MG208 is about that.
-        let Some(own) = own else { continue };
-        let port: Option<i64> = port.parse().ok();
-        let ports = found.map(|s| s.array("/spec/ports")).unwrap_or_default();
-        let has_port =
-            port.is_none_or(|port| ports.iter().any(|p| p.get("port").and_then(Value::as_i64) == Some(port)));
-        let selects = |s: &Object| {
-            let pods = context.workloads().gateway_pods(gateway);
-            let selected = context.workloads().pods_of_service(s);
-            pods.is_empty() || selected.iter().any(|pod| pods.iter().any(|p| std::ptr::eq(*p, *pod)))
-        };
-        // The way back may lead over another listener than the one that clients use.
-        let all = listeners(gateway);
-        let on_port = all.iter().filter(|l| port == Some(l.port)).map(|l| l.protocol);
-        let mut protocols: Vec<&str> = on_port.collect();
-        if protocols.is_empty() {
-            protocols.push(listener.protocol);
-        }
-        protocols.dedup();
-        let what = match found {
-            None => format!("there is no Service {namespace}/{service}"),
-            Some(s) if s.full_name() != own.full_name() && !selects(s) => {
-                format!("Service {namespace}/{service} is not the Gateway's")
-            }
-            Some(_) if !has_port => {
-                format!("Service {namespace}/{service} has no port {}", port.unwrap_or(0))
-            }
-            Some(_) if protocols.iter().all(|protocol| https != (*protocol == "HTTPS")) => {
-                format!("the listener speaks {}", protocols.join(", "))
-            }
-            Some(_) => continue,
-        };
-        let object = extension.object;
-        let scheme = if listener.protocol == "HTTPS" { "https://" } else { "" };
-        let right = format!("{scheme}{}.{}.svc.cluster.local:{}", own.name(), own.namespace(), listener.port);
-        let draft = findings.report(
-            &PRIVATE_HOST,
-            object,
-            format!("The private host {host} of MCPGatewayExtension {} is wrong: {what}", object.full_name()),
-            evidence,
-            format!("The Gateway's Service is {right}; remove privateHost to take that default."),
-        );
-        draft
-            .object(own.reference())
-            .object(gateway.reference())
-            .evidence(own.evidence("/spec/ports"))
-            .command(patch(object, &format!("{{\"spec\":{{\"privateHost\":\"{right}\"}}}}")))
-            .verify(format!("oc -n {} get service {}", own.namespace(), own.name()));
     }
 }
 

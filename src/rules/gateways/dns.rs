@@ -175,14 +175,16 @@ fn record_command(record: &Object, index: usize, record_type: &str, addresses: &
     format!("oc -n {namespace} patch dnsrecord {name} --type=json -p '{patch}'")
 }
 
-/// What keeps a Route of the public host from leading to the extension's listener: the field, what is wrong, and
-/// the field of a JSON patch with its value where one repairs it.
+/// A fault of a Route: the field, what is wrong, and the field of a JSON patch with its value where one repairs it.
+type RouteFault = (&'static str, String, Option<(&'static str, serde_json::Value)>);
+
+/// What keeps a Route of the public host from leading to the extension's listener.
 fn route_fault(
     route: &Object,
     extension: &Extension<'_>,
     gateway: &Object,
     service: Option<&Object>,
-) -> Option<(&'static str, String, Option<(&'static str, serde_json::Value)>)> {
+) -> Option<RouteFault> {
     let here = route.namespace() == gateway.namespace();
     if !here || service.is_some_and(|s| s.name() != route.str("/spec/to/name")) {
         let name = service.filter(|_| here).map(|s| ("/spec/to/name", s.name().into()));
@@ -237,15 +239,11 @@ fn routes(
     };
     for route in context.bundle.list(&kinds::ROUTE).filter(|r| r.str("/spec/host") == host).filter(takes_mcp)
     {
-        let (pointer, what, repair) = match route_fault(route, extension, gateway, service) {
-            Some(fault) => fault,
-            None => match refused(route) {
-                Some((pointer, why)) => {
-                    not_admitted(findings, route, extension, gateway, (&pointer, why));
-                    continue;
-                }
-                None => continue,
-            },
+        let Some((pointer, what, repair)) = route_fault(route, extension, gateway, service) else {
+            if let Some((pointer, why)) = refused(route) {
+                not_admitted(findings, route, extension, gateway, (&pointer, why));
+            }
+            continue;
         };
         let draft = findings.report(
             &DNS_MISMATCH,
