@@ -62,6 +62,8 @@ pub(crate) static EVERYWHERE: &[&Kind] = &[
     &kinds::AUTH_CONFIG,
     &kinds::SUBSCRIPTION,
     &kinds::CATALOG_SOURCE,
+    &kinds::ADMIN_NETWORK_POLICY,
+    &kinds::BASELINE_ADMIN_NETWORK_POLICY,
     &kinds::CLUSTER_VERSION,
     &kinds::INFRASTRUCTURE,
     &kinds::CLUSTER_DNS,

@@ -102,6 +102,8 @@ kinds! {
     CLUSTER_INGRESS = "config.openshift.io", "Ingress", "ingresses", [], cluster, ["v1"];
     CLUSTER_PROXY = "config.openshift.io", "Proxy", "proxies", [], cluster, ["v1"];
     INGRESS_CONTROLLER = "operator.openshift.io", "IngressController", "ingresscontrollers", [], namespaced, ["v1"];
+    ADMIN_NETWORK_POLICY = "policy.networking.k8s.io", "AdminNetworkPolicy", "adminnetworkpolicies", ["anp"], cluster, ["v1alpha1"];
+    BASELINE_ADMIN_NETWORK_POLICY = "policy.networking.k8s.io", "BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies", ["banp"], cluster, ["v1alpha1"];
     EGRESS_FIREWALL = "k8s.ovn.org", "EgressFirewall", "egressfirewalls", [], namespaced, ["v1"];
     CERTIFICATE = "cert-manager.io", "Certificate", "certificates", ["cert", "certs"], namespaced, ["v1"];
     ISSUER = "cert-manager.io", "Issuer", "issuers", [], namespaced, ["v1"];

@@ -23,6 +23,7 @@ pub mod lean;
 pub mod logs;
 pub mod mcp;
 pub mod near;
+pub mod network;
 pub mod object;
 pub mod probes;
 pub mod public_key;

@@ -107,6 +107,26 @@ pub(super) fn allow(
     Some(format!("oc apply -f - <<<'{policy}'"))
 }
 
+/// Lets an administrator's policy allow a connection before its other rules: to or from a namespace, or everywhere.
+#[must_use]
+pub(super) fn allow_before(
+    policy: &Object,
+    direction: &str,
+    namespace: Option<&str>,
+    port: i64,
+    protocol: &str,
+) -> String {
+    let (rules, peers) = if direction == "Ingress" { ("ingress", "from") } else { ("egress", "to") };
+    let peer = match namespace {
+        Some(name) => json!({"namespaces": {"matchLabels": {"kubernetes.io/metadata.name": name}}}),
+        None => json!({"networks": ["0.0.0.0/0"]}),
+    };
+    let rule = json!({"name": "mcp-gateway", "action": "Allow", peers: [peer],
+        "ports": [{"portNumber": {"protocol": protocol, "port": port}}]});
+    let step = json!([{"op": "add", "path": format!("/spec/{rules}/0"), "value": rule}]);
+    format!("oc patch {} {} --type=json -p '{step}'", word(policy), policy.name())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -135,6 +135,23 @@ spec:
 status:
   conditions:
   - {type: Ready, status: "True", reason: ProviderSuccess, message: Provider ensured the dns record, lastTransitionTime: "2026-08-26T07:01:05Z"}
+---
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: vendors, creationTimestamp: "2026-08-05T08:00:00Z"}
+spec:
+  priority: 30
+  subject: {namespaces: {matchLabels: {kubernetes.io/metadata.name: mcp-system}}}
+  egress:
+  - {name: vendors, action: Allow, to: [{domainNames: ["*.vendor.example"]}], ports: [{portNumber: {protocol: TCP, port: 443}}]}
+  - {name: no-internet, action: Deny, to: [{networks: [0.0.0.0/0]}], ports: [{portNumber: {protocol: TCP, port: 443}}]}
+---
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: BaselineAdminNetworkPolicy
+metadata: {name: default, creationTimestamp: "2026-08-05T08:00:00Z"}
+spec:
+  subject: {namespaces: {matchLabels: {tenant: isolated}}}
+  egress: [{name: isolated, action: Deny, to: [{networks: [0.0.0.0/0]}]}]
 "#,
     )
 }

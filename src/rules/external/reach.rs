@@ -5,6 +5,7 @@ use crate::declare_rule;
 use crate::model::istio::visibility::{host_matches, is_visible};
 use crate::model::json::Value;
 use crate::model::logs::ErrorClass;
+use crate::model::network::{Direction, Peer, Port, forbidding};
 use crate::model::probes::{Fault, Purpose, Recorded};
 use crate::model::{Object, kinds};
 use crate::rules::registrations::{Failure, failures};
@@ -243,8 +244,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// NetworkPolicies that select the broker's or the proxies' pods for egress, of which none allows
-    /// the port to addresses outside (a rule without `to`, or with an `ipBlock`); an EgressFirewall of
-    /// these namespaces that denies everything without allowing the host before; or a broker with a sidecar
+    /// the port to addresses outside (a rule without `to`, or with an `ipBlock`); an AdminNetworkPolicy that
+    /// denies it before, or a BaselineAdminNetworkPolicy behind them; an EgressFirewall of these namespaces that denies everything without allowing the host before; or a broker with a sidecar
     /// in a mesh that reaches registered hosts only (`outboundTrafficPolicy: REGISTRY_ONLY`), where no
     /// ServiceEntry that its namespace sees has the host.
     ///
@@ -258,37 +259,13 @@ declare_rule! {
     /// Allow egress to the host's port.
     ///
     /// ## When it may be a false alarm
-    /// An `ipBlock` is taken as allowed whatever its range; other kinds of policies are not read.
+    /// An `ipBlock` or a range of addresses is taken as allowed whatever it is; policies of other network plugins
+    /// (Calico, Cilium) are not read.
     pub(super) static EGRESS_BLOCKED = {
         code: "MG511", name: "egress-blocked", severity: Warning, section: "1.5",
-        needs: ["networkpolicies", "egressfirewalls", "pods", "gateways", "httproutes", "mcpgatewayextensions", "mcpserverregistrations"], since: "0.1.0",
+        needs: ["networkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies", "egressfirewalls", "namespaces", "pods", "gateways", "httproutes", "mcpgatewayextensions", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: egress_blocked,
     }
-}
-
-/// Whether a NetworkPolicy has a say about what this pod sends.
-fn restricts(policy: &Object, pod: &Object) -> bool {
-    let egress = policy.array("/spec/policyTypes").iter().any(|t| t == "Egress")
-        || (policy.array("/spec/policyTypes").is_empty() && policy.get("/spec/egress").is_some());
-    let selector = policy.get("/spec/podSelector").unwrap_or(&Value::Null);
-    egress && crate::model::labels::matches(selector, &|key| pod.label(key).map(str::to_owned))
-}
-
-/// Whether one of a policy's egress rules may allow a TCP port outside the cluster.
-fn allows(policy: &Object, port: i64) -> bool {
-    policy.array("/spec/egress").iter().any(|rule| {
-        let to = rule.get("to").and_then(Value::as_array).unwrap_or_default();
-        let ports = rule.get("ports").and_then(Value::as_array).unwrap_or_default();
-        let outside = to.is_empty() || to.iter().any(|peer| peer.get("ipBlock").is_some());
-        let open = ports.is_empty()
-            || ports.iter().any(|entry| {
-                let tcp = entry.get("protocol").and_then(Value::as_str).unwrap_or("TCP") == "TCP";
-                let first = entry.get("port").and_then(Value::as_i64);
-                let last = entry.get("endPort").and_then(Value::as_i64).or(first);
-                tcp && first.is_none_or(|first| first <= port && last.is_some_and(|last| port <= last))
-            });
-        outside && open
-    })
 }
 
 /// The entry of an EgressFirewall that denies a host: the first that applies decides.
@@ -404,19 +381,19 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
             if let Err(missing) = context.bundle.collected(&kinds::NETWORK_POLICY, Some(namespace)) {
                 findings.cannot_tell(&EGRESS_BLOCKED, missing);
             }
-            let policies: Vec<&Object> = context
-                .bundle
-                .list_in(&kinds::NETWORK_POLICY, namespace)
-                .filter(|policy| restricts(policy, pod))
-                .collect();
             let host = external.backend.name;
-            let mut blocked: Option<(&Object, String, String)> = None;
-            if let (Some(first), false) = (policies.first(), policies.iter().any(|p| allows(p, port))) {
-                let command = remedy::allow(pod, "Egress", None, port, "TCP").unwrap_or_else(|| {
-                    format!("oc -n {namespace} get networkpolicy {} -o yaml", first.name())
-                });
-                blocked = Some((first, "/spec/egress".to_owned(), command));
-            }
+            let way = Port { number: port, protocol: "TCP", name: None };
+            let barriers = forbidding(context.bundle, pod, Direction::Egress, Peer::Outside(host), &way);
+            let mut blocked = barriers.into_iter().next().map(|(policy, pointer)| {
+                let command = if policy.kind() == kinds::NETWORK_POLICY.kind {
+                    remedy::allow(pod, "Egress", None, port, "TCP").unwrap_or_else(|| {
+                        format!("oc -n {namespace} get networkpolicy {} -o yaml", policy.name())
+                    })
+                } else {
+                    remedy::allow_before(policy, "Egress", None, port, "TCP")
+                };
+                (policy, pointer, command)
+            });
             for firewall in context.bundle.list_in(&kinds::EGRESS_FIREWALL, namespace) {
                 if let Some(index) = denied_by(firewall, host, port) {
                     let step = serde_json::json!([{"op": "add", "path": "/spec/egress/0", "value":
@@ -463,23 +440,6 @@ mod tests {
         let value = json!({"apiVersion": "v1", "kind": kind, "metadata": {"namespace": "n", "name": "p"},
             "spec": {"egress": egress, "policyTypes": ["Egress"]}});
         Object::new(value, "f".into(), None).expect("an object")
-    }
-
-    #[test]
-    fn network_policies() {
-        let table = [
-            (json!([]), false),
-            (json!([{}]), true),
-            (json!([{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]), true),
-            (json!([{"to": [{"namespaceSelector": {}}]}]), false),
-            (json!([{"ports": [{"port": 53, "protocol": "UDP"}]}]), false),
-            (json!([{"ports": [{"port": 443}]}]), true),
-            (json!([{"ports": [{"port": 400, "endPort": 500}]}]), true),
-            (json!([{"ports": [{"port": 80}]}]), false),
-        ];
-        for (egress, expected) in table {
-            assert_eq!(allows(&object("NetworkPolicy", egress.clone()), 443), expected, "{egress}");
-        }
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! MG232: NetworkPolicies between the gateway, the broker and the MCP servers.
 
-use std::net::Ipv4Addr;
-
 use super::{say_what_is_missing, targets};
 use crate::declare_rule;
 use crate::model::gateway_api::backend_refs;
-use crate::model::json::{Map, Value};
-use crate::model::workloads::{in_namespace, is_over};
-use crate::model::{Bundle, Object, kinds, labels, secret_shape};
+use crate::model::json::Value;
+use crate::model::network::{Direction, Peer, Port, forbidding};
+use crate::model::workloads::is_over;
+use crate::model::{Bundle, Object, kinds, secret_shape};
 use crate::rules::{Context, Findings, remedy};
 
 declare_rule! {
-    /// A NetworkPolicy cuts the way through the gateway
+    /// A network policy cuts the way through the gateway
     ///
     /// ## What it means
     /// A connection that the MCP gateway needs is forbidden: from the gateway's proxy to the broker (8080)
@@ -23,7 +22,8 @@ declare_rule! {
     /// connections that one of these policies allows; peers are matched by namespace and pod labels or IP
     /// block, ports by number or name. Both ends are evaluated: ingress of the target and egress of the
     /// source. DNS may be allowed on 53 or on 5353, where OpenShift's pods listen; the port of the session store is
-    /// that of its connection string.
+    /// that of its connection string. Before that AdminNetworkPolicies decide, in the order of their priorities, and for
+    /// pods that no NetworkPolicy selects the BaselineAdminNetworkPolicy.
     ///
     /// ## Causes
     /// A default-deny policy in one of the namespaces without an exception for the MCP gateway.
@@ -35,145 +35,12 @@ declare_rule! {
     /// Add a policy that allows the connection; the finding names both ends and the port.
     ///
     /// ## When it may be a false alarm
-    /// An AdminNetworkPolicy or the network plugin's own policies allow it, or the plugin ignores policies.
+    /// The network plugin's own policies allow it, or the plugin ignores policies.
     pub(super) static NETWORKPOLICY_BLOCKS_GATEWAY = {
         code: "MG232", name: "networkpolicy-blocks-gateway", severity: Error, section: "1.2.3",
-        needs: ["networkpolicies", "namespaces", "pods", "services", "mcpserverregistrations", "httproutes"], since: "0.1.0", caused_by: [],
+        needs: ["networkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies", "namespaces", "pods", "services", "mcpserverregistrations", "httproutes"], since: "0.1.0", caused_by: [],
         check: networkpolicy_blocks_gateway,
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Ingress,
-    Egress,
-}
-
-impl Direction {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Ingress => "Ingress",
-            Self::Egress => "Egress",
-        }
-    }
-}
-
-/// A port of a connection: its number, and the name that the target's container gives it.
-#[derive(Clone)]
-struct Port<'p> {
-    number: i64,
-    protocol: &'p str,
-    name: Option<&'p str>,
-}
-
-fn label_of<'o>(object: &'o Object) -> impl Fn(&str) -> Option<String> + 'o {
-    move |key| object.label(key).map(str::to_owned)
-}
-
-/// The policies of a namespace that select a pod for a direction.
-fn selecting<'a>(bundle: &'a Bundle, pod: &Object, direction: Direction) -> Vec<&'a Object> {
-    in_namespace(bundle, &kinds::NETWORK_POLICY, pod.namespace())
-        .filter(|policy| {
-            let selects = policy.get("/spec/podSelector").is_none_or(|s| labels::matches(s, &label_of(pod)));
-            let types = policy.array("/spec/policyTypes");
-            let typed = if types.is_empty() {
-                // The default: Ingress always, Egress when there are egress rules.
-                direction == Direction::Ingress || policy.get("/spec/egress").is_some()
-            } else {
-                types.iter().any(|t| t.as_str() == Some(direction.word()))
-            };
-            selects && typed
-        })
-        .collect()
-}
-
-/// Whether a peer of a rule is this pod. What cannot be known counts as a match: no false alarm.
-fn is_peer(bundle: &Bundle, policy: &Object, peer: &Value, pod: Option<&Object>) -> bool {
-    if let Some(block) = peer.get("ipBlock") {
-        let Some(pod) = pod else { return true };
-        let address = pod.str("/status/podIP").parse::<Ipv4Addr>();
-        let cidr = block.get("cidr").and_then(Value::as_str).unwrap_or_default();
-        let Ok(address) = address else { return true };
-        let inside = |cidr: &str| -> Option<bool> {
-            let (network, bits) = cidr.split_once('/')?;
-            let network = u32::from(network.parse::<Ipv4Addr>().ok()?);
-            let bits: u32 = bits.parse().ok().filter(|b| *b <= 32)?;
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            Some(network & mask == u32::from(address) & mask)
-        };
-        let except = block.get("except").and_then(Value::as_array).into_iter().flatten();
-        let excluded = except.filter_map(Value::as_str).any(|c| inside(c) == Some(true));
-        return inside(cidr) != Some(false) && !excluded;
-    }
-    let Some(pod) = pod else { return true };
-    let namespace = match peer.get("namespaceSelector") {
-        None => policy.namespace() == pod.namespace(),
-        Some(selector) => {
-            let object = bundle.get(&kinds::NAMESPACE, "", pod.namespace());
-            let simple = selector.as_object().is_none_or(Map::is_empty);
-            match object {
-                Some(namespace) => labels::matches(selector, &|key| {
-                    namespace.label(key).map(str::to_owned).or_else(|| {
-                        (key == "kubernetes.io/metadata.name").then(|| namespace.name().to_owned())
-                    })
-                }),
-                None => {
-                    simple
-                        || labels::matches(selector, &|key| {
-                            (key == "kubernetes.io/metadata.name").then(|| pod.namespace().to_owned())
-                        })
-                        || selector
-                            .pointer("/matchLabels")
-                            .and_then(Value::as_object)
-                            .is_none_or(|l| !l.contains_key("kubernetes.io/metadata.name"))
-                }
-            }
-        }
-    };
-    namespace && peer.get("podSelector").is_none_or(|s| labels::matches(s, &label_of(pod)))
-}
-
-fn allows_port(rule: &Value, port: &Port<'_>) -> bool {
-    let Some(ports) = rule.get("ports").and_then(Value::as_array).filter(|p| !p.is_empty()) else {
-        return true;
-    };
-    ports.iter().any(|entry| {
-        if entry.get("protocol").and_then(Value::as_str).unwrap_or("TCP") != port.protocol {
-            return false;
-        }
-        match entry.get("port") {
-            None => true,
-            Some(Value::String(name)) => port.name == Some(&**name) || name.parse() == Ok(port.number),
-            Some(number) => {
-                let first = number.as_i64().unwrap_or_default();
-                let last = entry.get("endPort").and_then(Value::as_i64).unwrap_or(first);
-                (first..=last).contains(&port.number)
-            }
-        }
-    })
-}
-
-/// The policies that forbid a pod a connection in this direction; empty when it is allowed.
-fn forbidding<'a>(
-    bundle: &'a Bundle,
-    pod: &Object,
-    direction: Direction,
-    peer: Option<&Object>,
-    port: &Port<'_>,
-) -> Vec<&'a Object> {
-    let policies = selecting(bundle, pod, direction);
-    let (rules, peers) = match direction {
-        Direction::Ingress => ("/spec/ingress", "from"),
-        Direction::Egress => ("/spec/egress", "to"),
-    };
-    let allowed = policies.iter().any(|policy| {
-        policy.array(rules).iter().any(|rule| {
-            let listed = rule.get(peers).and_then(Value::as_array).filter(|p| !p.is_empty());
-            let fits = listed.is_none_or(|list| list.iter().any(|p| is_peer(bundle, policy, p, peer)));
-            fits && allows_port(rule, port)
-        })
-    });
-    if allowed { Vec::new() } else { policies }
 }
 
 /// The name that a pod's containers give a port.
@@ -233,7 +100,10 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
             protocol: "UDP",
             name: Some(name),
         });
-        if dns.iter().all(|port| !forbidding(bundle, broker, Direction::Egress, None, port).is_empty()) {
+        if dns
+            .iter()
+            .all(|port| !forbidding(bundle, broker, Direction::Egress, Peer::Unknown, port).is_empty())
+        {
             ways.push((broker, None, dns[0].clone(), "the MCP broker to DNS".to_owned()));
         }
         if let Some(number) = store_port(bundle, extension) {
@@ -281,10 +151,12 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
             let ends = [(Some(from), Direction::Egress, to), (to, Direction::Ingress, Some(from))];
             for (pod, direction, peer) in ends {
                 let Some(pod) = pod else { continue };
-                let policies = forbidding(bundle, pod, direction, peer, &port);
-                let Some(first) = policies.first() else { continue };
+                let end = peer.map_or(Peer::Unknown, Peer::Pod);
+                let barriers = forbidding(bundle, pod, direction, end, &port);
+                let Some((first, pointer)) = barriers.first() else { continue };
                 let title = format!(
-                    "NetworkPolicy {} cuts {what} (port {}, {})",
+                    "{} {} cuts {what} (port {}, {})",
+                    first.kind(),
                     first.full_name(),
                     port.number,
                     direction.word().to_lowercase()
@@ -298,20 +170,25 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
                     port.protocol,
                     peer.map(|p| format!(" for namespace {}", p.namespace())).unwrap_or_default()
                 );
-                let draft = findings.report(rule, first, title, first.evidence("/spec"), remedy);
-                for policy in &policies[1..] {
+                let draft = findings.report(rule, first, title, first.evidence(pointer), remedy);
+                for (policy, pointer) in &barriers[1..] {
                     draft.object(policy.reference());
-                    draft.evidence(policy.evidence("/spec"));
+                    draft.evidence(policy.evidence(pointer));
                 }
                 draft.object(extension.reference()).object(pod.reference());
                 if let Some(peer) = peer {
                     draft.object(peer.reference());
                 }
-                draft.command(format!("oc -n {} describe networkpolicy", pod.namespace()));
                 let namespace = peer.map(Object::namespace);
                 let word = direction.word();
-                draft.commands(remedy::allow(pod, word, namespace, port.number, port.protocol));
-                draft.verify(format!("oc -n {} get networkpolicy", pod.namespace()));
+                if first.kind() == kinds::NETWORK_POLICY.kind {
+                    draft.command(format!("oc -n {} describe networkpolicy", pod.namespace()));
+                    draft.commands(remedy::allow(pod, word, namespace, port.number, port.protocol));
+                    draft.verify(format!("oc -n {} get networkpolicy", pod.namespace()));
+                } else {
+                    draft.command(remedy::allow_before(first, word, namespace, port.number, port.protocol));
+                    draft.verify(format!("oc get {} {} -o yaml", first.kind().to_lowercase(), first.name()));
+                }
             }
         }
     }

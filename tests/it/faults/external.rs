@@ -32,6 +32,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG509", name: "the host does not resolve", root: true, apply: dns },
     Fault { code: "MG510", name: "the host does not answer", root: true, apply: timeout },
     Fault { code: "MG511", name: "a policy denies egress", root: true, apply: egress },
+    Fault { code: "MG511", name: "the baseline denies the internet", root: true, apply: baseline },
     Fault {
         code: "MG511",
         name: "the mesh lets the broker reach registered hosts only",
@@ -144,6 +145,20 @@ spec:
   outboundTrafficPolicy: {mode: REGISTRY_ONLY}
 ",
         )
+}
+
+fn baseline(fixture: Fixture) -> Fixture {
+    fixture.add(
+        r"
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: BaselineAdminNetworkPolicy
+metadata: {name: default}
+spec:
+  subject: {namespaces: {matchLabels: {kubernetes.io/metadata.name: mcp-system}}}
+  egress:
+  - {name: no-internet, action: Deny, to: [{networks: [0.0.0.0/0]}], ports: [{portNumber: {protocol: TCP, port: 443}}]}
+",
+    )
 }
 
 fn egress(fixture: Fixture) -> Fixture {

@@ -23,6 +23,12 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG231", name: "timeouts of one server", root: true, apply: upstream_failures },
     Fault { code: "MG232", name: "default deny before the broker", root: true, apply: default_deny },
     Fault { code: "MG232", name: "server takes only its own namespace", root: true, apply: server_policy },
+    Fault {
+        code: "MG232",
+        name: "an administrator denies the router's port",
+        root: true,
+        apply: administrator_denies,
+    },
     Fault { code: "MG232", name: "the session store is out of reach", root: true, apply: store_policy },
 ];
 
@@ -195,6 +201,12 @@ spec:
   - ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 1, endPort: 6378}, {protocol: TCP, port: 6380, endPort: 65535}]
 ",
         )
+}
+
+fn administrator_denies(fixture: Fixture) -> Fixture {
+    fixture.add(
+        "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {name: only-http}\nspec:\n  priority: 10\n  subject: {namespaces: {matchLabels: {kubernetes.io/metadata.name: mcp-system}}}\n  ingress:\n  - {name: no-grpc, action: Deny, from: [{namespaces: {}}], ports: [{portNumber: {protocol: TCP, port: 50051}}]}\n",
+    )
 }
 
 fn server_policy(fixture: Fixture) -> Fixture {
