@@ -162,7 +162,8 @@ fn shown(failures: Vec<Failure>, out: &Out) -> Vec<Failure> {
 fn analyze(cx: &Cx, out: &Out, manifest: &mut Manifest) -> Result<Option<RedactedReport>, WriteError> {
     let needed = Needed::of(out.writer.entries(), cx.options.analyze);
     manifest.files = needed.files;
-    let preliminary = serde_json::to_vec(&manifest).unwrap_or_default();
+    let mut preliminary = serde_json::to_vec(&manifest).unwrap_or_default();
+    preliminary.shrink_to_fit();
     manifest.files = Vec::new();
     let inner = out.writer.source();
     let source = WithManifest { inner, manifest: preliminary, copies: needed.copies, logs: needed.logs };
@@ -218,7 +219,8 @@ impl Needed {
             if is_copy(&entry.path) {
                 needed.copies.insert(entry.path);
             } else if !entry.path.ends_with(".log") && !entry.path.starts_with("mcpgw/") {
-                needed.files.push(entry);
+                // Where it came from is nothing to the analysis.
+                needed.files.push(FileEntry { source: String::new(), ..entry });
             }
         }
         needed

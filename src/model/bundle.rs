@@ -167,7 +167,7 @@ pub struct LogFile {
     /// Its number of lines.
     pub lines: u64,
     /// The last lines, oldest first, each with its line number (from 1).
-    pub tail: Vec<(u64, String)>,
+    pub tail: super::logs::Tail,
     /// What the log parsers made of it.
     pub digest: super::logs::Digest,
 }

@@ -115,7 +115,7 @@ fn pod(pod: &mut Value) {
         if let Some(Value::Array(conditions)) = status.get_mut("conditions") {
             let mut kept = std::mem::take(conditions).into_vec();
             kept.retain(|condition| condition.get("type").and_then(Value::as_str) == Some("Ready"));
-            *conditions = kept.into_boxed_slice();
+            *conditions = kept.drain(..).collect();
         }
     }
 }

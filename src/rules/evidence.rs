@@ -98,7 +98,7 @@ pub(crate) fn last_lines(log: &LogFile, count: usize) -> Vec<Evidence> {
         .rev()
         .filter(|(_, text)| !text.trim().is_empty())
         .take(count)
-        .map(|(line, text)| log_line(log, *line, text, None))
+        .map(|(line, text)| log_line(log, line, text, None))
         .collect();
     lines.reverse();
     lines

@@ -26,7 +26,7 @@ use serde_json::Value;
 
 use super::objects::{Contents, Keep, List};
 use super::place::{self, Place, Scope};
-use crate::archive::manifest::{FileEntry, Manifest};
+use crate::archive::manifest::{FileEntry, Manifest, hex_of};
 use crate::archive::path;
 use crate::archive::read::{ReadError, breaks_off};
 use crate::model::Bundle;
@@ -47,7 +47,8 @@ pub(super) struct Held {
     pub(super) number: usize,
     pub(super) path: Arc<str>,
     pub(super) bytes: u64,
-    pub(super) sha256: String,
+    /// Its checksum.
+    pub(super) sha256: [u8; 32],
     /// Not all of it was read on purpose, so its checksum says nothing.
     pub(super) truncated: bool,
     pub(super) facts: Facts,
@@ -74,7 +75,7 @@ impl Held {
             number,
             path: path.into(),
             bytes,
-            sha256: String::new(),
+            sha256: [0; 32],
             truncated: false,
             facts: Facts::Nothing,
             problems: Vec::new(),
@@ -100,7 +101,7 @@ pub(super) struct Assembly {
     keep: Keep,
     bundle: Bundle,
     /// Sizes and checksums, by path; none for what was not read whole.
-    sums: BTreeMap<String, Option<(u64, String)>>,
+    sums: BTreeMap<Arc<str>, Option<(u64, [u8; 32])>>,
     /// Problems of files that stand where a must-gather has objects, logs or evidence.
     in_tree: Vec<String>,
     /// Problems in the order of the files, of all of them.
@@ -128,7 +129,7 @@ impl Assembly {
             self.in_tree.extend_from_slice(&file.problems);
         }
         self.problems.extend(file.problems);
-        self.sums.insert(file.path.to_string(), (!file.truncated).then_some((file.bytes, file.sha256)));
+        self.sums.insert(Arc::clone(&file.path), (!file.truncated).then_some((file.bytes, file.sha256)));
         self.take(file.path, file.facts);
     }
 
@@ -154,8 +155,7 @@ impl Assembly {
     fn shorten(&self, log: &mut LogFile) {
         let pod = self.bundle.get(&kinds::POD, &log.namespace, &log.pod);
         if self.keep == Keep::ForRules && !log.previous && pod.is_some_and(|pod| lean::is_fine(pod.value())) {
-            log.tail.drain(..log.tail.len().saturating_sub(FEW));
-            log.tail.shrink_to_fit();
+            log.tail.keep_last(FEW);
         }
     }
 
@@ -250,17 +250,17 @@ impl Assembly {
 /// The files of the manifest that are missing, differ or could not be parsed, and why.
 fn lost(
     files: &[FileEntry],
-    sums: &BTreeMap<String, Option<(u64, String)>>,
+    sums: &BTreeMap<Arc<str>, Option<(u64, [u8; 32])>>,
     broken: &BTreeSet<String>,
 ) -> Vec<(String, String)> {
     let mut lost = Vec::new();
     for file in files {
-        let why = match sums.get(&file.path) {
+        let why = match sums.get(file.path.as_str()) {
             None => "is named in the manifest, but missing".to_owned(),
             Some(Some((bytes, _))) if *bytes != file.bytes => {
                 format!("has {bytes} bytes, but the manifest says {}", file.bytes)
             }
-            Some(Some((_, sha256))) if *sha256 != file.sha256 => {
+            Some(Some((_, sha256))) if hex_of(sha256) != file.sha256 => {
                 "differs from what was collected: its checksum is not that of the manifest".to_owned()
             }
             Some(_) if broken.contains(&file.path) => "could not be parsed completely".to_owned(),

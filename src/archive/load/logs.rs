@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crate::model::logs::Reader;
+use crate::model::logs::{Digest, Reader, Tail};
 
 /// How much of a line the log parsers get; the rest is dropped. The longest lines worth reading
 /// (a panic in one line, a JSON record with a stack trace) are far shorter.
@@ -16,7 +16,7 @@ pub(super) struct Lines {
     open: Vec<u8>,
     /// Whether there is such a line, even if nothing of it was kept.
     begun: bool,
-    pub(super) bytes: u64,
+    bytes: u64,
 }
 
 impl Lines {
@@ -54,13 +54,15 @@ impl Lines {
         self.reader.line(&line[..line.len().min(LINE)]);
     }
 
-    /// Ends the stream, and with it a last line without a line break.
-    pub(super) fn finish(mut self) -> Reader {
+    /// Ends the stream, and with it a last line without a line break: its size, and what
+    /// [`Reader::finish`] says. The next stream may follow.
+    pub(super) fn finish(&mut self) -> (u64, (u64, Tail, Digest)) {
         if self.begun {
             let open = std::mem::take(&mut self.open);
             self.line(&open);
+            self.begun = false;
         }
-        self.reader
+        (std::mem::take(&mut self.bytes), self.reader.finish())
     }
 }
 
@@ -96,12 +98,13 @@ mod tests {
     #[test]
     fn lines_do_not_depend_on_the_pieces() {
         let text = b"one\r\n\ntwo \xff\0 three\nlast";
+        // What was read before makes no difference either.
+        let mut lines = Lines::default();
         for size in 1..text.len() {
-            let mut lines = Lines::default();
             text.chunks(size).for_each(|piece| lines.push(piece));
-            assert_eq!(lines.bytes, text.len() as u64);
-            let (count, tail, _) = lines.finish().finish();
-            let tail: Vec<&str> = tail.iter().map(|(_, line)| line.as_str()).collect();
+            let (bytes, (count, tail, _)) = lines.finish();
+            assert_eq!(bytes, text.len() as u64);
+            let tail: Vec<&str> = tail.iter().map(|(_, line)| line).collect();
             assert_eq!((count, tail), (4, vec!["one", "", "two \u{fffd}\0 three", "last"]));
         }
     }
@@ -114,7 +117,7 @@ mod tests {
             assert!(lines.open.capacity() <= 2 * LINE);
         }
         lines.push(b"\nshort\n");
-        let (count, tail, _) = lines.finish().finish();
-        assert_eq!((count, tail[1].1.as_str()), (2, "short"));
+        let (_, (count, tail, _)) = lines.finish();
+        assert_eq!((count, tail.iter().next_back()), (2, Some((2, "short"))));
     }
 }

@@ -11,6 +11,7 @@ mod logs;
 mod objects;
 mod parse;
 mod place;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -27,16 +28,17 @@ use sha2::{Digest as _, Sha256};
 use self::collected::{Assembly, Facts, Held};
 use self::objects::Keep;
 use self::place::Place;
-use super::manifest::{Manifest, hex, sha256};
+use self::room::{Piece, Room, Ticket};
+use super::manifest::Manifest;
 use super::read::{Entry, ReadError, Source, Visit};
 use crate::model::bundle::{ExtraFile, Failure, LogFile};
 use crate::model::json;
 use crate::model::{Bundle, envoy};
 
 /// How many bytes may wait between the thread that reads and those that parse, for each of these.
-const IN_FLIGHT: usize = 2 << 20;
+const IN_FLIGHT: usize = 1 << 20;
 
-/// What a file takes while it waits, apart from its bytes.
+/// What a file takes while it waits, apart from its bytes: thousands of empty logs would be megabytes.
 const JOB: usize = 4096;
 
 /// The largest file of objects that is parsed: a list of some ten thousand pods.
@@ -51,8 +53,8 @@ const ALL_EXTRA: u64 = 192 << 20;
 /// How much of a file with an unknown name is looked at to tell whether it holds objects.
 const LOOK: usize = 4096;
 
-/// Logs up to this size are handed over whole, larger ones piece by piece.
-const PIECE: usize = 1 << 20;
+/// A larger file than this is not believed in before it was read.
+const BELIEVED: u64 = 1 << 20;
 
 /// The documents of a file of objects, and whether all of it could be read.
 pub(crate) fn documents(bytes: &[u8]) -> (Vec<serde_json::Value>, bool) {
@@ -79,7 +81,8 @@ pub fn for_rules(source: &dyn Source) -> Result<Bundle, ReadError> {
 
 fn load_with(source: &dyn Source, keep: Keep) -> Result<Bundle, ReadError> {
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8);
-    let queue = Queue::new(keep, workers * IN_FLIGHT);
+    let room = Room::new(workers * IN_FLIGHT);
+    let queue = Queue::new(keep, &room);
     let walked = std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| queue.work());
@@ -92,7 +95,7 @@ fn load_with(source: &dyn Source, keep: Keep) -> Result<Bundle, ReadError> {
 }
 
 /// Goes through the container and hands out the work.
-fn walk(source: &dyn Source, queue: &Queue) -> Result<Vec<String>, ReadError> {
+fn walk(source: &dyn Source, queue: &Queue<'_>) -> Result<Vec<String>, ReadError> {
     let mut number = 0;
     let mut extra_left = ALL_EXTRA;
     source.walk(&mut |entry, content| {
@@ -106,7 +109,7 @@ fn walk(source: &dyn Source, queue: &Queue) -> Result<Vec<String>, ReadError> {
         };
         if place == Place::Extra
             && queue.keep == Keep::ForRules
-            && entry.bytes > PIECE as u64
+            && entry.bytes > BELIEVED
             && envoy::is_dump(&entry.path)
         {
             queue.done(large_dump(Held::new(number, &entry.path, entry.bytes), content));
@@ -117,7 +120,8 @@ fn walk(source: &dyn Source, queue: &Queue) -> Result<Vec<String>, ReadError> {
             Place::Extra => EXTRA.min(extra_left),
             _ => EXTRA,
         };
-        let mut bytes = Vec::with_capacity(usize::try_from(entry.bytes.min(limit)).unwrap_or(0).min(PIECE));
+        let mut bytes =
+            Vec::with_capacity(usize::try_from(entry.bytes.min(limit).min(BELIEVED)).unwrap_or(0));
         let mut held = Held::new(number, &entry.path, entry.bytes);
         if place == Place::Unknown || (place == Place::Ignored && entry.bytes > limit) {
             bytes.resize(LOOK, 0);
@@ -142,7 +146,8 @@ fn walk(source: &dyn Source, queue: &Queue) -> Result<Vec<String>, ReadError> {
         if place == Place::Extra {
             extra_left -= bytes.len() as u64;
         }
-        queue.push(bytes.len(), Job::Whole(held, place, bytes));
+        let ticket = queue.room.admit(JOB + bytes.len());
+        queue.push(Job::Whole(ticket, held, place, bytes));
         Visit::Next
     })
 }
@@ -152,13 +157,13 @@ fn large_dump(mut held: Held, content: &mut dyn Read) -> Held {
     let mut counted = Counted { content, digest: Sha256::new(), bytes: 0, error: None };
     let lean = envoy::lean(&mut counted);
     // What stands behind the end, or after a break, counts for the checksum.
-    let mut rest = vec![0; PIECE];
+    let mut rest = vec![0; room::PIECE];
     while matches!(counted.read(&mut rest), Ok(1..)) {}
     let Counted { digest, bytes, error, .. } = counted;
     if let Some(error) = error {
         held.problem(None, &format!("cannot be read to its end: {error}"));
     }
-    held.sha256 = hex(digest);
+    held.sha256 = digest.finalize().into();
     held.bytes = bytes;
     held.facts = Facts::Extra(ExtraFile { file: held.path.to_string(), content: lean });
     held
@@ -192,30 +197,29 @@ impl Read for Counted<'_> {
     }
 }
 
-fn read_log(queue: &Queue, number: usize, entry: &Entry, log: place::Log, content: &mut dyn Read) {
+fn read_log(queue: &Queue<'_>, number: usize, entry: &Entry, log: place::Log, content: &mut dyn Read) {
     let mut held = Held::new(number, &entry.path, entry.bytes);
-    let mut piece = vec![0; PIECE.min(usize::try_from(entry.bytes).unwrap_or(PIECE).max(512))];
-    let (length, mut error) = logs::fill(content, &mut piece);
-    piece.truncate(length);
+    let ticket = queue.room.admit(JOB);
+    let mut piece = queue.room.piece(usize::try_from(entry.bytes).unwrap_or(usize::MAX));
+    let (length, mut error) = piece.fill(content);
     let whole = error.is_some() || entry.bytes <= length as u64;
-    let (sender, pieces) = sync_channel::<Result<Vec<u8>, String>>(4);
-    let job = |held| Job::Log(held, log, pieces);
+    let (sender, pieces) = sync_channel::<Result<Piece<'_>, String>>(4);
+    let job = |held| Job::Log(ticket, held, log, pieces);
     if whole {
         if let Some(error) = error {
             held.problem(None, &format!("cannot be read to its end: {error}"));
         }
         // There is room for it, so this does not wait.
         let _ = sender.send(Ok(piece));
-        queue.push(length, job(held));
+        queue.push(job(held));
         return;
     }
-    queue.push(length, job(held));
+    queue.push(job(held));
     let mut next = Ok(piece);
     // A worker that went away has panicked, which the end of its thread will tell.
     while sender.send(next).is_ok() && error.is_none() {
-        let mut piece = vec![0; PIECE];
-        let (length, failed) = logs::fill(content, &mut piece);
-        piece.truncate(length);
+        let mut piece = queue.room.piece(usize::MAX);
+        let (length, failed) = piece.fill(content);
         if length == 0 && failed.is_none() {
             return;
         }
@@ -228,28 +232,26 @@ fn read_log(queue: &Queue, number: usize, entry: &Entry, log: place::Log, conten
 }
 
 /// Work that waits for a thread.
-enum Job {
+enum Job<'r> {
     /// A file that was read whole.
-    Whole(Held, Place, Vec<u8>),
+    Whole(Ticket<'r>, Held, Place, Vec<u8>),
     /// A log whose pieces come as they are read; an error ends it.
-    Log(Held, place::Log, Receiver<Result<Vec<u8>, String>>),
+    Log(Ticket<'r>, Held, place::Log, Receiver<Result<Piece<'r>, String>>),
 }
 
-struct Queue {
-    state: Mutex<State>,
+struct Queue<'r> {
+    state: Mutex<State<'r>>,
     changed: Condvar,
     /// What the files gave, put together as soon as all files before them have been.
     done: Mutex<Done>,
     keep: Keep,
-    /// How many bytes may be on their way.
-    room: usize,
+    /// What may be on its way.
+    room: &'r Room,
 }
 
 #[derive(Default)]
-struct State {
-    waiting: VecDeque<(usize, Job)>,
-    /// Bytes of jobs that wait or are being worked on.
-    in_flight: usize,
+struct State<'r> {
+    waiting: VecDeque<Job<'r>>,
     closed: bool,
 }
 
@@ -262,29 +264,21 @@ struct Done {
     waiting: BTreeMap<usize, Held>,
 }
 
-impl Queue {
-    fn new(keep: Keep, room: usize) -> Self {
+impl<'r> Queue<'r> {
+    fn new(keep: Keep, room: &'r Room) -> Self {
         let done = Done { assembly: Assembly::new(keep), taken: 0, waiting: BTreeMap::new() };
         Self { state: Mutex::default(), changed: Condvar::new(), done: Mutex::new(done), keep, room }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<'r>> {
         // Nobody panics while holding the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there is room, then leaves the job for a worker.
-    fn push(&self, bytes: usize, job: Job) {
-        // What waits is more than its bytes: thousands of empty logs would be megabytes.
-        let bytes = bytes + JOB;
-        let mut state = self.lock();
-        while state.in_flight > 0 && state.in_flight + bytes > self.room {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.in_flight += bytes;
-        state.waiting.push_back((bytes, job));
-        drop(state);
-        self.changed.notify_all();
+    /// Leaves the job for a worker.
+    fn push(&self, job: Job<'r>) {
+        self.lock().waiting.push_back(job);
+        self.changed.notify_one();
     }
 
     fn done(&self, held: Held) {
@@ -311,9 +305,10 @@ impl Queue {
 
     /// Works until the queue is closed and empty.
     fn work(&self) {
+        let mut lines = logs::Lines::default();
         let mut state = self.lock();
         loop {
-            let Some((bytes, job)) = state.waiting.pop_front() else {
+            let Some(job) = state.waiting.pop_front() else {
                 if state.closed {
                     return;
                 }
@@ -321,24 +316,23 @@ impl Queue {
                 continue;
             };
             drop(state);
-            self.done(work(job, self.keep));
+            self.done(work(job, self, &mut lines));
             state = self.lock();
-            state.in_flight -= bytes;
-            self.changed.notify_all();
         }
     }
 }
 
 /// Does a job. A panic over one file is a bug; it costs that file, not the others, and above all
 /// not the wait for a worker that no longer exists.
-fn work(job: Job, keep: Keep) -> Held {
-    let (Job::Whole(held, ..) | Job::Log(held, ..)) = &job;
+fn work(job: Job<'_>, queue: &Queue<'_>, lines: &mut logs::Lines) -> Held {
+    let (Job::Whole(_, held, ..) | Job::Log(_, held, ..)) = &job;
     let (number, path) = (held.number, held.path.clone());
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match job {
-        Job::Whole(held, place, bytes) => whole(held, place, bytes, keep),
-        Job::Log(held, log, pieces) => log_of(held, log, &pieces),
+        Job::Whole(_room, held, place, bytes) => whole(held, place, bytes, queue.keep),
+        Job::Log(_room, held, log, pieces) => log_of(held, log, &pieces, lines),
     }));
     outcome.unwrap_or_else(|_| {
+        *lines = logs::Lines::default();
         let mut held = Held::new(number, &path, 0);
         held.truncated = true;
         held.problem(None, "bug: reading it failed in an unforeseen way; please report it");
@@ -359,7 +353,7 @@ fn without_lists(fields: &BTreeMap<String, &RawValue>) -> Value {
 
 /// Makes of a file what its place promises.
 fn whole(mut held: Held, place: Place, bytes: Vec<u8>, keep: Keep) -> Held {
-    held.sha256 = sha256(&bytes);
+    held.sha256 = Sha256::digest(&bytes).into();
     held.bytes = bytes.len() as u64;
     match place {
         Place::Manifest => match serde_json::from_slice::<BTreeMap<String, &RawValue>>(&bytes) {
@@ -446,14 +440,17 @@ fn timestamp(bytes: &[u8]) -> Option<DateTime<Utc>> {
 }
 
 /// Reads a log to its end, inflating it if it is compressed in itself.
-fn log_of(mut held: Held, log: place::Log, pieces: &Receiver<Result<Vec<u8>, String>>) -> Held {
-    let mut stream =
-        Pieces { pieces, current: Vec::new(), at: 0, digest: Sha256::new(), bytes: 0, error: None };
-    let mut lines = logs::Lines::default();
+fn log_of(
+    mut held: Held,
+    log: place::Log,
+    pieces: &Receiver<Result<Piece<'_>, String>>,
+    lines: &mut logs::Lines,
+) -> Held {
+    let mut stream = Pieces { pieces, current: None, at: 0, digest: Sha256::new(), bytes: 0, error: None };
     stream.advance();
-    if logs::is_gzip(&stream.current) {
+    if logs::is_gzip(stream.current()) {
         let mut inflated = logs::gunzip(&mut stream);
-        let mut piece = vec![0; PIECE];
+        let mut piece = vec![0; room::PIECE];
         loop {
             let (length, error) = logs::fill(&mut inflated, &mut piece);
             lines.push(&piece[..length]);
@@ -469,7 +466,7 @@ fn log_of(mut held: Held, log: place::Log, pieces: &Receiver<Result<Vec<u8>, Str
         while stream.advance() {}
     } else {
         loop {
-            lines.push(&stream.current);
+            lines.push(stream.current());
             if !stream.advance() {
                 break;
             }
@@ -479,9 +476,8 @@ fn log_of(mut held: Held, log: place::Log, pieces: &Receiver<Result<Vec<u8>, Str
     if let Some(error) = stream.error.take() {
         held.problem(None, &format!("cannot be read to its end: {error}"));
     }
-    held.sha256 = hex(stream.digest);
-    let bytes = lines.bytes;
-    let (count, tail, digest) = lines.finish().finish();
+    held.sha256 = stream.digest.finalize().into();
+    let (bytes, (count, tail, digest)) = lines.finish();
     held.facts = Facts::Log(LogFile {
         file: held.path.to_string(),
         namespace: log.namespace,
@@ -497,48 +493,50 @@ fn log_of(mut held: Held, log: place::Log, pieces: &Receiver<Result<Vec<u8>, Str
 }
 
 /// The pieces of a log, as they come and as one stream.
-struct Pieces<'a> {
-    pieces: &'a Receiver<Result<Vec<u8>, String>>,
-    current: Vec<u8>,
+struct Pieces<'a, 'r> {
+    pieces: &'a Receiver<Result<Piece<'r>, String>>,
+    current: Option<Piece<'r>>,
     at: usize,
     digest: Sha256,
     bytes: u64,
     error: Option<String>,
 }
 
-impl Pieces<'_> {
+impl Pieces<'_, '_> {
+    fn current(&self) -> &[u8] {
+        self.current.as_ref().map_or(&[], Piece::bytes)
+    }
+
     /// Goes to the next piece; `false` at the end.
     fn advance(&mut self) -> bool {
         self.at = 0;
+        self.current = None;
         match self.pieces.recv() {
             Ok(Ok(piece)) => {
-                self.digest.update(&piece);
-                self.bytes += piece.len() as u64;
-                self.current = piece;
+                self.digest.update(piece.bytes());
+                self.bytes += piece.bytes().len() as u64;
+                self.current = Some(piece);
                 true
             }
             Ok(Err(error)) => {
                 self.error = Some(error);
-                self.current.clear();
                 false
             }
-            Err(_) => {
-                self.current.clear();
-                false
-            }
+            Err(_) => false,
         }
     }
 }
 
-impl Read for Pieces<'_> {
+impl Read for Pieces<'_, '_> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        while self.at == self.current.len() {
+        while self.at == self.current().len() {
             if !self.advance() {
                 return Ok(0);
             }
         }
-        let n = into.len().min(self.current.len() - self.at);
-        into[..n].copy_from_slice(&self.current[self.at..self.at + n]);
+        let rest = &self.current()[self.at..];
+        let n = into.len().min(rest.len());
+        into[..n].copy_from_slice(&rest[..n]);
         self.at += n;
         Ok(n)
     }

@@ -198,7 +198,7 @@ fn logs_are_read_whatever_is_in_them() {
     let bundle = load(&files).expect("a bundle");
     let mut shown = String::new();
     for log in bundle.logs_of("a", "p") {
-        let last = log.tail.last().map(|(_, line)| line.as_str()).unwrap_or_default();
+        let last = log.tail.iter().next_back().map(|(_, line)| line).unwrap_or_default();
         let name = log.file.rsplit('/').next().unwrap_or_default();
         writeln!(shown, "{} {name} previous={} {} {last:?}", log.container, log.previous, log.lines)
             .expect("text");

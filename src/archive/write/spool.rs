@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress};
 
@@ -41,12 +41,39 @@ pub(super) struct Spool {
     file: Mutex<Option<Arc<File>>>,
     end: AtomicU64,
     deflaters: Mutex<Vec<Deflater>>,
+    inflaters: Mutex<Vec<Inflater>>,
+}
+
+/// What reading a block needs, kept for the next one: an archive is read back in tens of thousands of
+/// members.
+struct Inflater {
+    decompress: Decompress,
+    compressed: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Self { decompress: Decompress::new(false), compressed: Vec::new(), plain: Vec::new() }
+    }
+}
+
+impl std::fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inflater").finish_non_exhaustive()
+    }
 }
 
 impl Spool {
     /// A spool in this directory; the file is made when it is first needed.
     pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, file: Mutex::default(), end: AtomicU64::new(0), deflaters: Mutex::default() }
+        Self {
+            directory,
+            file: Mutex::default(),
+            end: AtomicU64::new(0),
+            deflaters: Mutex::default(),
+            inflaters: Mutex::default(),
+        }
     }
 
     /// The directory, for messages.
@@ -97,18 +124,24 @@ impl Spool {
         read_at(&*self.open()?, into, block.offset)
     }
 
-    /// Reads a block and inflates it.
-    pub(super) fn plain(&self, block: &Block, scratch: &mut Vec<u8>, into: &mut Vec<u8>) -> io::Result<()> {
-        self.compressed(block, scratch)?;
-        into.clear();
+    /// Reads a block and inflates it, into the plain bytes of this.
+    fn plain(&self, block: &Block, inflater: &mut Inflater) -> io::Result<()> {
+        let Inflater { decompress, compressed, plain } = inflater;
+        self.compressed(block, compressed)?;
+        plain.clear();
         // One more than needed: the output is never full before the end.
-        into.reserve(block.plain as usize + 1);
-        Decompress::new(false).decompress_vec(scratch, into, FlushDecompress::Sync)?;
-        if into.len() == block.plain as usize {
+        plain.reserve(block.plain as usize + 1);
+        decompress.reset(false);
+        decompress.decompress_vec(compressed, plain, FlushDecompress::Sync)?;
+        if plain.len() == block.plain as usize {
             Ok(())
         } else {
             Err(io::Error::new(io::ErrorKind::InvalidData, "the temporary file was changed by someone else"))
         }
+    }
+
+    fn inflaters(&self) -> MutexGuard<'_, Vec<Inflater>> {
+        self.inflaters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,26 +223,39 @@ impl Deflater {
 pub(super) struct BlockReader<'a> {
     spool: &'a Spool,
     blocks: std::slice::Iter<'a, Block>,
-    plain: Vec<u8>,
+    /// There until this is dropped.
+    inflater: Option<Inflater>,
     at: usize,
-    scratch: Vec<u8>,
 }
 
 impl<'a> BlockReader<'a> {
     pub(super) fn new(spool: &'a Spool, blocks: &'a [Block]) -> Self {
-        Self { spool, blocks: blocks.iter(), plain: Vec::new(), at: 0, scratch: Vec::new() }
+        let mut inflater = spool.inflaters().pop().unwrap_or_default();
+        inflater.plain.clear();
+        Self { spool, blocks: blocks.iter(), inflater: Some(inflater), at: 0 }
+    }
+}
+
+impl Drop for BlockReader<'_> {
+    fn drop(&mut self) {
+        self.spool.inflaters().extend(self.inflater.take());
     }
 }
 
 impl Read for BlockReader<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.plain.len() {
+        let Some(inflater) = &mut self.inflater else { return Ok(0) };
+        while self.at == inflater.plain.len() {
             let Some(block) = self.blocks.next() else { return Ok(0) };
-            self.spool.plain(block, &mut self.scratch, &mut self.plain)?;
             self.at = 0;
+            if let Err(error) = self.spool.plain(block, inflater) {
+                inflater.plain.clear();
+                return Err(error);
+            }
         }
-        let n = into.len().min(self.plain.len() - self.at);
-        into[..n].copy_from_slice(&self.plain[self.at..self.at + n]);
+        let plain = &inflater.plain[self.at..];
+        let n = into.len().min(plain.len());
+        into[..n].copy_from_slice(&plain[..n]);
         self.at += n;
         Ok(n)
     }

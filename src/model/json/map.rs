@@ -1,6 +1,6 @@
 //! The fields of an object: a list in the order of their names.
 
-use super::{Key, Value};
+use super::{Key, Value, exact};
 
 /// Up to this many fields are looked through one after the other.
 const FEW: usize = 32;
@@ -76,7 +76,7 @@ impl Map {
         let mut fields = std::mem::take(&mut self.0).into_vec();
         fields.reserve_exact(1);
         fields.insert(at, (Key::from(name), value));
-        self.0 = fields.into_boxed_slice();
+        self.0 = exact(fields);
     }
 
     /// Drops the fields for which this is not so.
@@ -86,7 +86,7 @@ impl Map {
         }
         let mut fields = std::mem::take(&mut self.0).into_vec();
         fields.retain(|(key, value)| keep(key.as_str(), value));
-        self.0 = fields.into_boxed_slice();
+        self.0 = exact(fields);
     }
 }
 
@@ -104,7 +104,7 @@ impl FromIterator<(Key, Value)> for Map {
                 same
             });
         }
-        Self(fields.into_boxed_slice())
+        Self(exact(fields))
     }
 }
 

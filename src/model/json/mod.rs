@@ -215,13 +215,29 @@ impl fmt::Debug for Value {
     }
 }
 
+/// The items in a place of just their size. Shrinking a list leaves it where it is if that is not more than
+/// twice as large as needed, and values are kept for long.
+fn exact<T>(mut list: Vec<T>) -> Box<[T]> {
+    if list.len() == list.capacity() {
+        return list.into_boxed_slice();
+    }
+    let mut exact = Vec::with_capacity(list.len());
+    exact.append(&mut list);
+    exact.into_boxed_slice()
+}
+
+/// The same for a text.
+fn exact_text(text: String) -> Box<str> {
+    if text.len() == text.capacity() { text.into_boxed_str() } else { text.as_str().into() }
+}
+
 impl From<serde_json::Value> for Value {
     fn from(value: serde_json::Value) -> Self {
         match value {
             serde_json::Value::Null => Self::Null,
             serde_json::Value::Bool(value) => Self::Bool(value),
             serde_json::Value::Number(number) => Self::Number(number),
-            serde_json::Value::String(text) => Self::String(text.into_boxed_str()),
+            serde_json::Value::String(text) => Self::String(exact_text(text)),
             serde_json::Value::Array(list) => Self::Array(list.into_iter().map(Self::from).collect()),
             serde_json::Value::Object(map) => {
                 Self::Object(map.into_iter().map(|(key, value)| (Key::from(key), value.into())).collect())
@@ -238,7 +254,7 @@ impl From<&str> for Value {
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Self::String(text.into_boxed_str())
+        Self::String(exact_text(text))
     }
 }
 
@@ -270,7 +286,7 @@ impl From<f64> for Value {
 
 impl From<Vec<Self>> for Value {
     fn from(list: Vec<Self>) -> Self {
-        Self::Array(list.into_boxed_slice())
+        Self::Array(exact(list))
     }
 }
 

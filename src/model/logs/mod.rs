@@ -7,8 +7,8 @@
 //! host, cluster, status and flags. A format that nobody knows gives nothing, not noise.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::collections::hash_map::{DefaultHasher, HashMap};
-use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash as _, Hasher as _};
 
 pub mod access;
@@ -23,7 +23,7 @@ pub use errors::{Denial, ErrorClass};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Digest {
     /// The message templates that were met.
-    pub records: Vec<Record>,
+    pub records: Box<[Record]>,
     /// How many messages matched a template, but with fields that were too many to keep apart.
     pub overflow: u64,
     /// The time of the first line that has one, RFC 3339.
@@ -45,30 +45,88 @@ impl Digest {
     }
 }
 
+/// The last lines of a log. A large bundle has thousands of them, so they are one text, not many.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// The number of the first of them, from 1.
+    first: u64,
+    text: Box<str>,
+    /// Where each line ends in the text.
+    ends: Box<[u32]>,
+}
+
+impl Tail {
+    /// Of these lines, whose first one has this number.
+    fn new(first: u64, lines: &VecDeque<Vec<u8>>) -> Self {
+        let mut text = String::with_capacity(lines.iter().map(Vec::len).sum());
+        let ends = lines.iter().map(|line| {
+            text.push_str(&String::from_utf8_lossy(line));
+            // A few lines of bounded length.
+            u32::try_from(text.len()).unwrap_or(u32::MAX)
+        });
+        Self { first, ends: ends.collect(), text: text.into() }
+    }
+
+    /// The lines, oldest first, each with its number (from 1).
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &str)> {
+        (0..self.ends.len()).map(|at| (self.first + at as u64, self.line(at)))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Lets go of all but the last so many.
+    pub fn keep_last(&mut self, count: usize) {
+        let drop = self.ends.len().saturating_sub(count);
+        if drop > 0 {
+            let from = self.ends[drop - 1];
+            *self = Self {
+                first: self.first + drop as u64,
+                text: self.text[from as usize..].into(),
+                ends: self.ends[drop..].iter().map(|end| end - from).collect(),
+            };
+        }
+    }
+
+    fn line(&self, at: usize) -> &str {
+        let from = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        &self.text[from..self.ends[at] as usize]
+    }
+}
+
 /// A message template of the catalogue, met at least once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// The stable name of the template.
-    pub template: String,
+    pub template: &'static str,
     /// How often it was met (with these fields).
     pub count: u64,
     /// The line of its first occurrence, from 1.
     pub first_line: u64,
     /// The text of its first occurrence, cut to a bounded length.
-    pub sample: String,
+    pub sample: Box<str>,
     /// The time of the first occurrence, RFC 3339, if the line has one.
     pub first_time: Option<String>,
     /// The time of the last occurrence.
     pub last_time: Option<String>,
-    /// The fields that tell occurrences apart.
-    pub fields: BTreeMap<String, String>,
+    /// The fields that tell occurrences apart, in the order of their names.
+    pub fields: Box<[(&'static str, Box<str>)]>,
 }
 
 impl Record {
     /// A field, empty when the message did not have it.
     #[must_use]
     pub fn field(&self, name: &str) -> &str {
-        self.fields.get(name).map_or("", String::as_str)
+        self.fields.iter().find(|(field, _)| *field == name).map_or("", |(_, value)| value)
     }
 }
 
@@ -95,6 +153,8 @@ pub struct Reader {
     by_key: HashMap<u64, usize>,
     overflow: u64,
     tail: VecDeque<Vec<u8>>,
+    /// Lines of earlier logs, whose room is used again.
+    spare: Vec<Vec<u8>>,
     lines: u64,
     first_time: Option<String>,
     special: special::State,
@@ -117,29 +177,27 @@ impl Reader {
         templates::read(self, line);
     }
 
-    /// The number of lines, the last of them, and the digest.
-    #[must_use]
-    pub fn finish(self) -> (u64, Vec<(u64, String)>, Digest) {
+    /// The number of lines, the last of them, and the digest. What is read after that is another log.
+    pub fn finish(&mut self) -> (u64, Tail, Digest) {
         let last_time = self.tail.iter().rev().find_map(|line| format::time_of(line)).map(Cow::into_owned);
         let first = self.lines - self.tail.len() as u64 + 1;
-        let tail = self
-            .tail
-            .into_iter()
-            .enumerate()
-            .map(|(at, line)| (first + at as u64, String::from_utf8_lossy(&line).into_owned()))
-            .collect();
-        let digest =
-            Digest { records: self.records, overflow: self.overflow, first_time: self.first_time, last_time };
-        (self.lines, tail, digest)
+        let tail = Tail::new(first, &self.tail);
+        self.spare.extend(self.tail.drain(..));
+        self.by_key.clear();
+        self.special = special::State::default();
+        let digest = Digest {
+            records: std::mem::take(&mut self.records).into(),
+            overflow: std::mem::take(&mut self.overflow),
+            first_time: self.first_time.take(),
+            last_time,
+        };
+        (std::mem::take(&mut self.lines), tail, digest)
     }
 
     /// Keeps the line as one of the last; the buffers are used again.
     fn remember(&mut self, line: &[u8]) {
-        let mut buffer = if self.tail.len() == TAIL_LINES {
-            self.tail.pop_front().unwrap_or_default()
-        } else {
-            Vec::new()
-        };
+        let old = if self.tail.len() == TAIL_LINES { self.tail.pop_front() } else { self.spare.pop() };
+        let mut buffer = old.unwrap_or_default();
         buffer.clear();
         buffer.extend_from_slice(&line[..line.len().min(LINE_LIMIT)]);
         self.tail.push_back(buffer);
@@ -169,18 +227,18 @@ impl Reader {
             return;
         }
         self.by_key.insert(key, self.records.len());
+        let mut fields: Box<[(&'static str, Box<str>)]> =
+            fields.iter().map(|(name, value)| (*name, cut(value, FIELD_LIMIT).into())).collect();
+        fields.sort_unstable_by_key(|(name, _)| *name);
         self.records.push(Record {
-            template: template.to_owned(),
+            template,
             count: 1,
             first_line: self.lines,
             sample: cut(&String::from_utf8_lossy(&line[..line.len().min(SAMPLE_LIMIT + 4)]), SAMPLE_LIMIT)
-                .to_owned(),
+                .into(),
             first_time: time.map(str::to_owned),
             last_time: time.map(str::to_owned),
-            fields: fields
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), cut(value, FIELD_LIMIT).to_owned()))
-                .collect(),
+            fields,
         });
     }
 }

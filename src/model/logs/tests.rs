@@ -210,7 +210,7 @@ fn memory_is_bounded_by_the_limits_not_by_the_log() {
     let (lines, tail, digest) = reader.finish();
     assert_eq!(lines, 5_001);
     assert_eq!(tail.len(), TAIL_LINES);
-    assert_eq!(tail.last().map(|(n, text)| (*n, text.len())), Some((5_001, LINE_LIMIT)));
+    assert_eq!(tail.iter().next_back().map(|(n, text)| (n, text.len())), Some((5_001, LINE_LIMIT)));
     assert_eq!(digest.records.len(), RECORD_LIMIT);
     assert_eq!(digest.overflow, 5_000 - RECORD_LIMIT as u64);
     assert_eq!(digest.first_time.as_deref(), Some("2026-09-14T10:00:00Z"));

@@ -20,7 +20,7 @@ pub(in crate::rules) fn record_evidence(file: &str, record: &Record) -> Evidence
         file: file.to_owned(),
         path: None,
         line: Some(record.first_line),
-        value: Some(record.sample.clone()),
+        value: Some(record.sample.to_string()),
         note: Some(match &record.last_time {
             Some(last) => format!("{times}, last at {last}"),
             None => times,

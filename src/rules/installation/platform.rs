@@ -241,7 +241,7 @@ fn clock_skew(context: &Context<'_>, findings: &mut Findings) {
         })
         .max_by_key(|(at, pod, _)| (*at, pod.full_name()));
     if let Some((at, pod, log)) = worst
-        && let Some((line, text)) = log.tail.last()
+        && let Some((line, text)) = log.tail.iter().next_back()
     {
         let title = format!(
             "The clock of pod {} is {} ahead of the collection",
@@ -253,7 +253,7 @@ fn clock_skew(context: &Context<'_>, findings: &mut Findings) {
                 &CLOCK_SKEW,
                 pod,
                 title,
-                evidence::log_line(log, *line, text, Some("after the collection")),
+                evidence::log_line(log, line, text, Some("after the collection")),
                 "Repair time synchronisation on the pod's node, or on the machine that collected.",
             )
             .command(format!("oc -n {} get pod {} -o wide", pod.namespace(), pod.name()))

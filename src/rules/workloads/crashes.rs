@@ -60,7 +60,7 @@ fn inotify_command(node: &str) -> String {
 /// What a crash means: what happened, what to do, and a command.
 fn explain(record: &Record, namespace: &str, node: &str) -> Option<(String, String, Option<String>)> {
     let class = ErrorClass::from_word(record.field("class")).unwrap_or(ErrorClass::Other);
-    let (what, remedy, command): (String, &str, Option<String>) = match record.template.as_str() {
+    let (what, remedy, command): (String, &str, Option<String>) = match record.template {
         "crash.envoyfilter-crd" => (
             "the cluster has no EnvoyFilter (Istio is not installed)".into(),
             "Install Istio (OpenShift Service Mesh 3); then the controller starts.",
@@ -165,7 +165,7 @@ fn explain(record: &Record, namespace: &str, node: &str) -> Option<(String, Stri
 /// The crash that the log of a container's last run ends with.
 fn last_words(log: &LogFile) -> Option<&Record> {
     // The specific ones stand before the general ones in the catalogue, but not in a log.
-    let general = |r: &Record| matches!(r.template.as_str(), "crash.panic" | "crash.fatal");
+    let general = |r: &Record| matches!(r.template, "crash.panic" | "crash.fatal");
     let crashes = || log.digest.records.iter().filter(|r| r.template.starts_with("crash."));
     crashes().find(|r| !general(r)).or_else(|| crashes().next())
 }

@@ -420,7 +420,7 @@ fn init_container_failure(context: &Context<'_>, findings: &mut Findings) {
                     vec![format!("oc -n {} logs {} -c {}", pod.namespace(), pod.name(), container.name)];
                 let denial = logs.iter().find_map(|log| {
                     let (line, text, denial) =
-                        log.tail.iter().find_map(|(line, text)| Some((*line, text, Denial::parse(text)?)))?;
+                        log.tail.iter().find_map(|(line, text)| Some((line, text, Denial::parse(text)?)))?;
                     Some((evidence::log_line(log, line, text, Some("the API server refuses")), denial))
                 });
                 let mut denied = String::new();
