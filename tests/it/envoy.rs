@@ -357,3 +357,85 @@ fn what_a_real_envoy_rejects_is_found() {
     let rejected = rejected.unwrap_or_else(|| panic!("{codes:#?}"));
     assert!(rejected.contains("listener 0.0.0.0_8080: Proto constraint validation failed"), "{rejected}");
 }
+
+/// Changes what istiod sends, and says what must be found of it, as the beginnings of code and title.
+fn found(change: impl FnOnce(&mut Config), expected: &[&str]) {
+    let Some(program) = envoy() else { return };
+    let (fixture, pod) = parts();
+    let mut config = Config::of(&fixture, &pod);
+    change(&mut config);
+    let envoy = Envoy::start(&program, config);
+    let (_, codes) = gathered(&fixture, &pod, &envoy);
+    for begin in expected {
+        assert!(
+            codes.iter().any(|code| code.starts_with(begin)),
+            "no {begin:?} in {codes:#?}\n{}",
+            envoy.log()
+        );
+    }
+    let known = |code: &String| expected.iter().any(|begin| code.starts_with(&begin[..6]));
+    assert!(codes.iter().all(known), "only {expected:?} is expected: {codes:#?}");
+}
+
+/// The endpoints of the cluster through which Envoy asks the router.
+fn of_router(config: &mut Config) -> &mut Value {
+    let name =
+        |e: &Value| e["cluster_name"].as_str().is_some_and(|n| n.starts_with("outbound|50051||mcp-gateway"));
+    config.endpoints.iter_mut().find(|e| name(e)).expect("the router's endpoints")
+}
+
+#[test]
+fn a_real_envoy_whose_router_is_unhealthy_is_found() {
+    found(
+        |config| {
+            for group in of_router(config)["endpoints"].as_array_mut().expect("groups") {
+                for endpoint in group["lb_endpoints"].as_array_mut().expect("endpoints") {
+                    endpoint["health_status"] = "UNHEALTHY".into();
+                }
+            }
+        },
+        &["MG224 Proxy gateway-system/"],
+    );
+}
+
+#[test]
+fn a_real_envoy_whose_router_has_no_endpoint_is_found() {
+    found(|config| of_router(config)["endpoints"] = json!([]), &["MG224 Proxy gateway-system/"]);
+}
+
+#[test]
+fn a_real_envoy_with_two_routers_is_found() {
+    found(
+        |config| {
+            for listener in &mut config.listeners {
+                each(listener, &mut |map| {
+                    if let Some(filters) = map.get_mut("http_filters").and_then(Value::as_array_mut) {
+                        let router =
+                            filters.iter().find(|f| f.to_string().contains("ExternalProcessor")).cloned();
+                        filters.splice(0..0, router);
+                    }
+                });
+            }
+        },
+        &["MG229 Proxy gateway-system/"],
+    );
+}
+
+#[test]
+fn a_real_envoy_without_a_route_or_a_cluster_is_found() {
+    found(
+        |config| {
+            for route in &mut config.routes {
+                let hosts = route["virtual_hosts"].as_array_mut().expect("virtual hosts");
+                hosts.retain(|host| host["domains"][0] != "weather.mcp.local");
+            }
+            config.clusters.retain(|cluster| cluster["name"] != "kuadrant-auth-service");
+        },
+        &["MG228 HTTPRoute team-weather/weather", "MG814 AuthPolicy gateway-system/mcp-"],
+    );
+}
+
+#[test]
+fn a_real_envoy_without_the_listener_is_found() {
+    found(|config| config.listeners.clear(), &["MG225 Proxy gateway-system/"]);
+}
