@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::extension::SecretUse;
 use super::secret::Content;
-use super::{Extension, ExtensionFault, Registration, RegistrationFault, hostname, secret};
+use super::{Extension, ExtensionFault, Registration, RegistrationFault, extension, hostname, secret};
 use crate::model::gateway_api::{
     self, Attachment, Granted, Grants, Listener, Outcome, Reference, allowed, attachments, backend_refs,
     hostnames, listeners, parent_refs, status,
 };
 use crate::model::workloads::Workloads;
-use crate::model::{Bundle, Object, Seen, kinds, near};
+use crate::model::{Bundle, Missing, Object, Seen, kinds, near};
 
 /// Namespace and name.
 pub type Id<'a> = (&'a str, &'a str);
@@ -251,7 +251,9 @@ impl<'a> Chain<'a> {
                 .iter()
                 .copied()
                 .filter(|&at| {
-                    self.extensions[at].listener.is_some_and(|l| {
+                    // An old version has the Gateway as a whole.
+                    let whole = || self.extensions[at].unknown.iter().any(|(code, _)| *code == "MG306");
+                    self.extensions[at].listener.map_or_else(whole, |l| {
                         parents.iter().any(|p| hostname::attaches(p, &hosts, &listeners, l.port))
                     })
                 })
@@ -478,10 +480,12 @@ fn broker<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, verdict: &mut Exten
                 verdict.faults.push(ExtensionFault::BrokerNotReady(Some(deployment)));
             }
         }
-        None if verdict.faults.is_empty() => match bundle.collected(&kinds::DEPLOYMENT, Some(namespace)) {
-            Ok(()) => verdict.faults.push(ExtensionFault::BrokerNotReady(None)),
-            Err(missing) => verdict.unknown.push(("MG312", missing)),
-        },
+        None if verdict.faults.is_empty() && verdict.unknown.is_empty() => {
+            match bundle.collected(&kinds::DEPLOYMENT, Some(namespace)) {
+                Ok(()) => verdict.faults.push(ExtensionFault::BrokerNotReady(None)),
+                Err(missing) => verdict.unknown.push(("MG312", missing)),
+            }
+        }
         None => {}
     }
 }
@@ -515,6 +519,18 @@ fn target<'a>(bundle: &'a Bundle, grants: &Grants<'a>, verdict: &mut Extension<'
     verdict.listener = listeners(gateway).into_iter().find(|l| l.name == section);
     match verdict.listener {
         Some(listener) => on_listener(bundle, gateway, &listener, verdict),
+        None if section.is_empty() && !extension::names_listeners(bundle, object) => {
+            verdict.unknown.push((
+                "MG306",
+                Missing {
+                    what: format!(
+                        "the listener of MCPGatewayExtension {}: this version of the MCP gateway names none",
+                        object.full_name()
+                    ),
+                    how: "upgrade the MCP gateway to 0.6 or newer".to_owned(),
+                },
+            ));
+        }
         None => verdict.faults.push(ExtensionFault::ListenerMissing),
     }
     if object.namespace() != namespace {
@@ -547,7 +563,7 @@ fn on_listener<'a>(
         verdict.faults.push(ExtensionFault::NoHostname);
     } else if public.contains("://") {
         verdict.faults.push(ExtensionFault::PublicHost("it is a URL; a hostname is wanted".to_owned()));
-    } else if let Some(why) = verdict.public_host().as_deref().and_then(hostname_fault) {
+    } else if let Some(why) = verdict.public_host().as_deref().and_then(hostname::fault) {
         verdict.faults.push(ExtensionFault::PublicHost(why));
     }
     match allowed::namespace(bundle, gateway, listener, object.namespace()) {
@@ -555,21 +571,6 @@ fn on_listener<'a>(
         allowed::Allowed::No(why) => verdict.faults.push(ExtensionFault::NotAllowed(why)),
         allowed::Allowed::Unknown(missing) => verdict.unknown.push(("MG308", missing)),
     }
-}
-
-/// Why a text is no DNS name (RFC 1123), if it is none.
-fn hostname_fault(host: &str) -> Option<String> {
-    if host.is_empty() || host.len() > 253 {
-        return Some("a hostname has 1 to 253 characters".to_owned());
-    }
-    let bad = host.split('.').find(|label| {
-        label.is_empty()
-            || label.len() > 63
-            || label.starts_with('-')
-            || label.ends_with('-')
-            || !label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    })?;
-    Some(format!("{bad:?} is not a label of a hostname (lower case letters, digits, '-')"))
 }
 
 fn secrets<'a>(bundle: &'a Bundle, verdict: &mut Extension<'a>) {

@@ -2,7 +2,8 @@
 
 use super::SecretFault;
 use crate::model::gateway_api::{Listener, NearMiss};
-use crate::model::{Missing, Object};
+use crate::model::json::Value;
+use crate::model::{Bundle, Missing, Object, kinds};
 
 /// Which of the extension's Secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,20 @@ impl SecretUse {
             Self::Guardrails => "/metadata/annotations/mcp.kuadrant.io~1guardrails-ref",
         }
     }
+}
+
+/// Whether extensions of this version name a listener: those until 0.5.0 have a Gateway only, which the schema of the
+/// installed kind tells.
+#[must_use]
+pub fn names_listeners(bundle: &Bundle, extension: &Object) -> bool {
+    const TARGET: &str = "/schema/openAPIV3Schema/properties/spec/properties/targetRef/properties";
+    let name = kinds::MCP_GATEWAY_EXTENSION.resource();
+    let definition = bundle.get(&kinds::CUSTOM_RESOURCE_DEFINITION, "", &name);
+    let versions = definition.map(|d| d.array("/spec/versions")).unwrap_or_default();
+    let version =
+        versions.iter().find(|v| v.get("name").and_then(Value::as_str) == Some(extension.version()));
+    let fields = version.and_then(|v| v.pointer(TARGET)).and_then(Value::as_object);
+    fields.is_none_or(|fields| fields.contains_key("sectionName"))
 }
 
 /// A step of the controller's evaluation that fails.

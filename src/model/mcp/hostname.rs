@@ -29,6 +29,22 @@ pub fn attaches(parent: &ParentRef<'_>, hosts: &[&str], listeners: &[Listener<'_
     }
 }
 
+/// Why a text is no DNS name (RFC 1123), if it is none.
+#[must_use]
+pub fn fault(host: &str) -> Option<String> {
+    if host.is_empty() || host.len() > 253 {
+        return Some("a hostname has 1 to 253 characters".to_owned());
+    }
+    let bad = host.split('.').find(|label| {
+        label.is_empty()
+            || label.len() > 63
+            || label.starts_with('-')
+            || label.ends_with('-')
+            || !label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    })?;
+    Some(format!("{bad:?} is not a label of a hostname (lower case letters, digits, '-')"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

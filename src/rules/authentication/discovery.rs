@@ -68,7 +68,7 @@ declare_rule! {
     pub(super) static WELLKNOWN_ROUTE_MISSING = {
         code: "MG701", name: "wellknown-route-missing", severity: Error, section: "1.7",
         needs: ["httproutes", "mcpgatewayextensions", "authpolicies", "gateways"], since: "0.1.0", caused_by: ["MG210", "MG213", "MG212", "MG214"],
-        versions: "every supported version; from 0.6.0 on the controller writes the route, before it is written by hand",
+        versions: "every supported version; from 0.5.1 on the controller writes the route, before it is written by hand",
         check: wellknown_route_missing,
     }
 }

@@ -136,6 +136,7 @@ declare_rule! {
     pub(super) static ISSUER_MISMATCH = {
         code: "MG707", name: "issuer-mismatch", severity: Error, section: "1.7",
         needs: ["authpolicies", "mcpgatewayextensions", "authorino log", "gateways", "httproutes"], since: "0.1.0", caused_by: [],
+        versions: "every supported version; `spec.oauthProtectedResource` from 0.7.0 on, before by variables of the broker",
         check: issuer_mismatch,
     }
 }
@@ -409,7 +410,7 @@ declare_rule! {
     pub(super) static SESSION_CHURN = {
         code: "MG713", name: "session-churn", severity: Warning, section: "1.7",
         needs: ["broker log", "controller log", "pods", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG105", "MG102", "MG314"],
-        versions: "from 0.6.0 on, which signs sessions; until 0.6.1 the answer is 404, later 401",
+        versions: "from 0.5.1 on, which validates sessions; until 0.6.1 the answer is 404, later 401",
         check: session_churn,
     }
 }

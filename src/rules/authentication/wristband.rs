@@ -118,6 +118,7 @@ declare_rule! {
         code: "MG714", name: "trusted-headers", severity: Warning, section: "1.7",
         needs: ["deployments", "authpolicies", "broker log", "mcpgatewayextensions", "gateways", "httproutes", "secrets (shape of values)"],
         since: "0.1.0", caused_by: ["MG309"],
+        versions: "every supported version; the header is `x-authorized-tools` until 0.6.1, `x-mcp-authorized` from 0.7.0 on",
         check: trusted_headers,
     }
 }

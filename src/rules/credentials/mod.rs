@@ -128,7 +128,8 @@ declare_rule! {
     static CREDENTIAL_SECRET_LABEL = {
         code: "MG602", name: "credential-secret-label", severity: Error, section: "1.6",
         needs: ["mcpserverregistrations", "secrets (labels)"], since: "0.1.0",
-        caused_by: [], check: credential_secret_label,
+        caused_by: [], versions: "from 0.6.0 on; before, the label was of the group mcp.kagenti.com",
+        check: credential_secret_label,
     }
 }
 

@@ -211,7 +211,8 @@ declare_rule! {
     pub(super) static CREDENTIAL_SCOPE = {
         code: "MG606", name: "credential-scope", severity: Warning, section: "1.6",
         needs: ["broker log", "authpolicies", "httproutes", "mcpserverregistrations", "pods"], since: "0.1.0",
-        caused_by: ["MG605"], check: credential_scope,
+        caused_by: ["MG605"], versions: "every supported version; URL elicitation from 0.7.0 on",
+        check: credential_scope,
     }
 }
 

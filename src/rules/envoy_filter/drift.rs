@@ -56,7 +56,8 @@ declare_rule! {
     pub(super) static ENVOYFILTER_CREATE_FAILED = {
         code: "MG219", name: "envoyfilter-create-failed", severity: Error, section: "1.2.3",
         needs: ["controller log", "envoyfilters", "mcpgatewayextensions", "pods"], since: "0.1.0",
-        caused_by: ["MG003"], check: envoyfilter_create_failed,
+        caused_by: ["MG003"], versions: "from 0.5.1 on, where the controller writes the EnvoyFilter",
+        check: envoyfilter_create_failed,
     }
 }
 
@@ -163,7 +164,8 @@ declare_rule! {
     pub(super) static ENVOYFILTER_DRIFT = {
         code: "MG227", name: "envoyfilter-drift", severity: Warning, section: "1.2.3",
         needs: ["envoyfilters", "controller log", "mcpgatewayextensions"], since: "0.1.0",
-        caused_by: ["MG221", "MG222", "MG310"], check: envoyfilter_drift,
+        caused_by: ["MG221", "MG222", "MG310"], versions: "from 0.5.1 on, where the controller writes the EnvoyFilter",
+        check: envoyfilter_drift,
     }
 }
 
@@ -262,7 +264,8 @@ declare_rule! {
     pub(super) static ENVOYFILTER_ORPHANED = {
         code: "MG233", name: "envoyfilter-orphaned", severity: Error, section: "1.2.3",
         needs: ["envoyfilters", "mcpgatewayextensions"], since: "0.1.0",
-        caused_by: ["MG003"], check: envoyfilter_orphaned,
+        caused_by: ["MG003"], versions: "from 0.5.1 on, where the controller writes the EnvoyFilter",
+        check: envoyfilter_orphaned,
     }
 }
 

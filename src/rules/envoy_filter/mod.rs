@@ -51,6 +51,7 @@ declare_rule! {
         code: "MG220", name: "envoyfilter-missing", severity: Error, section: "1.2.3",
         needs: ["envoyfilters", "mcpgatewayextensions", "gateways"], since: "0.1.0",
         caused_by: ["MG219", "MG003", "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
+        versions: "from 0.5.1 on, where the controller writes the EnvoyFilter",
         check: envoyfilter_missing,
     }
 }
@@ -140,7 +141,8 @@ declare_rule! {
     static ENVOYFILTER_SELECTOR = {
         code: "MG221", name: "envoyfilter-selector", severity: Error, section: "1.2.3",
         needs: ["envoyfilters", "pods", "mcpgatewayextensions", "gateways"], since: "0.1.0",
-        caused_by: ["MG208"], check: envoyfilter_selector,
+        caused_by: ["MG208"], versions: "from 0.5.1 on, where the controller writes the EnvoyFilter",
+        check: envoyfilter_selector,
     }
 }
 
@@ -239,7 +241,8 @@ declare_rule! {
     static ENVOYFILTER_PORT = {
         code: "MG222", name: "envoyfilter-port", severity: Error, section: "1.2.3",
         needs: ["envoyfilters", "gateways", "mcpgatewayextensions"], since: "0.1.0",
-        caused_by: [], check: envoyfilter_port,
+        caused_by: [], versions: "from 0.5.1 on, where the controller writes the EnvoyFilter",
+        check: envoyfilter_port,
     }
 }
 

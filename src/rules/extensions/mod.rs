@@ -263,7 +263,8 @@ declare_rule! {
     static EXTENSION_PORT_CONFLICT = {
         code: "MG304", name: "extension-port-conflict", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "gateways"], since: "0.1.0",
-        caused_by: [], check: extension_port_conflict,
+        caused_by: [], versions: "from 0.5.1 on by port; before, a Gateway could have one extension",
+        check: extension_port_conflict,
     }
 }
 
@@ -328,7 +329,8 @@ declare_rule! {
     static EXTENSION_NAMESPACE_CONFLICT = {
         code: "MG305", name: "extension-namespace-conflict", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions"], since: "0.1.0",
-        caused_by: [], check: extension_namespace_conflict,
+        caused_by: [], versions: "from 0.5.1 on, where the broker is deployed for the extension",
+        check: extension_namespace_conflict,
     }
 }
 
@@ -382,7 +384,7 @@ declare_rule! {
         code: "MG306", name: "extension-listener-missing", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "gateways"], since: "0.1.0",
         caused_by: [],
-        versions: "from 0.6.0 on, which requires `sectionName`",
+        versions: "from 0.5.1 on, which requires `sectionName`",
         check: extension_listener_missing,
     }
 }

@@ -86,7 +86,8 @@ declare_rule! {
     pub(super) static EXTENSION_HOSTNAME = {
         code: "MG307", name: "extension-hostname", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "gateways"], since: "0.1.0",
-        caused_by: [], check: extension_hostname,
+        caused_by: [], versions: "from 0.5.1 on; before, an annotation named the host",
+        check: extension_hostname,
     }
 }
 
@@ -149,7 +150,8 @@ declare_rule! {
     pub(super) static EXTENSION_NOT_ALLOWED = {
         code: "MG308", name: "extension-not-allowed", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "gateways", "namespaces (labels)"], since: "0.1.0",
-        caused_by: [], check: extension_not_allowed,
+        caused_by: [], versions: "from 0.5.1 on, where an extension names a listener",
+        check: extension_not_allowed,
     }
 }
 
@@ -227,7 +229,7 @@ declare_rule! {
         code: "MG309", name: "extension-secret", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "secrets (labels, key names)"], since: "0.1.0",
         caused_by: [],
-        versions: "every supported version; the Secret of a CA from 0.8.0 on, that of guardrails after 0.9.0",
+        versions: "every supported version; the session store from 0.6.0 on, the Secret of a CA from 0.8.0 on, that of guardrails after 0.9.0",
         check: extension_secret,
     }
 }
@@ -336,7 +338,8 @@ declare_rule! {
     pub(super) static SESSION_STORE_NEEDED = {
         code: "MG314", name: "session-store-needed", severity: Warning, section: "1.3",
         needs: ["mcpgatewayextensions", "deployments"], since: "0.1.0",
-        caused_by: [], check: session_store_needed,
+        caused_by: [], versions: "every supported version; `spec.sessionStore` from 0.6.0 on, before by a flag or a variable",
+        check: session_store_needed,
     }
 }
 

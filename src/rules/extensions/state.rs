@@ -338,6 +338,7 @@ declare_rule! {
         caused_by: [
             "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG417",
         ],
+        versions: "from 0.5.1 on, where the controller deploys the broker",
         check: broker_not_ready,
     }
 }

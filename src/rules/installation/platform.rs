@@ -2,6 +2,7 @@
 
 use crate::declare_rule;
 use crate::model::json::Value;
+use crate::model::mcp::extension;
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::{Context, Findings};
@@ -16,7 +17,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// One of: OpenShift older than 4.16; Kubernetes older than 1.28; istiod older than 1.24; a
-    /// ServiceMeshControlPlane (OSSM 2) and no Istio resource of OSSM 3 nor any other istiod; objects of group `mcp.kagenti.com`; an object
+    /// ServiceMeshControlPlane (OSSM 2) and no Istio resource of OSSM 3 nor any other istiod; objects of group `mcp.kagenti.com`; extensions
+    /// whose kind has no `sectionName` yet (the MCP gateway until 0.5.0); an object
     /// applied as `mcp.kuadrant.io/v1alpha1` although the cluster no longer serves that version.
     ///
     /// ## Causes
@@ -33,6 +35,7 @@ declare_rule! {
     pub(super) static UNSUPPORTED_VERSION = {
         code: "MG004", name: "unsupported-version", severity: Warning, section: "1.1",
         needs: ["nodes (and clusterversions)", "deployments", "customresourcedefinitions"], since: "0.1.0", caused_by: [],
+        versions: "every supported version; after 0.9.0 `v1alpha1` is no longer served",
         check: unsupported_version,
     }
 }
@@ -159,6 +162,22 @@ fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
                     format!("oc get crd {} -o jsonpath='{{.spec.versions[*].name}}'", kind.resource()),
                 );
             }
+        }
+    }
+    for extension in bundle.list(&kinds::MCP_GATEWAY_EXTENSION) {
+        if extension.str("/spec/targetRef/sectionName").is_empty()
+            && !extension::names_listeners(bundle, extension)
+        {
+            old(
+                extension,
+                "/spec/targetRef",
+                format!(
+                    "MCPGatewayExtension {} names no listener: the MCP gateway is older than 0.5.1",
+                    extension.full_name()
+                ),
+                "Upgrade the MCP gateway.",
+                format!("oc get crd {} -o yaml", kinds::MCP_GATEWAY_EXTENSION.resource()),
+            );
         }
     }
     if bundle.list(&kinds::NODE).next().is_none()

@@ -93,6 +93,7 @@ declare_rule! {
     pub(super) static ROLE_CLAIMS = {
         code: "MG809", name: "role-claims", severity: Warning, section: "1.8",
         needs: ["authpolicies", "logs with tokens (claim digests)", "gateways", "pods"], since: "0.1.0", caused_by: [],
+        versions: "every supported version; from 0.7.0 on the roles are named `tool:NAME`",
         check: role_claims,
     }
 }

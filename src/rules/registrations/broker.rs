@@ -68,7 +68,8 @@ declare_rule! {
     pub(super) static BACKEND_PROTOCOL = {
         code: "MG411", name: "backend-protocol", severity: Error, section: "1.4",
         needs: ["broker /status", "probes", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
-        caused_by: ["MG405"], check: backend_protocol,
+        caused_by: ["MG405"], versions: "every supported version; the broker counts invalid tools from 0.6.0 on",
+        check: backend_protocol,
     }
 }
 

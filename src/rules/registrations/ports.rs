@@ -225,7 +225,8 @@ declare_rule! {
     pub(super) static BACKEND_TLS_PORT = {
         code: "MG420", name: "backend-tls-port", severity: Warning, section: "1.4",
         needs: ["httproutes", "services", "mcpserverregistrations"], since: "0.1.0",
-        caused_by: [], check: backend_tls_port,
+        caused_by: [], versions: "every supported version; `caCertSecretRef` from 0.7.0 on",
+        check: backend_tls_port,
     }
 }
 

@@ -40,7 +40,8 @@ declare_rule! {
     pub(super) static PREFIX_INVALID = {
         code: "MG412", name: "prefix-invalid", severity: Error, section: "1.4",
         needs: ["mcpserverregistrations"], since: "0.1.0",
-        caused_by: [], check: prefix_invalid,
+        caused_by: [], versions: "until 0.6.1; from 0.7.0 on the API server refuses such a prefix",
+        check: prefix_invalid,
     }
 }
 

@@ -187,7 +187,8 @@ declare_rule! {
     pub(super) static REGISTRATION_DISABLED = {
         code: "MG418", name: "registration-disabled", severity: Info, section: "1.4",
         needs: ["mcpserverregistrations"], since: "0.1.0",
-        caused_by: [], check: registration_disabled,
+        caused_by: [], versions: "from 0.7.0 on, which have `spec.state`",
+        check: registration_disabled,
     }
 }
 

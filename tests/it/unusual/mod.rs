@@ -195,6 +195,7 @@ const OBJECTS: &[Case] = &[
     ("the session store's connection string is empty", empty_store, &["MG309", "MG311", "MG403"]),
     ("the CA of a server is a leaf", leaf_for_a_server, &["MG403"]),
     ("a mesh of OSSM 2 beside the built-in gateways", old_mesh_beside, &[]),
+    ("an old version whose extensions name no listener", no_listeners, &["MG004"]),
     ("a Deployment named like the controller", || healthy().add(&dashboard()), &[]),
     ("evicted pods stay listed", evicted, &[]),
     ("a sidecar declares its ports, the server none", undeclared_port, &[]),
@@ -398,6 +399,16 @@ fn old_mesh_beside() -> Fixture {
     openshift().remove_all("Istio", None).add(
         "apiVersion: maistra.io/v2\nkind: ServiceMeshControlPlane\nmetadata: {name: basic, namespace: legacy-mesh}\nspec: {version: v2.6}\n",
     )
+}
+
+fn no_listeners() -> Fixture {
+    let fixture = at(healthy(), EXTENSION, "/spec/targetRef/sectionName", Value::Null);
+    fixture.edit("CustomResourceDefinition", "", "mcpgatewayextensions.mcp.kuadrant.io", |definition| {
+        for version in definition["spec"]["versions"].as_array_mut().expect("versions") {
+            let target = &mut version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["targetRef"];
+            *target = json!({"type": "object", "properties": {"name": {"type": "string"}, "namespace": {"type": "string"}}});
+        }
+    })
 }
 
 fn dashboard() -> String {
