@@ -88,16 +88,44 @@ pub(super) fn decode_text(run: &[u8]) -> Option<Vec<u8>> {
     if upper < 2 || lower < 2 {
         return None;
     }
+    let bare = run.len() - run.iter().rev().take(2).take_while(|b| **b == b'=').count();
     for skip in 0..4 {
-        let sample = decode(run.get(skip..)?.get(..16.min(run.len() - skip))?)?;
-        let printable =
-            sample.iter().filter(|b| (32..127).contains(*b) || matches!(b, b'\n' | b'\t' | b'\r')).count();
-        if sample.len() >= 8 && printable == sample.len() {
+        let sample = run.get(skip..bare)?;
+        let sample = &sample[..sample.len().min(16)];
+        // Less than eight bytes are text by chance.
+        if sample.len() >= 11 && begins_text(sample) {
             return decode(&run[skip..]);
         }
     }
     None
 }
+
+/// Whether whole groups of four characters, of either alphabet, are text.
+fn begins_text(sample: &[u8]) -> bool {
+    sample.chunks_exact(4).all(|group| {
+        let bits = group.iter().fold(0u32, |bits, c| bits << 6 | u32::from(SIX_BITS[usize::from(*c)]));
+        let [_, bytes @ ..] = bits.to_be_bytes();
+        bytes.iter().all(|b| (32..127).contains(b) || matches!(b, b'\n' | b'\t' | b'\r'))
+    })
+}
+
+/// What a character of either alphabet stands for.
+const SIX_BITS: [u8; 256] = {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut table = [0; 256];
+    let mut bits = 0;
+    while bits < alphabet.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "there are 62 characters")]
+        let value = bits as u8;
+        table[alphabet[bits] as usize] = value;
+        bits += 1;
+    }
+    table[b'+' as usize] = 62;
+    table[b'-' as usize] = 62;
+    table[b'/' as usize] = 63;
+    table[b'_' as usize] = 63;
+    table
+};
 
 #[cfg(test)]
 mod tests {

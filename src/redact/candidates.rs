@@ -20,7 +20,7 @@ const AHEAD: usize = 4;
 /// The bits of the index into the first table, which has to stay in the innermost cache.
 const FIRST_BITS: u32 = 15;
 /// The bits of the index into the second.
-const SECOND_BITS: u32 = 16;
+const SECOND_BITS: u32 = 18;
 /// How many single bytes may begin a pattern.
 const SINGLE: usize = 2;
 

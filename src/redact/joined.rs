@@ -126,35 +126,43 @@ fn indentation(text: &[u8]) -> usize {
 
 /// The borders of wrapped base64: where the text before them ends and the text behind begins.
 fn wrapped(text: &[u8], borders: &mut Vec<(usize, usize)>) {
-    let mut border = |end: usize, after: usize| {
-        let next = after + indentation(&text[after..]);
-        // Most lines begin with something else, or end with it.
-        if !text.get(next).is_some_and(|b| is_part(*b)) {
-            return;
+    let mut at = 0;
+    // A run of so many characters has one of them at every such distance: most of the text is not looked at.
+    while let Some(&byte) = text.get(at + WRAPPED - 1) {
+        let probe = at + WRAPPED - 1;
+        if !is_part(byte) {
+            at = probe + 1;
+            continue;
         }
-        let low = end.saturating_sub(WRAPPED);
-        if end - low == WRAPPED && text[low..end].iter().rev().all(|b| is_part(*b)) {
-            borders.push((end, next));
-        }
-    };
-    for line in memchr::memchr_iter(b'\n', text) {
-        let end = if line > 0 && text[line - 1] == b'\r' { line - 1 } else { line };
-        border(end, line + 1);
-    }
-    // Within a string: `…\n…`, `…\\r\\n…`.
-    for escape in memchr::memmem::find_iter(text, b"\\n") {
-        let mut end = escape;
-        while end > 0 && text[end - 1] == b'\\' {
-            end -= 1;
-        }
-        if text[..end].ends_with(b"\\r") {
-            end -= 2;
-            while end > 0 && text[end - 1] == b'\\' {
-                end -= 1;
+        let end = probe + text[probe..].iter().take_while(|b| is_part(**b)).count();
+        // Few runs end with their line: how long one is matters only then.
+        if let Some(after) = line_break(text, end)
+            && text[at.max(end.saturating_sub(WRAPPED))..end].iter().rev().all(|b| is_part(*b))
+            && end - at >= WRAPPED
+        {
+            let next = after + indentation(&text[after..]);
+            // Most lines begin with something else.
+            if text.get(next).is_some_and(|b| is_part(*b)) {
+                borders.push((end, next));
             }
         }
-        border(end, escape + 2);
+        at = end;
     }
+}
+
+/// The end of the line break that stands at a place: `\n`, `\r\n`, or within a string the same with backslashes.
+fn line_break(text: &[u8], at: usize) -> Option<usize> {
+    let rest = &text[at..];
+    match rest {
+        [b'\n', ..] => return Some(at + 1),
+        [b'\r', b'\n', ..] => return Some(at + 2),
+        _ => {}
+    }
+    let escape = |from: usize, letter: u8| {
+        let slashes = rest[from..].iter().take(64).take_while(|b| **b == b'\\').count();
+        (slashes > 0 && rest.get(from + slashes) == Some(&letter)).then_some(from + slashes + 1)
+    };
+    escape(escape(0, b'r').unwrap_or(0), b'n').map(|len| at + len)
 }
 
 /// The borders of lines that a container runtime wrote in parts: `<time> stdout P <part>`.

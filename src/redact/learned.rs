@@ -23,7 +23,7 @@ use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroize as _;
 
 use super::joined::{self, Borders};
-use super::needles::{Hit, Needles, SHORTEST};
+use super::needles::{Hit, LONGEST, Needles, SHORTEST};
 use super::placeholder::{Kind, Style};
 use super::text::{Engine, Found};
 
@@ -193,7 +193,7 @@ impl Learned {
         }
         // A configuration file, a connection string, a registry login: what stands in it as a secret.
         let mut found = Vec::new();
-        engine.scan(trimmed, &Borders::of(trimmed), &mut found);
+        engine.scan(trimmed, trimmed.len(), &Borders::of(trimmed), &mut found);
         for secret in &found {
             let inner = &trimmed[secret.start..secret.end];
             pieces(inner, &mut new);
@@ -253,8 +253,8 @@ impl Learned {
         Arc::clone(&state.snapshot)
     }
 
-    /// Finds learned values in a text.
-    pub(super) fn scan(&self, text: &[u8], borders: &Borders, found: &mut Vec<Found>) {
+    /// Finds learned values in a text, all of those that begin before a place.
+    pub(super) fn scan(&self, text: &[u8], limit: usize, borders: &Borders, found: &mut Vec<Found>) {
         let needles = self.needles();
         if needles.is_empty() {
             return;
@@ -270,7 +270,7 @@ impl Learned {
                 rule: "learned",
             });
         };
-        needles.search(text, &mut |hit| {
+        needles.search(&text[..text.len().min(limit.saturating_add(LONGEST))], &mut |hit| {
             let (start, end) = whole(text, hit);
             found_at(start, end);
         });

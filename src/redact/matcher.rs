@@ -1,7 +1,7 @@
 //! What a match of the automaton becomes: where the secret begins, where it ends, and where to go on.
 
 use super::jwt;
-use super::names::{self, Class, Place};
+use super::names::{Class, Met, Place};
 use super::patterns::{Action, Pattern};
 use super::placeholder::{self, Kind, Style};
 use super::text::{Found, clinging};
@@ -33,6 +33,8 @@ pub(super) struct Matcher<'a> {
     /// Where an earlier match of this pattern has looked to, when one looks far ahead: what repeats its
     /// beginning is not read again for each.
     pub(super) looked: &'a mut Looked,
+    /// What the names of this text announce that were met last.
+    pub(super) names: &'a mut Met,
     pub(super) found: &'a mut Vec<Found>,
 }
 
@@ -125,7 +127,7 @@ impl Matcher<'_> {
         let name = &text[left..right];
         let shouting = !name.iter().any(u8::is_ascii_lowercase);
         let place = if is_flag || shouting { Place::Env } else { Place::Field };
-        let Some(class) = names::classify(name, place) else { return resume };
+        let Some(class) = self.names.classify(name, place) else { return resume };
         let is_header = matches!(class, Class::Header(_));
         let Some((join, at)) = value::join(text, right, is_flag, is_header) else { return resume };
         self.start = left;

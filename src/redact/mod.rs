@@ -174,11 +174,17 @@ impl Inner {
 
     /// What is secret in a text, sorted.
     fn scan(&self, text: &[u8]) -> Vec<Found> {
+        self.scan_up_to(text, text.len())
+    }
+
+    /// What begins before a place; of what begins behind it only some. The text behind it is looked into all the
+    /// same, to see where secrets end.
+    fn scan_up_to(&self, text: &[u8], limit: usize) -> Vec<Found> {
         let mut found = Vec::new();
         let borders = Borders::of(text);
-        self.learned.scan(text, &borders, &mut found);
+        self.learned.scan(text, limit, &borders, &mut found);
         self.rules.scan(text, &mut found);
-        self.engine.scan(text, &borders, &mut found);
+        self.engine.scan(text, limit, &borders, &mut found);
         found
     }
 

@@ -1,8 +1,10 @@
 //! Searches for very many exact strings at once, at a cost that hardly depends on how many.
 //!
-//! Every needle is known by the hashes of a few windows of it, taken at consecutive offsets. The text
-//! is then looked at only once per stride: wherever a needle stands, one of the looks falls on one of
-//! its windows. A bit table in front of the hash map answers nearly every look with no.
+//! Every needle is known by a few windows of it, taken at consecutive offsets. The text is then looked at only
+//! once per stride: wherever a needle stands, one of the looks falls on one of its windows. Windows are short,
+//! so that the stride can be long; one look in thirty passes the first filter. A second one knows the same
+//! windows with a few bytes more of their needles, and lets through hardly anything but needles. What it lets through is
+//! compared as a whole.
 //!
 //! An Aho-Corasick automaton of the same strings (eighty thousand for ten thousand values) reads
 //! every byte and misses the cache on most of them, which made redaction several times slower.
@@ -10,25 +12,28 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A class of needles by their length: windows of `width` bytes, one look per `stride`.
+/// A class of needles by their length: windows of `width` bytes, one look per `stride`; the second filter takes
+/// `more` bytes to them, from behind or from before the window.
 #[derive(Debug, Clone, Copy)]
 struct Class {
     shortest: usize,
     width: usize,
     stride: usize,
+    more: usize,
 }
 
 /// The longest needle.
-const LONGEST: usize = 4096;
+pub(super) const LONGEST: usize = 4096;
 
-/// A needle of at least `shortest` bytes has `stride` windows: `width + stride - 1 <= shortest`.
+/// A needle of at least `shortest` bytes has `stride` windows: `width + stride - 1 <= shortest`. Each has `more`
+/// bytes behind it or before it, and with them is no longer than eight bytes.
 ///
 /// What a pass over the text costs is its stride. Where needles of the second class make a pass with a short
 /// stride necessary, the long ones go with it and the third class is not used.
 const CLASSES: [Class; 3] = [
-    Class { shortest: 6, width: 4, stride: 3 },
-    Class { shortest: 8, width: 4, stride: 5 },
-    Class { shortest: 12, width: 6, stride: 7 },
+    Class { shortest: 6, width: 4, stride: 3, more: 1 },
+    Class { shortest: 8, width: 4, stride: 5, more: 2 },
+    Class { shortest: 12, width: 6, stride: 7, more: 2 },
 ];
 
 /// The shortest needle.
@@ -58,13 +63,48 @@ impl Hasher for Ready {
 /// secrets that begin alike do not make lists of thousands.
 type WindowMap = HashMap<u64, Vec<(u16, u16)>, BuildHasherDefault<Ready>>;
 
+/// A set of hashes that may say yes to a few that are not in it: three bits for each, in one word.
+#[derive(Debug)]
+struct Filter {
+    words: Vec<u64>,
+    shift: u32,
+}
+
+impl Filter {
+    /// Makes room for so many hashes, with this many bits for each or up to twice as many.
+    fn new(hashes: usize, bits: usize) -> Self {
+        let words = (hashes * bits / 64).clamp(64, 1 << 20).next_power_of_two();
+        Self { words: vec![0; words], shift: 64 - words.trailing_zeros() }
+    }
+
+    /// The word of a hash, and the places of its bits. The upper bits of a product are the good ones.
+    fn place(&self, hash: u64) -> (usize, [u64; 3]) {
+        let bit = |n: u32| hash >> (self.shift - 6 * n) & 63;
+        #[expect(clippy::cast_possible_truncation, reason = "no more than twenty bits are left")]
+        let word = (hash >> self.shift) as usize;
+        (word, [bit(1), bit(2), bit(3)])
+    }
+
+    fn insert(&mut self, hash: u64) {
+        let (word, bits) = self.place(hash);
+        self.words[word] |= bits.iter().fold(0, |all, bit| all | 1 << bit);
+    }
+
+    /// One if the hash may be in it, else zero.
+    fn holds(&self, hash: u64) -> u32 {
+        let (word, [a, b, c]) = self.place(hash);
+        let word = self.words[word];
+        u32::from((word >> a) & (word >> b) & (word >> c) & 1 == 1)
+    }
+}
+
 /// The needles of one class.
 #[derive(Debug)]
 struct Table {
     class: Class,
-    mask: u64,
-    /// Four bits per window, all in the same word.
-    bits: Vec<u64>,
+    /// The windows as they are, and with the bytes more.
+    narrow: Filter,
+    wide: Filter,
     windows: WindowMap,
 }
 
@@ -83,27 +123,19 @@ pub(super) struct Hit {
     pub(super) end: usize,
 }
 
-fn window_at(text: &[u8], at: usize, mask: u64) -> u64 {
-    let value = match text.get(at..at + 8) {
-        Some(eight) => u64::from_le_bytes([
-            eight[0], eight[1], eight[2], eight[3], eight[4], eight[5], eight[6], eight[7],
-        ]),
-        None => {
-            let mut eight = [0u8; 8];
-            let rest = &text[at..];
-            eight[..rest.len()].copy_from_slice(rest);
-            u64::from_le_bytes(eight)
-        }
-    };
-    let mixed = (value & mask).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed ^ (mixed >> 29)
+/// The hash of so many bytes of a text, eight at most; zeros stand behind its end.
+fn hash_at(text: &[u8], at: usize, width: usize) -> u64 {
+    let rest = &text[at..];
+    let eight = rest.first_chunk().copied().unwrap_or_else(|| {
+        let mut eight = [0u8; 8];
+        eight[..rest.len()].copy_from_slice(rest);
+        eight
+    });
+    hash(u64::from_le_bytes(eight), width)
 }
 
-fn probe(bits: &[u64], hash: u64) -> (usize, u64) {
-    // The upper half of the hash, scaled to the number of words.
-    let word = (((hash >> 32) * bits.len() as u64) >> 32) as usize;
-    let bit = |n: u32| 1 << ((hash >> (6 * n)) & 63);
-    (word, bit(0) | bit(1) | bit(2) | bit(3))
+fn hash(eight: u64, width: usize) -> u64 {
+    (eight & (u64::MAX >> (64 - 8 * width))).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 impl Needles {
@@ -152,60 +184,104 @@ impl Needles {
 
 impl Table {
     fn new(class: Class, of_class: &[&[u8]]) -> Self {
-        let mask = if class.width >= 8 { u64::MAX } else { (1u64 << (class.width * 8)) - 1 };
-        let windows_total = of_class.len() * class.stride;
-        // Twelve bits for each window: more would tell apart a few more looks, but fall out of the cache, which
-        // costs every look far more.
-        let words = (windows_total * 12).div_ceil(64).clamp(64, 1 << 20);
-        let mut table = Self { class, mask, bits: vec![0; words], windows: WindowMap::default() };
+        let Class { width, stride, more, .. } = class;
+        let mut windows = WindowMap::default();
+        let mut narrow = HashSet::<u64, BuildHasherDefault<Ready>>::default();
         for &needle in of_class {
             // Many secrets begin alike (`sk-proj-…`): take windows where few others are. The two alphabets of
             // base64 differ in two marks: where those are not, both forms share their windows.
-            let last = needle.len() - (class.width + class.stride - 1);
+            let last = needle.len() - (width + stride - 1);
             let base = [0, last, last / 2, last / 4, last / 4 * 3]
                 .into_iter()
                 .min_by_key(|&base| {
-                    let span = &needle[base..base + class.width + class.stride - 1];
-                    let others: usize = (0..class.stride)
-                        .map(|n| table.windows.get(&window_at(needle, base + n, mask)).map_or(0, Vec::len))
+                    let span = &needle[base..base + width + stride - 1];
+                    let others: usize = (0..stride)
+                        .map(|n| wide_window(needle, base + n, class))
+                        .map(|wide| windows.get(&hash_at(needle, wide, width + more)).map_or(0, Vec::len))
                         .sum();
                     let marks = span.iter().any(|b| matches!(b, b'+' | b'/' | b'-' | b'_'));
-                    (others / (2 * class.stride), marks)
+                    (others / (2 * stride), marks)
                 })
                 .unwrap_or(0);
-            for offset in base..base + class.stride {
-                let hash = window_at(needle, offset, mask);
-                let (word, bits) = probe(&table.bits, hash);
-                table.bits[word] |= bits;
+            for offset in base..base + stride {
+                narrow.insert(hash_at(needle, offset, width));
+                let wide = wide_window(needle, offset, class);
                 #[expect(clippy::cast_possible_truncation, reason = "needles are shorter")]
-                let entry = (offset as u16, needle.len() as u16);
-                let places = table.windows.entry(hash).or_default();
+                let entry = (wide as u16, needle.len() as u16);
+                let places = windows.entry(hash_at(needle, wide, width + more)).or_default();
                 if !places.contains(&entry) {
                     places.push(entry);
                 }
             }
         }
+        // More bits would tell apart a few more looks, but fall out of the cache, which costs every look far more.
+        let mut table = Self {
+            class,
+            narrow: Filter::new(narrow.len(), 8),
+            wide: Filter::new(windows.len(), 10),
+            windows,
+        };
+        narrow.iter().for_each(|hash| table.narrow.insert(*hash));
+        table.windows.keys().for_each(|hash| table.wide.insert(*hash));
         table
     }
 
     fn search(&self, needles: &HashSet<Box<[u8]>>, text: &[u8], hit: &mut dyn FnMut(Hit)) {
-        if text.len() < self.class.width {
-            return;
+        // With the stride known, the compiler writes out the looks.
+        match self.class.stride {
+            3 => self.search_by::<3>(needles, text, hit),
+            5 => self.search_by::<5>(needles, text, hit),
+            _ => self.search_by::<7>(needles, text, hit),
         }
+    }
+
+    fn search_by<const STRIDE: usize>(
+        &self,
+        needles: &HashSet<Box<[u8]>>,
+        text: &[u8],
+        hit: &mut dyn FnMut(Hit),
+    ) {
+        debug_assert_eq!(STRIDE, self.class.stride);
+        const TOGETHER: usize = 8;
+        let width = self.class.width;
         let mut at = 0;
-        let last = text.len() - self.class.width;
-        while at <= last {
-            let hash = window_at(text, at, self.mask);
-            let (word, bits) = probe(&self.bits, hash);
-            if self.bits[word] & bits == bits {
-                self.look(needles, text, at, hash, hit);
+        // None of the looks has to wait for another.
+        while let Some(block) = text.get(at..at + TOGETHER * STRIDE + 8) {
+            let mut hits = 0;
+            for n in 0..TOGETHER {
+                let Some(&eight) = block[n * STRIDE..].first_chunk() else { continue };
+                hits |= self.narrow.holds(hash(u64::from_le_bytes(eight), width)) << n;
             }
-            at += self.class.stride;
+            while hits != 0 {
+                self.look(needles, text, at + hits.trailing_zeros() as usize * STRIDE, hit);
+                hits &= hits - 1;
+            }
+            at += TOGETHER * STRIDE;
+        }
+        while at + width <= text.len() {
+            if self.narrow.holds(hash_at(text, at, width)) == 1 {
+                self.look(needles, text, at, hit);
+            }
+            at += STRIDE;
+        }
+    }
+
+    /// Compares what stands around a window that may be one of a needle.
+    fn look(&self, needles: &HashSet<Box<[u8]>>, text: &[u8], at: usize, hit: &mut dyn FnMut(Hit)) {
+        let Class { width, more, .. } = self.class;
+        for wide in [Some(at), at.checked_sub(more)].into_iter().flatten() {
+            if wide + width + more > text.len() {
+                continue;
+            }
+            let hash = hash_at(text, wide, width + more);
+            if self.wide.holds(hash) == 1 {
+                self.compare(needles, text, wide, hash, hit);
+            }
         }
     }
 
     #[cold]
-    fn look(
+    fn compare(
         &self,
         needles: &HashSet<Box<[u8]>>,
         text: &[u8],
@@ -221,6 +297,11 @@ impl Table {
             }
         }
     }
+}
+
+/// Where the window with the bytes more begins: they stand behind it, or before it where the needle ends too soon.
+fn wide_window(needle: &[u8], offset: usize, class: Class) -> usize {
+    if offset + class.width + class.more <= needle.len() { offset } else { offset - class.more }
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use super::value::{BEHIND, REACH};
 use super::{Inner, Redacted, text};
 use std::sync::Arc;
 
-/// How much is scanned at once. What is held back is scanned again with the next block: an eighth.
+/// How much is scanned at once.
 const BLOCK: usize = 512 * 1024;
-/// How much is held back.
+/// How much is held back: nothing that begins before it reaches further. It is scanned with the next block.
 const HOLD: usize = REACH + BEHIND;
 /// Where a cut is forced even within a match, so that memory stays bounded.
 const MAX: usize = 4 * 1024 * 1024;
@@ -73,8 +73,8 @@ impl TextStream {
     fn flush(&mut self, out: &mut Vec<u8>) -> bool {
         let upto = self.buffer.len().min(self.seen + MAX);
         let window = &self.buffer[..upto];
-        let found = self.inner.scan(window);
         let latest = window.len() - HOLD;
+        let found = self.inner.scan_up_to(window, latest);
         if let Some(open) = rest_is_secret(window, latest, &found) {
             let rest = self.buffer[upto..].to_vec();
             let found: Vec<text::Found> = found.into_iter().take_while(|f| f.start < open).collect();

@@ -2,7 +2,7 @@
 //! says which does, small hand-written parsers decide where the secret begins and ends, and a second pass puts
 //! placeholders there.
 //!
-//! Scanning never looks further than [`REACH`] ahead of and [`BEHIND`](super::value::BEHIND) before a match, whatever the
+//! Scanning never looks further than [`REACH`] ahead of and [`BEHIND`] before a match, whatever the
 //! input is, and goes on behind what it has found: time is linear, and a stream cut
 //! `REACH` before its end gives the same result as the whole text.
 
@@ -18,9 +18,10 @@ use super::candidates::Beginnings;
 use super::joined::{self, Borders};
 use super::jwt;
 use super::matcher::{Looked, Matcher};
+use super::names::Met;
 use super::patterns::{Action, PATTERNS};
 use super::placeholder::{Key, Kind, Style};
-use super::value::REACH;
+use super::value::{BEHIND, REACH};
 
 /// No more rows than this are in the table.
 const PATTERNS_AT_MOST: usize = 64;
@@ -94,9 +95,13 @@ impl Engine {
         half.map(|half| (half.pattern(), half.offset()))
     }
 
-    /// Finds the secrets of a text, sorted by where they begin; they may overlap.
-    pub(super) fn scan(&self, text: &[u8], borders: &Borders, found: &mut Vec<Found>) {
-        self.scan_to_depth(&mut self.caches.get(), text, borders, 0, found);
+    /// Finds the secrets of a text that begin before a place, sorted by where they begin; they may overlap.
+    pub(super) fn scan(&self, text: &[u8], limit: usize, borders: &Borders, found: &mut Vec<Found>) {
+        // Not within a run of base64, which is looked into as a whole. A secret begins before what shows it.
+        let limit = text.len().min(limit.saturating_add(BEHIND + 1));
+        let run = text[limit..].iter().take_while(|b| super::base64::is_character(**b)).count();
+        let padding = text[limit + run..].iter().take(2).take_while(|b| **b == b'=').count();
+        self.scan_to_depth(&mut self.caches.get(), text, limit + run + padding, borders, 0, found);
         found.sort_by_key(|f| (f.start, std::cmp::Reverse(f.end)));
     }
 
@@ -104,6 +109,7 @@ impl Engine {
         &self,
         cache: &mut CacheGuard<'_>,
         text: &[u8],
+        limit: usize,
         borders: &Borders,
         depth: u8,
         found: &mut Vec<Found>,
@@ -113,8 +119,12 @@ impl Engine {
         // may still be the beginning of something else: the `jwt` in `jwt7@example.com`.
         let mut floor = 0;
         let mut looked = [Looked::default(); PATTERNS_AT_MOST];
+        let mut names = Met::default();
         let mut candidates = self.beginnings.candidates(text);
         while let Some(start) = candidates.next(at) {
+            if start >= limit {
+                break;
+            }
             let Some((index, end)) = self.match_at(cache, text, start) else {
                 at = start + 1;
                 continue;
@@ -122,7 +132,7 @@ impl Engine {
             let pattern = &PATTERNS[index.as_usize()];
             let looked = &mut looked[index.as_usize()];
             let known = found.len();
-            let mut here = Matcher { text, floor, start, end, pattern, looked, found };
+            let mut here = Matcher { text, floor, start, end, pattern, looked, names: &mut names, found };
             at = here.run().max(start + 1);
             if matches!(pattern.action, Action::Placeholder) {
                 // What clings to it is looked into, but belongs to nothing behind it.
@@ -133,7 +143,7 @@ impl Engine {
         }
         if depth < MAX_DEPTH {
             found.sort_unstable_by_key(|f| f.start);
-            self.scan_base64(cache, text, borders, depth, found);
+            self.scan_base64(cache, text, limit, borders, depth, found);
         }
     }
 
@@ -142,13 +152,14 @@ impl Engine {
         &self,
         cache: &mut CacheGuard<'_>,
         text: &[u8],
+        limit: usize,
         borders: &Borders,
         depth: u8,
         found: &mut Vec<Found>,
     ) {
         let known = found.len();
         let mut next = 0;
-        for (start, end) in super::base64::runs(text) {
+        for (start, end) in super::base64::runs(&text[..limit]) {
             if self.hides_a_secret(cache, &text[start..end], depth) {
                 found.push(whole(start, end, Kind::Base64, "base64"));
                 continue;
@@ -211,7 +222,7 @@ impl Engine {
     fn hides_a_secret(&self, cache: &mut CacheGuard<'_>, run: &[u8], depth: u8) -> bool {
         let Some(decoded) = super::base64::decode_text(run) else { return false };
         let mut inner = Vec::new();
-        self.scan_to_depth(cache, &decoded, &Borders::of(&decoded), depth + 1, &mut inner);
+        self.scan_to_depth(cache, &decoded, decoded.len(), &Borders::of(&decoded), depth + 1, &mut inner);
         !inner.is_empty()
     }
 }

@@ -354,7 +354,11 @@ fn measure(name: &str, text: &[u8], quick: bool, out: &mut impl std::io::Write) 
         with_learned = with_learned.max(speed(text.len(), || stream(&loaded, text)));
     }
     if quick {
-        return writeln!(out, "{name}: {fast:.0}, with values {with_learned:.0} ({:.2} ×)", fast / with_learned);
+        return writeln!(
+            out,
+            "{name}: {fast:.0}, with values {with_learned:.0} ({:.2} ×)",
+            fast / with_learned
+        );
     }
     let run = Regex::new(r"[A-Za-z0-9+/_-]{16,}={0,2}").expect("compiles");
     let detectors = one_by_one();
