@@ -329,28 +329,33 @@ pub(crate) fn classify(name: &[u8], place: Place) -> Option<Class> {
 /// Names that were met last, with what they announce: in most texts the same few come over and over.
 #[derive(Debug, Default)]
 pub(super) struct Met {
-    names: [(Vec<u8>, Option<(Place, Option<Class>)>); Met::SLOTS],
+    names: [Known; SLOTS],
+}
+
+/// So many names are kept.
+const SLOTS: usize = 32;
+
+/// What a name announces in a place, once there is one.
+#[derive(Debug, Default)]
+struct Known {
+    name: Vec<u8>,
+    place: Option<Place>,
+    class: Option<Class>,
 }
 
 impl Met {
-    const SLOTS: usize = 32;
-
     /// What [`classify`] says.
     pub(super) fn classify(&mut self, name: &[u8], place: Place) -> Option<Class> {
         let [first, .., last] = name else { return classify(name, place) };
         let slot = name.len() ^ usize::from(*first) << 1 ^ usize::from(*last) << 2;
-        let (known, said) = &mut self.names[slot % Self::SLOTS];
-        if let Some((at, class)) = said
-            && *at == place
-            && known == name
-        {
-            return *class;
+        let known = &mut self.names[slot % SLOTS];
+        if known.place != Some(place) || known.name != name {
+            known.name.clear();
+            known.name.extend_from_slice(name);
+            known.place = Some(place);
+            known.class = classify(name, place);
         }
-        let class = classify(name, place);
-        known.clear();
-        known.extend_from_slice(name);
-        *said = Some((place, class));
-        class
+        known.class
     }
 }
 

@@ -63,12 +63,27 @@ impl Hasher for Ready {
 /// secrets that begin alike do not make lists of thousands.
 type WindowMap = HashMap<u64, Vec<(u16, u16)>, BuildHasherDefault<Ready>>;
 
-/// A set of hashes that may say yes to a few that are not in it: three bits for each, in one word.
+/// A set of hashes that may say yes to a few that are not in it: three bits for each, all in one word.
 #[derive(Debug)]
 struct Filter {
     words: Vec<u64>,
     shift: u32,
 }
+
+/// Words with three bits, one of which a hash chooses. To make them from the hash takes several times as long.
+const MASKS: [u64; 256] = {
+    let mut masks = [0u64; 256];
+    let mut random = 1u64;
+    let mut at = 0;
+    while at < masks.len() {
+        while masks[at].count_ones() < 3 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            masks[at] |= 1 << (random >> 58);
+        }
+        at += 1;
+    }
+    masks
+};
 
 impl Filter {
     /// Makes room for so many hashes, with this many bits for each or up to twice as many.
@@ -77,24 +92,22 @@ impl Filter {
         Self { words: vec![0; words], shift: 64 - words.trailing_zeros() }
     }
 
-    /// The word of a hash, and the places of its bits. The upper bits of a product are the good ones.
-    fn place(&self, hash: u64) -> (usize, [u64; 3]) {
-        let bit = |n: u32| hash >> (self.shift - 6 * n) & 63;
+    /// The word of a hash, and its bits there. The upper half of a product is the good one.
+    fn place(&self, hash: u64) -> (usize, u64) {
         #[expect(clippy::cast_possible_truncation, reason = "no more than twenty bits are left")]
         let word = (hash >> self.shift) as usize;
-        (word, [bit(1), bit(2), bit(3)])
+        let [_, _, _, _, mask, ..] = hash.to_le_bytes();
+        (word, MASKS[usize::from(mask)])
     }
 
     fn insert(&mut self, hash: u64) {
-        let (word, bits) = self.place(hash);
-        self.words[word] |= bits.iter().fold(0, |all, bit| all | 1 << bit);
+        let (word, mask) = self.place(hash);
+        self.words[word] |= mask;
     }
 
-    /// One if the hash may be in it, else zero.
-    fn holds(&self, hash: u64) -> u32 {
-        let (word, [a, b, c]) = self.place(hash);
-        let word = self.words[word];
-        u32::from((word >> a) & (word >> b) & (word >> c) & 1 == 1)
+    fn may_hold(&self, hash: u64) -> bool {
+        let (word, mask) = self.place(hash);
+        self.words[word] & mask == mask
     }
 }
 
@@ -245,21 +258,17 @@ impl Table {
         const TOGETHER: usize = 8;
         let width = self.class.width;
         let mut at = 0;
-        // None of the looks has to wait for another.
         while let Some(block) = text.get(at..at + TOGETHER * STRIDE + 8) {
-            let mut hits = 0;
             for n in 0..TOGETHER {
                 let Some(&eight) = block[n * STRIDE..].first_chunk() else { continue };
-                hits |= self.narrow.holds(hash(u64::from_le_bytes(eight), width)) << n;
-            }
-            while hits != 0 {
-                self.look(needles, text, at + hits.trailing_zeros() as usize * STRIDE, hit);
-                hits &= hits - 1;
+                if self.narrow.may_hold(hash(u64::from_le_bytes(eight), width)) {
+                    self.look(needles, text, at + n * STRIDE, hit);
+                }
             }
             at += TOGETHER * STRIDE;
         }
         while at + width <= text.len() {
-            if self.narrow.holds(hash_at(text, at, width)) == 1 {
+            if self.narrow.may_hold(hash_at(text, at, width)) {
                 self.look(needles, text, at, hit);
             }
             at += STRIDE;
@@ -274,7 +283,7 @@ impl Table {
                 continue;
             }
             let hash = hash_at(text, wide, width + more);
-            if self.wide.holds(hash) == 1 {
+            if self.wide.may_hold(hash) {
                 self.compare(needles, text, wide, hash, hit);
             }
         }

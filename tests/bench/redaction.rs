@@ -178,6 +178,24 @@ static OBJECTS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     text.into_bytes()
 });
 
+/// The same list as a must-gather holds it.
+static YAML: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut text = String::from("apiVersion: v1\nitems:\n");
+    for line in OBJECTS.split(|b| *b == b'\n').filter(|line| line.starts_with(b"{\"metadata")) {
+        if text.len() >= SIZE {
+            break;
+        }
+        let object: serde_json::Value =
+            serde_json::from_slice(line.strip_suffix(b",").unwrap_or(line)).expect("an object");
+        let object = serde_yaml::to_string(&object).expect("an object");
+        for (index, line) in object.lines().enumerate() {
+            let _ = writeln!(text, "{} {line}", if index == 0 { "-" } else { " " });
+        }
+    }
+    text.push_str("kind: PodList\n");
+    text.into_bytes()
+});
+
 /// Values as credentials are: 8 to 47 letters and digits.
 fn values(count: usize) -> Vec<String> {
     let mut n = Numbers(4);
@@ -507,8 +525,12 @@ fn main() -> std::io::Result<()> {
         // First, while nothing else has been in memory.
         peak(&mut out)?;
     }
-    let texts: [(&str, &LazyLock<Vec<u8>>); 3] =
-        [("logs", &LOGS), ("Envoy dumps", &DUMPS), ("object lists", &OBJECTS)];
+    let texts: [(&str, &LazyLock<Vec<u8>>); 4] = [
+        ("logs", &LOGS),
+        ("Envoy dumps", &DUMPS),
+        ("object lists, YAML", &YAML),
+        ("object lists, JSON", &OBJECTS),
+    ];
     if !quick && texts.iter().any(|(name, _)| is_wanted(name)) {
         writeln!(
             out,
