@@ -141,13 +141,19 @@ fn wrapped(text: &[u8], borders: &mut Vec<(usize, usize)>) {
             && end - at >= WRAPPED
         {
             let next = after + indentation(&text[after..]);
-            // Most lines begin with something else.
-            if text.get(next).is_some_and(|b| is_part(*b)) {
+            if goes_on(&text[next..]) {
                 borders.push((end, next));
             }
         }
         at = end;
     }
+}
+
+/// Whether a line may begin with the rest of what was broken before it: neither with something else, nor as an entry of
+/// a YAML list or with a key of a mapping.
+fn goes_on(line: &[u8]) -> bool {
+    let run = line.iter().take(SIDE).take_while(|b| is_part(**b)).count();
+    run > 0 && !line.starts_with(b"- ") && !matches!(line[run..], [b':', b' ' | b'\n' | b'\r', ..])
 }
 
 /// The end of the line break that stands at a place: `\n`, `\r\n`, or within a string the same with backslashes.
