@@ -228,6 +228,11 @@ mod tests {
         let folded = unfolded(b"a: one\n  two\nb: x").expect("is folded");
         let at = memchr::memmem::find(&folded.bytes, b"one two").expect("put together");
         assert_eq!(folded.across(at, at + 7), Some((3, 12)));
+        let digest = "a".repeat(64);
+        for next in ["containerID: x", "- name: x", "", "{}"] {
+            let yaml = format!("  imageID: quay.io/x@sha256:{digest}\n  {next}\n");
+            assert!(broken_lines(yaml.as_bytes(), &Borders::of(yaml.as_bytes())).is_empty(), "{yaml}");
+        }
         let plain = b"plain\nlines of\ntext P with a mark\n";
         assert!(broken_lines(plain, &Borders::of(plain)).is_empty());
     }
