@@ -236,7 +236,11 @@ impl Object {
     pub fn evidence(&self, pointer: &str) -> Evidence {
         let value = match self.get(pointer) {
             Some(Value::String(text)) => Some(text.to_string()),
-            Some(value) => Some(container_state(pointer, value).unwrap_or_else(|| value.to_string())),
+            Some(value) => Some(
+                container_state(pointer, value)
+                    .or_else(|| condition_text(pointer, value))
+                    .unwrap_or_else(|| value.to_string()),
+            ),
             None => None,
         };
         Evidence {
@@ -291,6 +295,23 @@ fn container_state(pointer: &str, value: &Value) -> Option<String> {
     Some(if parts.is_empty() { name.to_owned() } else { format!("{name}: {}", parts.join(", ")) })
 }
 
+/// A condition in words: `Ready=False DeploymentNotReady: broker-router deployment is not ready`. `None` for other fields.
+fn condition_text(pointer: &str, value: &Value) -> Option<String> {
+    let (list, index) = pointer.rsplit_once('/')?;
+    if !list.ends_with("/conditions") || !index.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+    let mut words = format!("{}={}", value.get("type")?.as_str()?, text("status"));
+    for (before, said) in [(" ", text("reason")), (": ", text("message").trim())] {
+        if !said.is_empty() {
+            words.push_str(before);
+            words.push_str(said);
+        }
+    }
+    Some(words)
+}
+
 /// Reads a list of conditions, wherever it stands (a status, a listener, a route's parent).
 pub fn conditions(list: Option<&Value>) -> impl Iterator<Item = Condition<'_>> {
     list.and_then(Value::as_array).unwrap_or_default().iter().enumerate().filter_map(|(index, value)| {
@@ -311,6 +332,23 @@ pub fn conditions(list: Option<&Value>) -> impl Iterator<Item = Condition<'_>> {
 mod tests {
     use super::*;
     use crate::model::json::json;
+
+    #[test]
+    fn conditions_are_shown_in_words() {
+        let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "status": {"conditions": [
+            {"type": "Ready", "status": "False", "reason": "NotReady", "message": "it waits", "observedGeneration": 1},
+            {"type": "Done", "status": "True"}, {"kind": "other"}]}});
+        let object = Object::new(object, "f".into(), None).expect("an object");
+        for (field, expected) in [
+            ("0", "Ready=False NotReady: it waits"),
+            ("0/reason", "NotReady"),
+            ("1", "Done=True"),
+            ("2", r#"{"kind":"other"}"#),
+        ] {
+            let evidence = object.evidence(&format!("/status/conditions/{field}"));
+            assert_eq!(evidence.value.as_deref(), Some(expected), "{field}");
+        }
+    }
 
     #[test]
     fn states_of_containers_are_shown_in_words() {

@@ -364,6 +364,15 @@ fn sixty_findings_are_folded() {
     insta::assert_snapshot!(text(sixty(), 120));
 }
 
+/// A page with hundreds of consequences under its first root would hide the others.
+#[test]
+fn what_follows_from_one_root_is_folded_on_the_page() {
+    let page = render::html(&redacted(sixty()));
+    assert_eq!(page.matches("<details class=\"more\"><summary>5 more</summary>").count(), 1);
+    assert_eq!(page.matches("<details").count(), page.matches("</details>").count());
+    assert!(!render::html(&redacted(three_roots())).contains("class=\"more\""));
+}
+
 #[test]
 fn no_finding_is_not_said_without_coverage() {
     insta::assert_snapshot!(text(report(Vec::new(), unknown()), 100));

@@ -28,6 +28,8 @@ const SCRIPT: &str = include_str!("report.js");
 const TEXT: usize = 600;
 /// How many lines of a quotation.
 const LINES: usize = 60;
+/// How many consequences of one root are shown before the rest is folded.
+const FOLDED: usize = 25;
 
 #[derive(Serialize)]
 struct Page {
@@ -42,6 +44,8 @@ struct Page {
     tiles: Vec<Tile>,
     roots: Vec<Card>,
     loose: Vec<Card>,
+    /// Consequences of one root that are shown before the rest is folded.
+    folded: usize,
     picture: Option<picture::Picture>,
     chart: Option<chart::Chart>,
     coverage: CoverageView,
@@ -173,6 +177,7 @@ fn page(report: &Report) -> Page {
                 Card { consequences, ..card(root.finding) }
             })
             .collect(),
+        folded: FOLDED,
         loose: view
             .loose
             .iter()

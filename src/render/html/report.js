@@ -26,7 +26,7 @@
     details().forEach((part) => { part.open = open; });
     unfold.textContent = open ? "Fold all" : "Unfold all";
   });
-  addEventListener("beforeprint", () => document.querySelectorAll("details.effect").forEach((part) => { part.open = true; }));
+  addEventListener("beforeprint", () => document.querySelectorAll("details.effect, details.more").forEach((part) => { part.open = true; }));
   const reveal = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;

@@ -106,16 +106,20 @@ impl Printer<'_> {
             return;
         }
         let options = self.options;
+        let ids =
+            |list: &[Consequence<'_>]| list.iter().map(|c| c.finding.id.len()).max().unwrap_or(0).max(3);
         if options.full || consequences.len() <= CONSEQUENCES {
+            let ids = ids(consequences);
             for (at, consequence) in consequences.iter().enumerate() {
-                self.consequence(if at == 0 { "therefore" } else { "" }, consequence);
+                self.consequence(if at == 0 { "therefore" } else { "" }, consequence, ids);
             }
             return;
         }
         // Too many to read one by one: the first few, then how many of each code.
         let shown = CONSEQUENCES - 3;
+        let ids = ids(&consequences[..shown]);
         for (at, consequence) in consequences[..shown].iter().enumerate() {
-            self.consequence(if at == 0 { "therefore" } else { "" }, consequence);
+            self.consequence(if at == 0 { "therefore" } else { "" }, consequence, ids);
         }
         let mut codes: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for consequence in &consequences[shown..] {
@@ -134,10 +138,11 @@ impl Printer<'_> {
         self.part("", DIM, &text);
     }
 
-    fn consequence(&mut self, label: &str, consequence: &Consequence<'_>) {
+    /// One of a list whose ids are so wide.
+    fn consequence(&mut self, label: &str, consequence: &Consequence<'_>, ids: usize) {
         let options = self.options;
         let finding = consequence.finding;
-        let lead = format!("{:<3} {}", finding.id, finding.code);
+        let lead = format!("{:<ids$} {}", finding.id, finding.code);
         let hang = CARD + LABEL + 2 + width(&lead) + 2;
         let mut text = cut(&one_line(&finding.title), TEXT_LIMIT).into_owned();
         text.push_str(&hidden(finding));

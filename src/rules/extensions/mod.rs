@@ -5,7 +5,7 @@ mod log;
 mod settings;
 mod state;
 
-use super::gateways::{condition_evidence, condition_pointer};
+use super::gateways::condition_pointer;
 use super::routes::grant_remedy;
 use super::{Context, Draft, Findings, Rule, suggest};
 use crate::declare_rule;
@@ -66,7 +66,7 @@ fn report<'f>(
     let object = extension.object;
     let draft = findings.report(rule, object, title, object.evidence(pointer), remedy);
     if let Some(condition) = extension.ready() {
-        draft.evidence(condition_evidence(object, &condition_pointer(&condition), &condition));
+        draft.evidence(object.evidence(&condition_pointer(&condition)));
     }
     if let Some(first) = extension.first().filter(|first| first.code() != rule.code) {
         draft.hidden_behind(&[first.code()], object.reference());

@@ -6,7 +6,7 @@ use crate::model::gateway_api::status;
 use crate::model::mcp::{Extension, ExtensionFault, RegistrationFault};
 use crate::model::{Object, kinds};
 use crate::report::{Evidence, ObjectRef};
-use crate::rules::gateways::{condition_evidence, condition_pointer};
+use crate::rules::gateways::condition_pointer;
 use crate::rules::{Context, Draft, Findings, evidence, suggest};
 
 declare_rule! {
@@ -81,7 +81,7 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
             continue;
         };
         let pointer = condition_pointer(&condition);
-        let shown = condition_evidence(object, &pointer, &condition);
+        let shown = object.evidence(&pointer);
         if status::is_stale(object, &condition) {
             let evidence = object.evidence(&format!("{pointer}/observedGeneration"));
             not_reconciled(
@@ -223,11 +223,7 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
                         let extension = &chain.extensions[at];
                         because_of_extension(draft, extension);
                         if let Some(condition) = extension.ready() {
-                            draft.evidence(condition_evidence(
-                                extension.object,
-                                &condition_pointer(&condition),
-                                &condition,
-                            ));
+                            draft.evidence(extension.object.evidence(&condition_pointer(&condition)));
                         } else {
                             draft.evidence(extension.object.evidence("/spec/targetRef"));
                         }

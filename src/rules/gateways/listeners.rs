@@ -1,6 +1,6 @@
 //! MG205-MG207: listeners: their conditions, certificates and ports.
 
-use super::{condition_evidence, explain_reason, in_chain};
+use super::{explain_reason, in_chain};
 use crate::declare_rule;
 use crate::model::certificates::{self, Validity};
 use crate::model::gateway_api::{GROUP, Granted, Listener, Reference, listeners};
@@ -98,11 +98,11 @@ fn listener_unhealthy(context: &Context<'_>, findings: &mut Findings) {
                     first.status,
                     first.reason
                 ),
-                condition_evidence(gateway, &pointer(first), first),
+                gateway.evidence(&pointer(first)),
                 explain_listener(first.reason),
             );
             for condition in &bad[1..] {
-                draft.evidence(condition_evidence(gateway, &pointer(condition), condition));
+                draft.evidence(gateway.evidence(&pointer(condition)));
             }
             draft.evidence(gateway.evidence(&listener.pointer("/name")));
             verify(draft, gateway);

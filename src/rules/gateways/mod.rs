@@ -13,7 +13,7 @@ use crate::declare_rule;
 use crate::model::gateway_api::status;
 use crate::model::object::Condition;
 use crate::model::{Object, Seen, kinds};
-use crate::report::{Evidence, Severity};
+use crate::report::Severity;
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -139,14 +139,6 @@ pub(super) fn condition_pointer(condition: &Condition<'_>) -> String {
     format!("/status/conditions/{}", condition.index)
 }
 
-/// Evidence of a condition: its status, reason and message in one line.
-pub(super) fn condition_evidence(object: &Object, pointer: &str, condition: &Condition<'_>) -> Evidence {
-    let mut evidence = object.evidence(pointer);
-    evidence.value =
-        Some(format!("{}={} {}: {}", condition.kind, condition.status, condition.reason, condition.message));
-    evidence
-}
-
 /// What a reason of a Gateway's or listener's condition means and what to do, for people.
 fn explain_reason(reason: &str) -> &'static str {
     match reason {
@@ -255,7 +247,7 @@ fn gateway_condition(
             rule,
             gateway,
             format!("Gateway {namespace}/{name} {what}: {reason}"),
-            condition_evidence(gateway, &condition_pointer(&condition), &condition),
+            gateway.evidence(&condition_pointer(&condition)),
             explain_reason(condition.reason),
         );
         if status::is_stale(gateway, &condition) {

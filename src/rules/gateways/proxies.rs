@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{condition_evidence, condition_pointer, in_chain};
+use super::{condition_pointer, in_chain};
 use crate::declare_rule;
 use crate::model::{Object, Seen, graph, kinds};
 use crate::rules::{Context, Findings, suggest};
@@ -192,8 +192,7 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
             Some(condition) if condition.is_true() => {}
             condition => {
                 let pointer = condition.map_or("/status/conditions".to_owned(), |c| condition_pointer(&c));
-                let evidence = condition
-                    .map_or_else(|| class.evidence(&pointer), |c| condition_evidence(class, &pointer, &c));
+                let evidence = class.evidence(&pointer);
                 findings
                     .report(
                         &GATEWAYCLASS,

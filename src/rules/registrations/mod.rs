@@ -10,7 +10,7 @@ mod shape;
 pub(in crate::rules) use backends::{AllServed, served};
 pub(super) use broker::{Failure, failures};
 
-use super::gateways::{condition_evidence, condition_pointer};
+use super::gateways::condition_pointer;
 use super::{Context, Draft, Findings, Rule, remedy, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::{Outcome, Verdict};
@@ -317,7 +317,7 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
                     &REGISTRATION_NOT_READY,
                     object,
                     format!("MCPServerRegistration {name} is not ready: {message}"),
-                    condition_evidence(object, &condition_pointer(&condition), &condition),
+                    object.evidence(&condition_pointer(&condition)),
                     remedy,
                 )
             }
@@ -327,7 +327,7 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
                     &REGISTRATION_NOT_READY,
                     object,
                     format!("MCPServerRegistration {name} says Ready, but the specs no longer allow it"),
-                    condition_evidence(object, &condition_pointer(&condition), &condition),
+                    object.evidence(&condition_pointer(&condition)),
                     "The controller has not noticed the fault yet; repair the cause that is reported with this.",
                 );
                 draft.severity(Severity::Warning);

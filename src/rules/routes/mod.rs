@@ -5,7 +5,6 @@ mod stale;
 
 pub(super) use backends::grant_remedy;
 
-use super::gateways::condition_evidence;
 use super::{Context, Draft, Findings, Rule, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::{Attachment, Outcome, Refusal, Verdict, hostnames, status};
@@ -84,7 +83,7 @@ fn route_not_accepted(context: &Context<'_>, findings: &mut Findings) {
                         "HTTPRoute {namespace}/{name} is not accepted by Gateway {}/{}: {}",
                         attachment.parent.namespace, attachment.parent.name, condition.reason
                     ),
-                    condition_evidence(route, &entry.pointer(&condition), &condition),
+                    route.evidence(&entry.pointer(&condition)),
                     remedy,
                 );
                 draft.object(gateway_reference(attachment));
@@ -176,7 +175,7 @@ fn route_refs_unresolved(context: &Context<'_>, findings: &mut Findings) {
                             "HTTPRoute {namespace}/{name} has unresolved references: {}",
                             condition.reason
                         ),
-                        condition_evidence(route, &entry.pointer(&condition), &condition),
+                        route.evidence(&entry.pointer(&condition)),
                         meaning,
                     )
                     .because_of(

@@ -4,7 +4,6 @@ use super::{PARENT_CODES, gateway_reference};
 use crate::declare_rule;
 use crate::model::Object;
 use crate::model::gateway_api::{Attachment, Outcome, status};
-use crate::rules::gateways::condition_evidence;
 use crate::rules::{Context, Draft, Findings};
 
 declare_rule! {
@@ -99,7 +98,7 @@ fn stale_route(findings: &mut Findings, route: &Object, attachment: &Attachment<
         };
         if refused && condition.is_true() {
             let what = format!("says accepted by {parent}, but the specs do not fit");
-            stale(findings, route, &what, condition_evidence(route, &pointer, &condition))
+            stale(findings, route, &what, route.evidence(&pointer))
                 .object(gateway_reference(attachment))
                 .because_of(PARENT_CODES, route.reference());
         }
