@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
+use super::client::one_line;
 use super::units;
 use crate::error::CommandError;
+use crate::redact::{self, Redactor};
 
 /// How we name ourselves: program, version, system.
 const USER_AGENT: http::HeaderValue =
@@ -261,8 +263,8 @@ fn parse_server(server: &str) -> Result<http::Uri, CommandError> {
 }
 
 /// What went wrong while the client was built: certificates, keys, credential plugins. What a
-/// plugin printed is never repeated, except the first line of its standard error: the rest may be
-/// the very credential.
+/// plugin printed is never repeated, except the first line of its standard error, redacted: the rest may
+/// be the very credential.
 fn client_error(error: kube::Error, plugin: Option<&str>) -> CommandError {
     use kube::client::AuthError;
     let plugin = plugin.unwrap_or("(none)");
@@ -270,7 +272,7 @@ fn client_error(error: kube::Error, plugin: Option<&str>) -> CommandError {
         kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => {
             let stderr = String::from_utf8_lossy(&out.stderr);
             let first = stderr.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message");
-            format!("failed with {}: {first}", out.status)
+            format!("failed with {}: {}", out.status, without_secrets(first))
         }
         kube::Error::Auth(AuthError::AuthExecStart(source)) => format!("cannot be run: {source}"),
         kube::Error::Auth(AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed) => {
@@ -283,6 +285,13 @@ fn client_error(error: kube::Error, plugin: Option<&str>) -> CommandError {
     };
     CommandError::unusable_message(format!("credential plugin `{plugin}` {why}"))
         .hint(format!("see that `{plugin}` is installed and works when run by hand, or log in again"))
+}
+
+/// Foreign text as one bounded line, redacted like everything that is written.
+fn without_secrets(text: &str) -> String {
+    let redactor = Redactor::new(redact::Options::default());
+    let redacted = redactor.text(&redactor.path("stderr"), text.as_bytes());
+    one_line(&String::from_utf8_lossy(redacted.as_bytes()), 300)
 }
 
 /// ` at line 3` from a parser's message, without anything else of it.

@@ -52,11 +52,18 @@ impl Served {
         let mut served = Self::default();
         let (core, groups) = tokio::join!(api.get_json("/api", ACCEPT), api.get_json("/apis", ACCEPT));
         let groups = groups?;
-        if groups["kind"] == "APIGroupDiscoveryList" {
-            served.read_aggregated(&groups);
-            served.documents.push(("apis", groups));
-        } else {
-            served.ask_each_group(api, &groups).await?;
+        match groups["kind"].as_str() {
+            Some("APIGroupDiscoveryList") => {
+                served.read_aggregated(&groups);
+                served.documents.push(("apis", groups));
+            }
+            Some("APIGroupList") => served.ask_each_group(api, &groups).await?,
+            _ => {
+                return Err(Refusal::local(
+                    NO_DISCOVERY,
+                    "its answer to /apis is JSON, but no list of API groups",
+                ));
+            }
         }
         match core? {
             core if core["kind"] == "APIGroupDiscoveryList" => {
@@ -221,6 +228,9 @@ impl Served {
 fn array(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
+
+/// The reason of an answer to a question for the served kinds that is something else.
+pub(crate) const NO_DISCOVERY: &str = "NoDiscovery";
 
 /// The path under which objects of a kind are listed, in one namespace or everywhere.
 pub(crate) fn list_path(kind: &Kind, version: &str, namespace: Option<&str>) -> String {

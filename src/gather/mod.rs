@@ -35,6 +35,7 @@ mod split;
 pub mod stop;
 mod topology;
 pub mod units;
+mod wanted;
 mod work;
 
 pub(crate) use work::threads;

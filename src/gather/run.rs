@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::client::{Api, CERTIFICATE, Limits, Refusal};
 use super::connect::Connected;
 use super::cx::Cx;
-use super::discovery::{JSON, Served};
+use super::discovery::{JSON, NO_DISCOVERY, Served};
 use super::follow::{Depth, Platform, follow};
 use super::journal::Journal;
 use super::list::{METADATA, list};
@@ -549,6 +549,11 @@ pub(super) fn unreachable(connected: &Connected, refusal: &Refusal) -> CommandEr
         (Some(code), _) => CommandError::unusable_message(format!(
             "{server} does not answer like a Kubernetes API server: {code} {}: {}",
             refusal.reason, refusal.message
+        ))
+        .hint("check the address (`oc cluster-info`), and proxies between here and there"),
+        (None, NO_DISCOVERY) => CommandError::unusable_message(format!(
+            "{server} does not answer like a Kubernetes API server: {}",
+            refusal.message
         ))
         .hint("check the address (`oc cluster-info`), and proxies between here and there"),
         (None, CERTIFICATE) => CommandError::unusable_message(format!(

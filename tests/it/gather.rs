@@ -349,6 +349,17 @@ fn a_cluster_without_our_kinds_is_said_to_be_the_wrong_one() {
     assert_eq!(left_behind(served.directory.path()), Vec::<String>::new());
 }
 
+#[test]
+fn json_that_is_no_discovery_is_no_api_server() {
+    let fault: Fault = Arc::new(|asked| {
+        asked.starts_with("/api").then(|| axum::Json(serde_json::json!({"up": true})).into_response())
+    });
+    let served = Served::serving(Bundle::default(), Arc::new(Memory::default()), fault);
+    let error = refused(&mut served.command(), 3);
+    assert!(error.contains("does not answer like a Kubernetes API server"), "{error}");
+    assert_eq!(left_behind(served.directory.path()), Vec::<String>::new());
+}
+
 /// A namespace with so many Events that their list has pages.
 fn many_events(count: usize) -> Fixture {
     let events: String = (0..count)

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::fixture::Fixture;
-use crate::gather::{Fault, Served, files, json, program, refused, status, text};
+use crate::gather::{Fault, Served, archive, files, json, program, refused, status, text};
 
 #[test]
 fn bad_input_is_one_line_with_a_hint() {
@@ -112,6 +112,57 @@ fn a_credential_plugin_gives_the_token() {
     let error = stderr.lines().find(|line| line.starts_with("error: ")).expect("an error");
     assert!(error.contains("give-token") && error.contains("your login has expired"), "{error}");
     assert!(!stderr.contains("a-half-token") && stderr.contains("  hint: "), "{stderr}");
+
+    // A plugin that says too much when it fails.
+    let said = "refused: Authorization: Bearer sha256~Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MGFiY2RlZmdoaWo";
+    write(format!("echo '{said}' >&2; exit 1"));
+    let stderr = text(&gather_with(&served, &[("KUBECONFIG", &config)], &[]).stderr);
+    assert!(stderr.contains("refused: Authorization") && !stderr.contains("Zm9vYmFy"), "{stderr}");
+}
+
+/// A login that ends in the middle of the run: what was read stays, what was not is listed.
+#[test]
+fn a_credential_plugin_that_fails_later_costs_the_rest() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let served = Served::of(&Fixture::healthy());
+    let directory = served.directory.path();
+    let (plugin, config) = (directory.join("give-token"), directory.join("with-plugin"));
+    // A token that is about to expire is asked for again with every request.
+    let credential = serde_json::json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+        "status": {"token": served.server.token(), "expirationTimestamp": "2020-01-01T00:00:00Z"}});
+    let script = format!(
+        "#!/bin/sh\necho >> {0}/calls\nif [ $(wc -l < {0}/calls) -gt 40 ]; then echo half-a-token; echo 'the login has ended' >&2; exit 1; fi\necho '{credential}'\n",
+        directory.display()
+    );
+    std::fs::write(&plugin, script).expect("a script");
+    std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    let exec = serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1",
+        "command": plugin.display().to_string(), "interactiveMode": "Never"}});
+    std::fs::write(&config, kubeconfig(&served, |config| config["users"][0]["user"] = exec)).expect("a file");
+    let mut command = program();
+    command
+        .current_dir(directory)
+        .args(["gather", "--no-analyze", "--probe", "none"])
+        .env("KUBECONFIG", &config);
+    let output = command.output().expect("the program");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    let files = files(&archive(&output, directory));
+    let failures = json(&files, "mcpgw/failures.json");
+    let failures = failures.as_array().expect("a list");
+    let of_plugin = failures.iter().filter(|failure| failure["reason"] == "Credentials").count();
+    assert!(of_plugin > 0 && failures.len() < 400, "{failures:#?}");
+    assert!(
+        files.keys().any(|path| path.ends_with("/mcpserverregistrations/weather.yaml")),
+        "{:?}",
+        files.keys()
+    );
+    assert!(
+        failures.iter().any(|f| f["message"] == "the plugin failed with exit status: 1"),
+        "{failures:#?}"
+    );
+    assert!(!stderr.contains("half-a-token") && !text(&output.stdout).contains("half-a-token"));
+    assert!(files.values().all(|file| !text(file).contains("half-a-token")));
 }
 
 #[test]
@@ -347,4 +398,54 @@ fn a_credential_plugin_that_hangs_is_not_waited_for() {
     assert!(stderr.contains("the deadline of 1s ended the run before there were credentials"), "{stderr}");
     assert!(begin.elapsed() < std::time::Duration::from_secs(15), "{:?}", begin.elapsed());
     assert!(served.requests.lock().expect("no panic").is_empty());
+}
+
+/// A way to a server on which every connection ends after so many bytes of its answers, below TLS: no
+/// farewell, in the middle of whatever is under way.
+fn cutting(server: std::net::SocketAddr, bytes: u64) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(server) else { continue };
+            let (Ok(mut from), Ok(mut to)) = (client.try_clone(), server.try_clone()) else { continue };
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut (&server).take(bytes), &mut &client);
+                let _ =
+                    (client.shutdown(std::net::Shutdown::Both), server.shutdown(std::net::Shutdown::Both));
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn connections_that_are_cut_below_tls_end_in_a_valid_archive_or_one_line() {
+    let served = Served::of(&Fixture::healthy());
+    let url = served.url();
+    let (server, prefix) = match url.trim_start_matches("https://").split_once('/') {
+        Some((server, prefix)) => (server, format!("/{prefix}")),
+        None => (url.trim_start_matches("https://"), String::new()),
+    };
+    let server: std::net::SocketAddr = server.parse().expect("an address");
+    // In the handshake, in discovery, in lists, in logs.
+    for (bytes, codes) in [(700, [3, 3]), (6_000, [3, 4]), (40_000, [0, 4]), (400_000, [0, 4])] {
+        let way = format!("https://{}{prefix}", cutting(server, bytes));
+        let name = format!("cut-{bytes}.tar.gz");
+        let output = served.gather(&["--server", &way, "--probe", "none", "-o", &name]);
+        let stderr = text(&output.stderr);
+        let code = output.status.code().unwrap_or(-1);
+        assert!(codes.contains(&code), "{bytes}: {code} {stderr}");
+        let path = served.directory.path().join(&name);
+        assert_eq!(path.exists(), code != 3, "{bytes}: {stderr}");
+        if code == 3 {
+            assert_eq!(stderr.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{stderr}");
+            continue;
+        }
+        let files = files(&path);
+        let failures = json(&files, "mcpgw/failures.json");
+        assert_eq!(failures.as_array().is_some_and(|list| !list.is_empty()), code == 4, "{failures:#}");
+        assert!(files.contains_key("mcpgw/manifest.json"));
+    }
 }

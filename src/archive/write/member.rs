@@ -105,8 +105,7 @@ impl Member {
             self.path = persist(self.file.take(), &directory, &self.path, shared.options.time)?;
             Body::File
         } else if self.blocks.is_empty() && self.bytes <= SMALL && self.reserve_memory() {
-            self.pending.shrink_to_fit();
-            Body::Memory(std::mem::take(&mut self.pending))
+            Body::Memory(self.pending.clone())
         } else {
             if !self.pending.is_empty() {
                 self.flush()?;
@@ -139,6 +138,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        self.shared.spool.take_back(std::mem::take(&mut self.pending));
         self.shared.open.fetch_sub(self.counted, Ordering::Relaxed);
         for block in &self.blocks {
             self.shared.spool.release(block);

@@ -344,7 +344,7 @@ impl Writer {
             shared: Arc::clone(&self.shared),
             sha256: sha2::Sha256::default(),
             bytes: 0,
-            pending: Vec::new(),
+            pending: self.shared.spool.block(),
             blocks: Vec::new(),
             file: None,
             leftover: None,

@@ -42,7 +42,12 @@ pub(super) struct Spool {
     end: AtomicU64,
     deflaters: Mutex<Vec<Deflater>>,
     inflaters: Mutex<Vec<Inflater>>,
+    /// Room for blocks in the making, to be used again.
+    blocks: Mutex<Vec<Vec<u8>>>,
 }
+
+/// How many rooms for blocks are kept.
+const ROOMS: usize = 16;
 
 /// What reading a block needs, kept for the next one: an archive is read back in tens of thousands of
 /// members.
@@ -73,6 +78,7 @@ impl Spool {
             end: AtomicU64::new(0),
             deflaters: Mutex::default(),
             inflaters: Mutex::default(),
+            blocks: Mutex::default(),
         }
     }
 
@@ -116,6 +122,20 @@ impl Spool {
             let _ = fallocate(&*file, flags, block.offset, u64::from(block.compressed));
         }
         let _ = block;
+    }
+
+    /// Room for a block, used before or not made yet.
+    pub(super) fn block(&self) -> Vec<u8> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Takes back the room of a block that is stored.
+    pub(super) fn take_back(&self, mut block: Vec<u8>) {
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if (BLOCK..=2 * BLOCK).contains(&block.capacity()) && blocks.len() < ROOMS {
+            block.clear();
+            blocks.push(block);
+        }
     }
 
     /// Reads a block as it stands in the spool.

@@ -121,7 +121,17 @@ pub(crate) fn classify(error: &(dyn std::error::Error + 'static)) -> Refusal {
             None => break,
         }
     }
-    if let Some(kube::Error::Auth(auth)) = chain.iter().find_map(|e| e.downcast_ref::<kube::Error>()) {
+    // While requests are made it stands in the chain as it is; while the client is built, wrapped.
+    let auth = chain.iter().find_map(|error| {
+        error.downcast_ref::<kube::client::AuthError>().or_else(|| {
+            match error.downcast_ref::<kube::Error>() {
+                Some(kube::Error::Auth(auth)) => Some(auth),
+                _ => None,
+            }
+        })
+    });
+    if let Some(auth) = auth {
+        // Whatever a plugin printed may be the very credential.
         let message = match auth {
             kube::client::AuthError::AuthExecRun { out, .. } => {
                 format!("the plugin failed with {}", out.status)

@@ -1,5 +1,5 @@
 //! Questions from inside of existing pods, with what their image offers: `getent`, `nslookup`,
-//! `curl`, `wget`. No pod is made, no shell is run: a command is a fixed list of words with a checked
+//! `curl`, `wget`, and Istio's `pilot-agent`, which a proxy's image has when it has nothing else. No pod is made, no shell is run: a command is a fixed list of words with a checked
 //! host name in it, and what it prints is bounded and kept only as the few facts below.
 
 use std::net::IpAddr;
@@ -21,6 +21,24 @@ const OUTPUT_LIMIT: u64 = 16 << 10;
 /// What curl prints at the end, and nothing else. `%{…}` are its own words.
 const CURL_FORMAT: &str =
     "mcpgw %{http_code} %{time_connect} %{time_appconnect} %{time_starttransfer} %{time_total}";
+
+/// What stands for the address in [`PILOT_AGENT`].
+const URL: &str = "URL";
+/// Istio's agent waits until a GET of an address is answered with 200, and says at the end why not. The
+/// time is over before a second request would be due, so that this is one. It follows redirects, tells
+/// neither timings nor the status of a redirect, and trusts what the proxy's image trusts.
+const PILOT_AGENT: [&str; 10] = [
+    "pilot-agent",
+    "wait",
+    "--periodMillis",
+    "700",
+    "--timeoutSeconds",
+    "1",
+    "--requestTimeoutMillis",
+    "8000",
+    "--url",
+    URL,
+];
 
 /// Whether a text is a host name or an address, and nothing that a command could take for an option.
 pub(super) fn is_host(text: &str) -> bool {
@@ -56,6 +74,7 @@ pub(crate) fn commands(probe: &Probe) -> Vec<Vec<String>> {
                     url,
                 ]),
                 words(&["wget", "-q", "-O", "/dev/null", "-T", "8", url]),
+                words(&PILOT_AGENT.map(|word| if word == URL { url } else { word })),
             ]
         }
         _ => Vec::new(),
@@ -180,11 +199,12 @@ fn read(probe: &mut Probe, command: &str, ran: &Ran) {
         "getent" => getent(probe, ran),
         "nslookup" => nslookup(probe, ran),
         "curl" => curl(probe, ran),
+        "pilot-agent" => pilot_agent(probe, ran),
         _ => wget(probe, ran),
     };
     probe.error = fault.map(|(reason, fallback)| Fault {
         reason: reason.to_owned(),
-        message: match one_line(ran.stderr.trim(), 200) {
+        message: match one_line(last_error(ran).unwrap_or(&ran.stderr).trim(), 200) {
             text if text.is_empty() => fallback.to_owned(),
             text => text,
         },
@@ -286,6 +306,49 @@ fn wget(probe: &mut Probe, ran: &Ran) -> Said {
     }
 }
 
+/// What `pilot-agent wait` says at its end of the last request.
+fn last_error(ran: &Ran) -> Option<&str> {
+    let said = [&ran.stderr, &ran.stdout].into_iter().find_map(|text| text.split_once("Last error: "))?;
+    said.1.lines().next()
+}
+
+fn pilot_agent(probe: &mut Probe, ran: &Ran) -> Said {
+    if ran.exit == 0 {
+        probe.status = Some(200);
+        return None;
+    }
+    // An older agent, a flag that it does not know, or a time that was over before the request.
+    let Some(said) = last_error(ran).filter(|said| *said != "<nil>") else {
+        return Some(("Exec", "pilot-agent failed"));
+    };
+    probe.status = said.strip_prefix("HTTP status code ").and_then(|code| code.trim().parse().ok());
+    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
+    // The words of Go's resolver, network and TLS.
+    match () {
+        () if probe.status.is_some() => None,
+        () if has(&["no such host", "server misbehaving"]) => {
+            Some(("UnknownHost", "the name does not resolve"))
+        }
+        () if has(&["connection refused"]) => Some(("ConnectionRefused", "no connection")),
+        () if has(&["no route to host", "network is unreachable"]) => {
+            Some(("Unreachable", "no way to the host"))
+        }
+        () if has(&["Client.Timeout", "i/o timeout", "deadline exceeded"]) => {
+            Some(("ConnectTimeout", "no answer in time"))
+        }
+        () if has(&["x509:", "failed to verify certificate"]) => {
+            Some(("CertificateNotTrusted", "the certificate is not trusted in this container"))
+        }
+        () if has(&["tls:", "HTTP response to HTTPS client", "handshake"]) => {
+            Some(("TlsError", "the TLS handshake failed"))
+        }
+        () if said.ends_with("EOF") || has(&["connection reset"]) => {
+            Some(("ConnectionClosed", "the connection was closed without an answer"))
+        }
+        () => Some(("Exec", "pilot-agent failed")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,6 +370,7 @@ mod tests {
         }
         for host in ["api.example.com", "10.0.0.1", "x"] {
             let all = commands(&probe(Purpose::Https, host));
+            assert_eq!(all.len(), 3);
             assert!(all.iter().all(|command| command.last() == Some(&format!("https://{host}/"))));
             assert!(all.iter().flatten().all(|word| word != "sh" && word != "-c"));
         }
@@ -353,6 +417,50 @@ mod tests {
             ),
             ("wget", 1, "", "wget: download timed out", None, "ConnectTimeout"),
             ("wget", 1, "", "wget: TLS error from peer (alert code 40): handshake failure", None, "TlsError"),
+            ("pilot-agent", 0, "info\tEnvoy is ready!\n", "", Some(200), ""),
+            ("pilot-agent", 1, "", "Error: unknown flag: --url\nUsage:", None, "Exec"),
+            ("pilot-agent", 255, "", "Error: timeout waiting. Last error: <nil>\n", None, "Exec"),
+            (
+                "pilot-agent",
+                255,
+                "",
+                "Error: timeout waiting. Last error: HTTP status code 404\n",
+                Some(404),
+                "",
+            ),
+            (
+                "pilot-agent",
+                255,
+                "",
+                "Error: timeout waiting. Last error: Get \"https://x/\": dial tcp: lookup x on 10.96.0.10:53: no such host\n",
+                None,
+                "UnknownHost",
+            ),
+            (
+                "pilot-agent",
+                255,
+                "",
+                "Error: timeout waiting. Last error: Get \"https://x/\": dial tcp 10.0.0.7:443: connect: connection refused",
+                None,
+                "ConnectionRefused",
+            ),
+            (
+                "pilot-agent",
+                255,
+                "",
+                "Last error: Get \"https://x/\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+                None,
+                "CertificateNotTrusted",
+            ),
+            (
+                "pilot-agent",
+                255,
+                "",
+                "Last error: Get \"https://x/\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+                None,
+                "ConnectTimeout",
+            ),
+            ("pilot-agent", 255, "", "Last error: Get \"https://x/\": EOF\n", None, "ConnectionClosed"),
         ];
         for (command, exit, stdout, stderr, status, reason) in table {
             let mut probe = probe(Purpose::Https, "x");

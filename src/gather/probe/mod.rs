@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use chrono::{SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::sync::Semaphore;
 
@@ -153,7 +153,7 @@ impl Run {
     /// Makes one probe, with these headers beside those that its purpose needs; gives also the
     /// headers of the answer as they came.
     async fn make(&self, mut probe: Probe, headers: Vec<(&'static str, HeaderValue)>) -> (Probe, HeaderMap) {
-        probe.time = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+        probe.time = self.cx.api.clock().now().to_rfc3339_opts(SecondsFormat::Millis, true);
         if self.refused.load(Ordering::Relaxed) {
             probe.error = Some(Fault {
                 reason: "Forbidden".to_owned(),
@@ -182,6 +182,7 @@ impl Run {
             sni: probe.request.sni.clone(),
             headers: all,
             body,
+            now: self.cx.api.clock().now(),
             enough: shape::has_answer,
         };
         let answer = wire::ask(&self.cx.api, port, ask).await;
@@ -209,7 +210,7 @@ impl Run {
 
     /// Asks from inside of a pod and writes what came of it.
     async fn inside(&self, mut probe: Probe) {
-        probe.time = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+        probe.time = self.cx.api.clock().now().to_rfc3339_opts(SecondsFormat::Millis, true);
         if self.exec_refused.load(Ordering::Relaxed) {
             let message = "pods/exec was refused before".to_owned();
             probe.error = Some(Fault { reason: "Forbidden".to_owned(), message });

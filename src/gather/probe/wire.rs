@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
@@ -39,6 +40,8 @@ pub(super) struct Ask {
     pub(super) sni: Option<String>,
     pub(super) headers: Vec<(&'static str, HeaderValue)>,
     pub(super) body: Bytes,
+    /// The time, by the clock that is trusted: certificates are valid or not at it.
+    pub(super) now: DateTime<Utc>,
     /// Whether what was read of a stream of events is enough.
     pub(super) enough: fn(&[u8]) -> bool,
 }
@@ -131,7 +134,7 @@ async fn talk(
         Some(name) => {
             let step = Instant::now();
             let examined = Arc::new(Mutex::new(Tls::default()));
-            let shaken = shake_hands(stream, name, &examined).await;
+            let shaken = shake_hands(stream, name, &examined, request.now).await;
             answer.timings.tls_ms = Some(since(step));
             // What was seen stays, whether or not the handshake came to its end.
             let seen = std::mem::take(&mut *examined.lock().unwrap_or_else(PoisonError::into_inner));
@@ -210,11 +213,12 @@ async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     name: &str,
     examined: &Arc<Mutex<Tls>>,
+    now: DateTime<Utc>,
 ) -> Result<tokio_rustls::client::TlsStream<S>, Refusal> {
     let tls = |why: String| Refusal::local("TlsError", one_line(&why, 300));
     let server = ServerName::try_from(name.to_owned()).map_err(|error| tls(format!("{name}: {error}")))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let examiner = Examiner { provider: provider.clone(), examined: examined.clone() };
+    let examiner = Examiner { provider: provider.clone(), examined: examined.clone(), now };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| tls(error.to_string()))?
@@ -239,6 +243,7 @@ async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
 struct Examiner {
     provider: Arc<CryptoProvider>,
     examined: Arc<Mutex<Tls>>,
+    now: DateTime<Utc>,
 }
 
 /// What this machine trusts.
@@ -259,8 +264,10 @@ impl ServerCertVerifier for Examiner {
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
         ocsp_response: &[u8],
-        now: UnixTime,
+        here: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        let since_epoch = u64::try_from(self.now.timestamp()).map(Duration::from_secs);
+        let now = since_epoch.map_or(here, UnixTime::since_unix_epoch);
         let verdict = WebPkiServerVerifier::builder_with_provider(roots(), self.provider.clone())
             .build()
             .map_err(|error| error.to_string())
@@ -315,6 +322,7 @@ mod tests {
             sni: sni.map(str::to_owned),
             headers: Vec::new(),
             body: Bytes::new(),
+            now: Utc::now(),
             enough: |_| true,
         }
     }
