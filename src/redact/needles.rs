@@ -230,7 +230,7 @@ impl Table {
         // More bits would tell apart a few more looks, but fall out of the cache, which costs every look far more.
         let mut table = Self {
             class,
-            narrow: Filter::new(narrow.len(), 8),
+            narrow: Filter::new(narrow.len(), 16),
             wide: Filter::new(windows.len(), 10),
             windows,
         };
