@@ -142,14 +142,17 @@ fn line_start(text: &[u8], at: usize) -> usize {
 
 /// The last place in `seen..=latest` where the text may be cut: at a line if there is one, and in no match.
 fn cut(text: &[u8], seen: usize, latest: usize, found: &[text::Found]) -> Option<usize> {
-    // Matches as intervals from their context to their end, by where they end.
-    let end = |f: &text::Found| {
-        if !f.is_open {
-            return f.end;
+    // Matches as intervals from their context to their end, with what clings to them, by where they end.
+    let end = |index: usize, f: &text::Found| {
+        let rest = &text[f.end..];
+        if f.is_open {
+            return f.end + memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         }
-        memchr::memchr(b'\n', &text[f.end..]).map_or(text.len(), |line| f.end + line)
+        let next = found.get(index + 1).map_or(text.len(), |next| next.start);
+        f.end + text::clinging(&rest[..next.saturating_sub(f.end).min(rest.len())])
     };
-    let mut taken: Vec<(usize, usize)> = found.iter().map(|f| (f.context, end(f))).collect();
+    let mut taken: Vec<(usize, usize)> =
+        found.iter().enumerate().map(|(index, f)| (f.context, end(index, f))).collect();
     taken.sort_unstable();
     let mut merged: Vec<(usize, usize)> = Vec::with_capacity(taken.len());
     for (start, end) in taken {

@@ -352,6 +352,40 @@ fn a_stream_gives_what_the_whole_text_gives() {
     }
 }
 
+/// What lies across the place where a stream cuts, and what begins or ends there.
+#[test]
+fn a_stream_cuts_through_nothing() {
+    use ::base64::prelude::*;
+    const HELD: usize = value::REACH + value::BEHIND;
+    const CUT: usize = TextStream::USUAL_MEMORY - value::BEHIND - HELD;
+    let redactor = Redactor::new(Options::default());
+    redactor.learn(b"learned-hunter2-value");
+    let file = redactor.path("f.log");
+    let wrapped = BASE64_STANDARD.encode("token: hunter2hunter2 ".repeat(9));
+    let wrapped: Vec<&str> =
+        wrapped.as_bytes().chunks(64).filter_map(|c| std::str::from_utf8(c).ok()).collect();
+    let wrapped = wrapped.join("\n");
+    let long = "QmVhcmVyIGh1bnRlcjI".repeat(700);
+    let others = ["a learned-hunter2-value here", &wrapped, &long];
+    for secret in SPELLINGS.iter().chain(&others) {
+        for (filler, before) in [("-\n", 0), (". ", secret.len() / 2), ("- ", secret.len())] {
+            let mut text = filler.repeat(CUT / 2);
+            text.truncate(CUT - before);
+            text.push_str(secret);
+            text.push_str(&filler.repeat(80 * 1024 / 2));
+            let whole = redactor.text(&file, text.as_bytes());
+            let mut stream = redactor.stream(&file);
+            // So much makes the stream give out what is before the cut.
+            let (first, rest) = text.as_bytes().split_at(CUT + HELD);
+            let mut out = stream.push(first).as_bytes().to_vec();
+            assert!(!out.is_empty());
+            out.extend_from_slice(stream.push(rest).as_bytes());
+            out.extend_from_slice(stream.finish().as_bytes());
+            assert!(out == whole.as_bytes(), "{secret} {before} bytes before the cut, among {filler:?}");
+        }
+    }
+}
+
 /// Nobody has learned them, and no line alone shows them.
 #[test]
 fn secrets_in_wrapped_base64_are_found() {
