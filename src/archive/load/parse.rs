@@ -360,9 +360,17 @@ mod tests {
                 "a{n}: &a{n} [*a{last},*a{last},*a{last},*a{last},*a{last},*a{last},*a{last},*a{last}]\n"
             ));
         }
-        for text in
-            [deep.as_str(), &deep_block, &bomb, "a: *nobody\n", "a: b: c\n", "\u{0}\u{1}", "%YAML 9\n---\n"]
-        {
+        for text in [
+            deep.as_str(),
+            &deep_block,
+            &bomb,
+            "\"\\",
+            "a: \"x\\",
+            "a: *nobody\n",
+            "a: b: c\n",
+            "\u{0}\u{1}",
+            "%YAML 9\n---\n",
+        ] {
             let parsed = parse(text.as_bytes());
             assert_eq!(
                 parsed.problems.len(),

@@ -313,7 +313,8 @@ impl<'a> Reader<'a> {
                     kept = text.len();
                 }
                 _ => {
-                    let escaped = bytes.get(*at).copied().unwrap_or(b'\n');
+                    // A text that ends with a backslash does not end its quotes.
+                    let Some(escaped) = bytes.get(*at).copied() else { return Ok(None) };
                     *at += 1;
                     if escaped == b'\n' {
                         // The line break is escaped: it counts for nothing, spaces before it do.
