@@ -1,7 +1,7 @@
 //! `oc mcpgw completion` and `oc mcpgw man`.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{CommandError, CommandResult, Exit};
 
@@ -43,9 +43,7 @@ pub(crate) fn man(args: ManArgs) -> CommandResult {
     let mut program = crate::cli::command().disable_help_subcommand(true);
     program.build();
     if let Some(directory) = args.output_dir {
-        let written =
-            std::fs::create_dir_all(&directory).and_then(|()| clap_mangen::generate_to(program, &directory));
-        return match written {
+        return match write_pages(program, &directory) {
             Ok(()) => Ok(Exit::Ok),
             Err(error) => Err(CommandError::unusable_message(format_args!(
                 "cannot write the manual pages into {}: {error}",
@@ -65,8 +63,37 @@ pub(crate) fn man(args: ManArgs) -> CommandResult {
             }
         },
     };
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page)?;
-    std::io::stdout().write_all(&page)?;
+    std::io::stdout().write_all(page(clap_mangen::Man::new(command))?.as_bytes())?;
     Ok(Exit::Ok)
+}
+
+/// When the pages were last looked over; a release says when that was.
+const DATE: &str = "2026-11-23";
+
+/// Writes the page of the program and those of its commands.
+fn write_pages(program: clap::Command, directory: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let commands: Vec<clap::Command> = program.get_subcommands().cloned().collect();
+    for command in [program].into_iter().chain(commands).filter(|command| !command.is_hide_set()) {
+        let man = clap_mangen::Man::new(command);
+        std::fs::write(directory.join(man.get_filename()), page(man)?)?;
+    }
+    Ok(())
+}
+
+/// A page as `mandoc -T lint` wants it: with a date, without space at the end of lines, and one request
+/// for a blank line where the generator gives three.
+fn page(man: clap_mangen::Man) -> std::io::Result<String> {
+    let program = concat!("oc-mcpgw ", env!("CARGO_PKG_VERSION"));
+    let man = man.date(DATE).source(program).manual("oc-mcpgw");
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    let page = String::from_utf8_lossy(&page);
+    let mut text: String = page.lines().flat_map(|line| [line.trim_end(), "\n"]).collect();
+    for (long, short) in
+        [("\n.br\n\n.br\n", "\n.sp\n"), ("\n.sp\n.br\n", "\n.sp\n"), ("\n.br\n.sp\n", "\n.sp\n")]
+    {
+        text = text.replace(long, short);
+    }
+    Ok(text)
 }

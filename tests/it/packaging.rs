@@ -383,6 +383,13 @@ fn every_command_has_a_manual_page_with_its_options() {
             assert!(page.contains(&spelled), "the page of {name} lacks --{option}");
         }
         assert_eq!(String::from_utf8_lossy(&program(&[name]).stdout), page, "printed as written");
+        // What `mandoc -T lint` warns of.
+        let title = page.lines().find(|line| line.starts_with(".TH ")).expect("a title");
+        assert!(Regex::new(r" \d{4}-\d{2}-\d{2} ").expect("an expression").is_match(title), "{title}");
+        assert!(page.lines().all(|line| line == line.trim_end()), "{name}");
+        for pair in [".br\n.br", ".br\n.sp", ".sp\n.br", ".br\n\n"] {
+            assert!(!page.contains(pair), "{name}: {pair:?}");
+        }
     }
     let overview = std::fs::read_to_string(pages.join("oc-mcpgw.1")).expect("the program's page");
     assert!(overview.contains(r"oc\-mcpgw\-gather(1)"), "{overview}");
