@@ -2,6 +2,7 @@
 //! item handed on as soon as it is whole.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::Ordering;
 
 use serde_json::Value;
@@ -80,7 +81,7 @@ pub(crate) async fn list(
     let mut note: Option<String> = None;
     'anew: loop {
         let mut token = String::new();
-        let mut tokens: HashSet<String> = HashSet::new();
+        let mut tokens = Tokens::default();
         let mut total = 0;
         loop {
             let url = page_url(path, limit, &token);
@@ -93,14 +94,7 @@ pub(crate) async fn list(
                             metadata["resourceVersion"].as_str().unwrap_or_default().to_owned();
                         return Ok(Listed { items: total, resource_version, note });
                     }
-                    let endless = if tokens.len() >= PAGES {
-                        Some(format!("the list did not end after {PAGES} pages"))
-                    } else if !tokens.insert(token.clone()) {
-                        Some("the list leads back to a page that it gave before".to_owned())
-                    } else {
-                        None
-                    };
-                    if let Some(endless) = endless {
+                    if let Some(endless) = tokens.endless(&token) {
                         return Err(ListError::Refused(Refusal::local("EndlessList", endless)));
                     }
                 }
@@ -131,6 +125,27 @@ pub(crate) async fn list(
                     continue 'anew;
                 }
             }
+        }
+    }
+}
+
+/// The tokens of the pages of a list so far. A server may make them as long as it likes, so what is kept
+/// of each is a number.
+#[derive(Default)]
+struct Tokens {
+    seen: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl Tokens {
+    /// Notes where the list goes on; why it will not end, if that shows.
+    fn endless(&mut self, token: &str) -> Option<String> {
+        if self.seen.len() >= PAGES {
+            Some(format!("the list did not end after {PAGES} pages"))
+        } else if !self.seen.insert(self.hasher.hash_one(token)) {
+            Some("the list leads back to a page that it gave before".to_owned())
+        } else {
+            None
         }
     }
 }
@@ -211,7 +226,18 @@ fn page_url(path: &str, limit: Option<usize>, token: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::page_url;
+    use super::{PAGES, Tokens, page_url};
+
+    #[test]
+    fn a_list_of_ever_new_pages_ends() {
+        let mut tokens = Tokens::default();
+        assert!((0..PAGES).all(|page| tokens.endless(&page.to_string()).is_none()));
+        let why = tokens.endless("one more").expect("an end");
+        assert!(why.contains("10000 pages"), "{why}");
+        let mut tokens = Tokens::default();
+        assert_eq!((tokens.endless("a"), tokens.endless("b")), (None, None));
+        assert!(tokens.endless("a").is_some_and(|why| why.contains("leads back")));
+    }
 
     #[test]
     fn tokens_are_escaped() {

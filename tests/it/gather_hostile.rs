@@ -275,6 +275,22 @@ fn a_server_that_wants_to_be_asked_tomorrow_is_not_waited_for() {
     assert_eq!(run.code(), 0, "{:#?}", run.failures);
 }
 
+/// A server that is too busy for anything is left alone soon, whether it says so at once or only later.
+#[test]
+fn a_server_that_is_too_busy_for_everything_is_left_alone() {
+    use crate::gather_faults::{Run, routes};
+    use crate::proxy::{Fault, Rule};
+    let begin = Instant::now();
+    let busy = Rule::on("GET ", Fault::Status(429));
+    let arguments = ["--no-analyze", "--probe", "none"];
+    let run = Run::before(routes(&Fixture::healthy()), vec![busy.clone()], &arguments);
+    assert_eq!(run.code(), 3);
+    let whole = Run::before(routes(&Fixture::healthy()), vec![busy.after(30)], &arguments);
+    assert_eq!(whole.code(), 4, "{:#?}", whole.failures);
+    assert!(whole.failures.iter().all(|failure| failure["code"] == 429), "{:#?}", whole.failures);
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+}
+
 /// A group whose server answers with something else is not one that is not installed.
 #[test]
 fn rubbish_in_place_of_what_a_group_serves_is_said() {
