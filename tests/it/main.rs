@@ -17,6 +17,7 @@ mod dry_run;
 mod envoy;
 #[allow(dead_code)]
 mod faults;
+mod fixes;
 #[allow(dead_code)]
 mod fixture;
 #[allow(dead_code)]

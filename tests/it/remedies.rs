@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::commands::{self, Done};
 use crate::faults::{self, Fault};
+use crate::fixes::{self, FIXES, Fix};
 use crate::fixture::Fixture;
 
 /// Whether the kubelet, which tries again and again, can now start the pods of a Deployment: what a command made
@@ -34,7 +35,7 @@ fn is_helped(fixture: &Fixture, done: &Done, deployment: &Value) -> bool {
 /// Why a remedy cannot be tried to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Why {
-    /// There are several right ways, or it needs what the cluster does not have: a person decides.
+    /// No command is printed that would repair it: `fixes` says what a person does.
     Person,
     /// The evidence is a log, a status or a probe of the past: with or without the commands it is no longer there
     /// when somebody collects again, so that its absence proves nothing.
@@ -52,174 +53,113 @@ enum Outcome {
 /// The code and the name of a fault.
 type Name = (&'static str, &'static str);
 
-/// The remedies that were reviewed and cannot be tried to the end: the reason, and the faults.
-const REVIEWED: &[(&str, Why, &[Name])] = &[
-    (
-        "The cluster, an operator or a collection has to be made or repaired by its administrator.",
-        Why::Person,
-        &[
-            ("MG001", "the policies were not collected"),
-            ("MG002", "a list was refused"),
-            ("MG003", "Istio not installed"),
-            ("MG003", "MCP gateway not installed"),
-            ("MG004", "old Kubernetes"),
-            ("MG005", "log from the future"),
-            ("MG006", "operator failed"),
-            ("MG109", "node under memory pressure"),
-            ("MG111", "quota exceeded"),
-            ("MG202", "parameters of the Gateway are not valid"),
-            ("MG203", "no resources for the Gateway"),
-            ("MG204", "the load balancer gives no address"),
-        ],
-    ),
-    (
-        "What a program or image does wrong is known to its makers: the log or the kubelet's message says what.",
-        Why::Person,
-        &[
-            ("MG101", "broker image denied"),
-            ("MG101", "server image name invalid"),
-            ("MG102", "istiod killed for memory in a loop"),
-            ("MG102", "known crash"),
-            ("MG102", "server crashes again and again"),
-            ("MG103", "no node for the server"),
-            ("MG103", "volume without its Secret"),
-            ("MG104", "init container waits for ever"),
-            ("MG105", "liveness probe kills Authorino"),
-            ("MG106", "server does not become ready"),
-            ("MG107", "all its pods fail"),
-            ("MG108", "Istio missing when the controller starts"),
-            ("MG108", "broker without session store"),
-            ("MG108", "inotify limit, silently"),
-            ("MG108", "stale flag"),
-            ("MG208", "the proxy pod does not start"),
-            ("MG312", "the broker's image cannot be pulled"),
-            ("MG405", "the server's image cannot be pulled"),
-            ("MG409", "the server is not ready"),
-            ("MG804", "operator crashes"),
-            ("MG805", "Authorino crashes"),
-            ("MG811", "Limitador crashes"),
-        ],
-    ),
-    (
-        "There are several right ways, and each changes what clients get.",
-        Why::Person,
-        &[
-            ("MG201", "the Gateway was deleted"),
-            ("MG205", "a listener of an unsupported protocol"),
-            ("MG209", "istiod is down"),
-            ("MG209", "nobody accepts the GatewayClass"),
-            ("MG211", "a backend of an unknown kind"),
-            ("MG211", "a reference that only Istio refuses"),
-            ("MG230", "shop on the same port"),
-            ("MG311", "no extension for the Gateway"),
-            ("MG419", "a route with two rules"),
-            ("MG421", "a tool without its prefix"),
-            ("MG606", "calls are refused, discovery is not"),
-            ("MG706", "policy conflicted"),
-            ("MG801", "authorization rules removed"),
-            ("MG806", "words instead of operators"),
-            ("MG807", "a header in capitals"),
-            ("MG807", "a pattern that RE2 refuses"),
-            ("MG807", "always the same"),
-            ("MG807", "dotted header name"),
-            ("MG807", "metadata that no rule fetches"),
-            ("MG807", "what has gives is compared"),
-        ],
-    ),
-    (
-        "Only the controller's own message says more.",
-        Why::Person,
-        &[
-            ("MG210", "the Gateway refuses a filter"),
-            ("MG217", "a generation behind"),
-            ("MG217", "no status for a parent"),
-            ("MG403", "no status at all"),
-            ("MG403", "the config Secret cannot be written"),
-            ("MG808", "expression refused"),
-            ("MG808", "no route on the path"),
-            ("MG813", "host taken"),
-        ],
-    ),
-    (
-        "The other side has to be repaired: a server, a name service, an identity server, a client.",
-        Why::Person,
-        &[
-            ("MG411", "the server has another path"),
-            ("MG411", "the server is no MCP server"),
-            ("MG411", "the server speaks an old protocol"),
-            ("MG709", "the running gateway's 401 has no header"),
-            ("MG417", "the server offers nothing"),
-            ("MG218", "the host resolves to something else inside"),
-            ("MG509", "the host does not resolve"),
-            ("MG509", "the host does not resolve in the broker's pod"),
-            ("MG510", "the host does not answer"),
-            ("MG510", "the host does not answer the gateway's pod"),
-            ("MG708", "expired tokens"),
-            ("MG712", "tokens used for too long"),
-            ("MG713", "signing key made anew"),
-            ("MG809", "tokens without roles"),
-            ("MG810", "issuer does not resolve"),
-            ("MG810", "issuer refuses Authorino's pod"),
-            ("MG815", "user without role"),
-        ],
-    ),
-    (
-        "Which of the objects Envoy is unhappy with is told by its logs alone.",
-        Why::Person,
-        &[
-            ("MG224", "router drops all connections"),
-            ("MG225", "no listener on the port"),
-            ("MG226", "istiod logs a refusal"),
-            ("MG226", "listener update rejected"),
-            ("MG231", "timeouts of one server"),
-            ("MG703", "metadata answered with 404"),
-            ("MG814", "auth cluster gone"),
-        ],
-    ),
-    (
-        "The commands end the cause; what was logged, or the status that was old, passes by itself.",
-        Why::Past,
-        &[
-            ("MG007", "broker at debug level"),
-            ("MG219", "the controller may not write EnvoyFilters"),
-            ("MG310", "a generation behind"),
-            ("MG310", "no status at all"),
-            ("MG310", "the controller fails over and over"),
-            ("MG415", "the controller has no line about it"),
-        ],
-    ),
+/// The commands of these end the cause; what was logged, or the status that was old, passes by itself.
+const PAST: &[Name] = &[
+    ("MG007", "broker at debug level"),
+    ("MG219", "the controller may not write EnvoyFilters"),
+    ("MG310", "a generation behind"),
+    ("MG310", "no status at all"),
+    ("MG310", "the controller fails over and over"),
+    ("MG415", "the controller has no line about it"),
 ];
 
+/// A fault is repaired by the commands that its report prints, or else by the fix that a person makes: none has
+/// neither, and none that has commands is left to a person.
 #[test]
 fn every_remedy_repairs_its_fault() {
     let faults = faults::all();
     let outcomes: Vec<(&Fault, Outcome)> = faults.par_iter().map(|fault| (*fault, trial(fault))).collect();
     let count = |wanted: &dyn Fn(&Outcome) -> bool| outcomes.iter().filter(|(_, o)| wanted(o)).count();
     println!(
-        "{} faults: {} repaired by the printed commands, {} of the past, {} left to a person",
+        "{} faults: {} repaired by the printed commands, {} of them of the past, {} by what a person does",
         outcomes.len(),
-        count(&|o| *o == Outcome::Solved),
+        count(&|o| matches!(o, Outcome::Solved | Outcome::Not(Why::Past))),
         count(&|o| *o == Outcome::Not(Why::Past)),
         count(&|o| *o == Outcome::Not(Why::Person)),
     );
     let mut wrong = Vec::new();
-    let mut reviewed: BTreeMap<(&str, &str), Why> =
-        REVIEWED.iter().flat_map(|(_, why, faults)| faults.iter().map(|fault| (*fault, *why))).collect();
+    let mut fixes: BTreeMap<Name, &Fix> = FIXES.iter().map(|fix| (fix.fault, fix)).collect();
+    assert_eq!(fixes.len(), FIXES.len(), "a fault has two fixes");
+    let mut past: BTreeSet<Name> = PAST.iter().copied().collect();
     for (fault, outcome) in &outcomes {
-        let review = reviewed.remove(&(fault.code, fault.name));
-        match (outcome, review) {
-            (Outcome::Solved, None) => {}
-            (Outcome::Not(why), Some(review)) if *why == review => {}
-            (outcome, review) => {
-                wrong.push(format!(
-                    "(\"{}\", \"{}\", {outcome:?}) but reviewed as {review:?}",
-                    fault.code, fault.name
-                ));
+        let name = (fault.code, fault.name);
+        match (outcome, fixes.remove(&name), past.remove(&name)) {
+            (Outcome::Solved, None, false)
+            | (Outcome::Not(Why::Past), None, true)
+            | (Outcome::Not(Why::Person), Some(_), false) => {}
+            (Outcome::Not(Why::Person), None, _) => {
+                wrong.push(format!("{name:?} has neither commands that repair it nor a fix"));
+            }
+            (outcome, fix, past) => {
+                wrong.push(format!("{name:?}: {outcome:?}, but the tables say {fix:?}, past: {past}"));
             }
         }
     }
-    wrong.extend(reviewed.keys().map(|fault| format!("{fault:?} was reviewed and does not exist")));
+    wrong
+        .extend(fixes.keys().chain(&past).map(|fault| format!("{fault:?} is in a table and does not exist")));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_fix_repairs_its_fault() {
+    let wrong: Vec<String> = FIXES.par_iter().filter_map(|fix| tried(fix).err()).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Takes the steps of a fix: each changes something, none can be left out, and after all nothing is wrong.
+fn tried(fix: &Fix) -> Result<(), String> {
+    let (code, name) = fix.fault;
+    let broken = faults::named(code, name, Fixture::healthy());
+    let report = broken.report();
+    let of_roots = |wanted: &dyn Fn(&str) -> bool| {
+        report.findings.iter().filter(|f| f.caused_by.is_empty()).any(|f| wanted(&f.remedy.text))
+    };
+    if fix.says.is_empty() || !of_roots(&|text| text.contains(fix.says)) {
+        let texts: Vec<_> =
+            report.findings.iter().map(|f| format!("{}: {}", f.code, f.remedy.text)).collect();
+        return Err(format!("{:?}: no root says {:?}: {texts:#?}", fix.fault, fix.says));
+    }
+    let mut state = broken.clone();
+    for step in fix.steps {
+        let before = state.installation.clone();
+        let refused = !state.refusals().kinds.is_empty();
+        state = fixes::take(*step, state);
+        let after = &state.installation;
+        let texts =
+            |logs: &[demo::ContainerLog]| -> Vec<String> { logs.iter().map(|l| l.text.clone()).collect() };
+        let same = before.objects == after.objects
+            && before.extras == after.extras
+            && texts(&before.logs) == texts(&after.logs)
+            && refused != state.refusals().kinds.is_empty();
+        if same {
+            return Err(format!("{:?}: {step:?} changes nothing", fix.fault));
+        }
+    }
+    // Of a fault that is for information only, the finding itself has to go.
+    let left = |fixture: &Fixture| {
+        let report = fixture.report();
+        let mut left = bad(&report);
+        left.extend(
+            report.findings.iter().filter(|f| f.code == code).map(|f| format!("{} {}", f.code, f.title)),
+        );
+        left.extend(
+            report.unknown.iter().map(|u| format!("cannot tell {}: {}", u.codes.join(","), u.missing)),
+        );
+        left
+    };
+    let normal: BTreeSet<String> = left(&Fixture::healthy()).into_iter().collect();
+    let still: Vec<String> = left(&state).into_iter().filter(|l| !normal.contains(l)).collect();
+    if !still.is_empty() {
+        return Err(format!("{:?}: after the fix: {still:#?}", fix.fault));
+    }
+    for without in (0..fix.steps.len()).filter(|_| fix.steps.len() > 1) {
+        let others = fix.steps.iter().enumerate().filter(|(at, _)| *at != without);
+        let state = others.fold(broken.clone(), |state, (_, step)| fixes::take(*step, state));
+        if left(&state).iter().all(|l| normal.contains(l)) {
+            return Err(format!("{:?}: {:?} is superfluous", fix.fault, fix.steps[without]));
+        }
+    }
+    Ok(())
 }
 
 fn trial(fault: &Fault) -> Outcome {
@@ -273,6 +213,55 @@ fn controllers(fixture: &mut Fixture, done: Option<&Done>) {
         managed(fixture, &healthy, done);
         started = rollouts(fixture, &healthy, done);
     }
+    statuses(fixture, &started);
+    let later: BTreeSet<String> = healthy
+        .objects
+        .iter()
+        .filter(|o| o["kind"] == "Event")
+        .map(|o| o["metadata"]["name"].to_string())
+        .collect();
+    fixture
+        .installation
+        .objects
+        .retain(|o| o["kind"] != "Event" || later.contains(&o["metadata"]["name"].to_string()));
+    fixture.installation.logs.clone_from(&healthy.logs);
+    // The controller logs what it does about registrations that it has not seen before.
+    let registrations: Vec<_> = fixture
+        .installation
+        .objects
+        .iter()
+        .filter(|o| o["kind"] == "MCPServerRegistration")
+        .map(identity)
+        .collect();
+    let controller = fixture.pod_of("mcp-system", "mcp-gateway-controller");
+    for (_, namespace, name) in registrations {
+        if done.is_some() && healthy.get("MCPServerRegistration", &namespace, &name).is_none() {
+            let line = format!(
+                "time=2026-09-14T10:29:00.000Z level=INFO msg=\"main reconcile logic starting for\" controller=mcpserverregistration \
+                 namespace={namespace} name={name}\n"
+            );
+            fixture.installation.append_log("mcp-system", &controller, "mcp-controller", &line);
+        }
+    }
+    let pods: BTreeSet<(String, String)> = fixture
+        .installation
+        .objects
+        .iter()
+        .filter(|o| o["kind"] == "Pod")
+        .map(identity)
+        .map(|(_, namespace, name)| (namespace, name))
+        .collect();
+    fixture.installation.logs.retain(|l| pods.contains(&(l.namespace.clone(), l.pod.clone())));
+    if done.is_some() {
+        fixture.installation.objects.retain(|o| o["kind"] != "EndpointSlice");
+        fixture.installation.apply("");
+        fixture.installation.refresh_answers();
+    }
+}
+
+/// Controllers write statuses for the specs that are there; of Deployments those whose pods were started anew.
+pub fn statuses(fixture: &mut Fixture, started: &BTreeSet<(String, String)>) {
+    let healthy = Fixture::healthy().installation;
     for object in &mut fixture.installation.objects {
         let (kind, namespace, name) = identity(object);
         if matches!(kind.as_str(), "Pod" | "ReplicaSet" | "Node" | "CustomResourceDefinition") {
@@ -322,49 +311,6 @@ fn controllers(fixture: &mut Fixture, done: Option<&Done>) {
             }
         }
         object["status"] = status;
-    }
-    let later: BTreeSet<String> = healthy
-        .objects
-        .iter()
-        .filter(|o| o["kind"] == "Event")
-        .map(|o| o["metadata"]["name"].to_string())
-        .collect();
-    fixture
-        .installation
-        .objects
-        .retain(|o| o["kind"] != "Event" || later.contains(&o["metadata"]["name"].to_string()));
-    fixture.installation.logs.clone_from(&healthy.logs);
-    // The controller logs what it does about registrations that it has not seen before.
-    let registrations: Vec<_> = fixture
-        .installation
-        .objects
-        .iter()
-        .filter(|o| o["kind"] == "MCPServerRegistration")
-        .map(identity)
-        .collect();
-    let controller = fixture.pod_of("mcp-system", "mcp-gateway-controller");
-    for (_, namespace, name) in registrations {
-        if done.is_some() && healthy.get("MCPServerRegistration", &namespace, &name).is_none() {
-            let line = format!(
-                "time=2026-09-14T10:29:00.000Z level=INFO msg=\"main reconcile logic starting for\" controller=mcpserverregistration \
-                 namespace={namespace} name={name}\n"
-            );
-            fixture.installation.append_log("mcp-system", &controller, "mcp-controller", &line);
-        }
-    }
-    let pods: BTreeSet<(String, String)> = fixture
-        .installation
-        .objects
-        .iter()
-        .filter(|o| o["kind"] == "Pod")
-        .map(identity)
-        .map(|(_, namespace, name)| (namespace, name))
-        .collect();
-    fixture.installation.logs.retain(|l| pods.contains(&(l.namespace.clone(), l.pod.clone())));
-    if done.is_some() {
-        fixture.installation.objects.retain(|o| o["kind"] != "EndpointSlice");
-        fixture.installation.apply("");
-        fixture.installation.refresh_answers();
     }
 }
 
@@ -516,7 +462,8 @@ fn observed(status: &mut Value, generation: &Value) {
     }
 }
 
-fn identity(object: &Value) -> (String, String, String) {
+/// Kind, namespace and name.
+pub fn identity(object: &Value) -> (String, String, String) {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     (text("/kind"), text("/metadata/namespace"), text("/metadata/name"))
 }

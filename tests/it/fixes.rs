@@ -1,0 +1,372 @@
+//! What a person or another system does where no command of ours can: for each fault whose remedy ends outside the
+//! objects, the state of the installation after somebody did what the remedy says.
+//!
+//! A row names the fault, a piece of the remedy's text that says so (the fix is what the report told, not what
+//! this table wishes), and the steps. `remedies` tries every row: each step changes something, none is
+//! superfluous, and after the last one nothing is wrong.
+
+use serde_json::Value;
+
+use crate::fixture::{Fixture, field};
+use crate::remedies;
+
+/// One thing that is different after somebody did what the remedy says.
+#[derive(Debug, Clone, Copy)]
+pub enum Step {
+    /// The cause is gone and the Deployment (namespace, name) has new pods, which start, are ready and log well.
+    Pods(&'static str, &'static str),
+    /// An object (kind, namespace, name) is in order again, as before the fault.
+    Repaired(&'static str, &'static str, &'static str),
+    /// A field (kind, namespace, name, pointer, JSON) has this value.
+    Set(&'static str, &'static str, &'static str, &'static str, &'static str),
+    /// Somebody installed what was missing, objects of these kinds.
+    Installed(&'static [&'static str]),
+    /// An hour later the pod of the Deployment (namespace, name) logs what a healthy one logs.
+    Log(&'static str, &'static str),
+    /// Envoy, the brokers and the probes answer again, by the objects that are there.
+    Answers,
+    /// The controllers look again and write statuses for the specs that are there.
+    Reconciled,
+    /// The collection is made again by somebody who may read everything.
+    Collected,
+}
+
+/// What was done about one fault.
+#[derive(Debug, Clone, Copy)]
+pub struct Fix {
+    /// The fault's code and name.
+    pub fault: (&'static str, &'static str),
+    /// A piece of the text of a root's remedy.
+    pub says: &'static str,
+    /// What is different afterwards.
+    pub steps: &'static [Step],
+}
+
+const fn fix(code: &'static str, name: &'static str, says: &'static str, steps: &'static [Step]) -> Fix {
+    Fix { fault: (code, name), says, steps }
+}
+
+use Step::{Answers, Collected, Installed, Log, Pods, Reconciled, Repaired, Set};
+
+const BROKER: Step = Pods("mcp-system", "mcp-gateway");
+const WEATHER: Step = Pods("team-weather", "weather");
+const ISTIOD: Step = Pods("istio-system", "istiod");
+const TOOL_ACCESS: Step = Repaired("AuthPolicy", "gateway-system", "mcp-tool-access");
+
+/// Every fault that no printed command repairs.
+pub const FIXES: &[Fix] = &[
+    // The administrator of the cluster.
+    fix("MG001", "the policies were not collected", "Collect again with an account", &[Collected]),
+    fix("MG002", "a list was refused", "Collect again with an account", &[Collected]),
+    fix(
+        "MG003",
+        "Istio not installed",
+        "Install Istio",
+        &[Installed(&["CustomResourceDefinition", "EnvoyFilter"])],
+    ),
+    fix(
+        "MG003",
+        "MCP gateway not installed",
+        "Install the MCP gateway",
+        &[Installed(&[
+            "CustomResourceDefinition",
+            "MCPGatewayExtension",
+            "MCPVirtualServer",
+            "MCPServerRegistration",
+        ])],
+    ),
+    fix("MG004", "old Kubernetes", "Upgrade the cluster", &[Repaired("Node", "", "worker-1")]),
+    fix("MG005", "log from the future", "Repair time synchronisation", &[Log("team-weather", "weather")]),
+    fix(
+        "MG006",
+        "operator failed",
+        "Repair what the message names",
+        &[Set("ClusterServiceVersion", "mcp-system", "mcp-gateway.v0.9.0", "/status/phase", "\"Succeeded\"")],
+    ),
+    fix("MG109", "node under memory pressure", "Repair the node", &[Repaired("Node", "", "worker-2")]),
+    fix("MG111", "quota exceeded", "Raise the quota", &[Pods("team-commerce", "orders")]),
+    fix(
+        "MG202",
+        "parameters of the Gateway are not valid",
+        "spec.infrastructure.parametersRef",
+        &[Reconciled],
+    ),
+    fix("MG203", "no resources for the Gateway", "no infrastructure for it", &[Reconciled]),
+    fix("MG204", "the load balancer gives no address", "install or repair it", &[Reconciled]),
+    // Who builds the image or the program.
+    fix("MG101", "broker image denied", "a pull secret for ghcr.io", &[BROKER]),
+    fix("MG107", "all its pods fail", "a pull secret for ghcr.io", &[BROKER]),
+    fix("MG101", "server image name invalid", "Correct the image name", &[WEATHER]),
+    fix("MG102", "istiod killed for memory in a loop", "Raise the container's memory limit", &[ISTIOD]),
+    fix("MG102", "known crash", "Remove the flag", &[BROKER]),
+    fix("MG108", "stale flag", "Remove the flag", &[BROKER]),
+    fix("MG102", "server crashes again and again", "last lines of the previous log", &[WEATHER]),
+    fix("MG103", "no node for the server", "Add nodes or free memory", &[Pods("team-commerce", "orders")]),
+    fix(
+        "MG103",
+        "volume without its Secret",
+        "Create Secret inventory-db",
+        &[Pods("team-commerce", "inventory")],
+    ),
+    fix("MG104", "init container waits for ever", "log of the init container", &[WEATHER]),
+    fix(
+        "MG105",
+        "liveness probe kills Authorino",
+        "Give the probe more time",
+        &[Pods("kuadrant-system", "authorino")],
+    ),
+    fix("MG106", "server does not become ready", "why the readiness probe fails", &[WEATHER]),
+    fix(
+        "MG108",
+        "Istio missing when the controller starts",
+        "Install Istio",
+        &[Pods("mcp-system", "mcp-gateway-controller")],
+    ),
+    fix("MG108", "broker without session store", "Make the session store reachable", &[BROKER]),
+    fix("MG108", "inotify limit, silently", "Raise fs.inotify.max_user_instances", &[BROKER]),
+    fix(
+        "MG208",
+        "the proxy pod does not start",
+        "Read the kubelet's message",
+        &[Pods("gateway-system", "mcp-gateway-istio")],
+    ),
+    fix("MG312", "the broker's image cannot be pulled", "Read the kubelet's message", &[BROKER, Reconciled]),
+    fix("MG405", "the server's image cannot be pulled", "Read the kubelet's message", &[WEATHER]),
+    fix("MG409", "the server is not ready", "Read the kubelet's message", &[WEATHER]),
+    fix(
+        "MG804",
+        "operator crashes",
+        "last lines of the previous log",
+        &[Pods("kuadrant-system", "kuadrant-operator-controller-manager")],
+    ),
+    fix(
+        "MG805",
+        "Authorino crashes",
+        "last lines of the previous log",
+        &[Pods("kuadrant-system", "authorino")],
+    ),
+    fix(
+        "MG811",
+        "Limitador crashes",
+        "last lines of the previous log",
+        &[Pods("kuadrant-system", "limitador-limitador")],
+    ),
+    fix("MG209", "istiod is down", "Read the kubelet's message", &[ISTIOD]),
+    fix(
+        "MG209",
+        "nobody accepts the GatewayClass",
+        "Install or repair the control plane",
+        &[
+            Installed(&["ServiceAccount", "Deployment", "Service", "ReplicaSet", "Pod", "EndpointSlice"]),
+            Reconciled,
+            Log("gateway-system", "mcp-gateway-istio"),
+            Answers,
+        ],
+    ),
+    // Where there are several right ways, the owner chose one of them.
+    fix(
+        "MG201",
+        "the Gateway was deleted",
+        "Create the Gateway",
+        &[
+            Installed(&[
+                "Gateway",
+                "ServiceAccount",
+                "Deployment",
+                "Service",
+                "ReplicaSet",
+                "Pod",
+                "EndpointSlice",
+            ]),
+            Reconciled,
+            Log("gateway-system", "mcp-gateway-istio"),
+            Answers,
+        ],
+    ),
+    fix(
+        "MG205",
+        "a listener of an unsupported protocol",
+        "not supported by this GatewayClass",
+        &[Repaired("Gateway", "gateway-system", "mcp-gateway")],
+    ),
+    fix(
+        "MG211",
+        "a backend of an unknown kind",
+        "one backendRef",
+        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled],
+    ),
+    fix(
+        "MG211",
+        "a reference that only Istio refuses",
+        "A backendRef is malformed",
+        &[Repaired("HTTPRoute", "team-weather", "weather")],
+    ),
+    fix(
+        "MG230",
+        "shop on the same port",
+        "to another port",
+        &[Set("HTTPRoute", "shop", "web", "/spec/parentRefs/0/name", "\"shop-gateway\"")],
+    ),
+    fix(
+        "MG311",
+        "no extension for the Gateway",
+        "attach the route to a Gateway that has one",
+        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled],
+    ),
+    fix(
+        "MG419",
+        "a route with two rules",
+        "one rule, one backendRef",
+        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled],
+    ),
+    fix(
+        "MG421",
+        "a tool without its prefix",
+        "Write tools with the prefix",
+        &[Repaired("MCPVirtualServer", "mcp-system", "shop-assistant")],
+    ),
+    fix(
+        "MG606",
+        "calls are refused, discovery is not",
+        "Inject a credential for calls",
+        &[Log("mcp-system", "mcp-gateway")],
+    ),
+    fix("MG706", "policy conflicted", "Keep one policy per target", &[Reconciled]),
+    fix("MG801", "authorization rules removed", "Add authorization rules", &[TOOL_ACCESS]),
+    fix("MG806", "words instead of operators", "Correct the expression", &[TOOL_ACCESS]),
+    fix("MG808", "expression refused", "Correct the expression", &[TOOL_ACCESS]),
+    fix("MG807", "a header in capitals", "write 'x-mcp-toolname'", &[TOOL_ACCESS]),
+    fix("MG807", "a pattern that RE2 refuses", "the pattern is no regular expression", &[TOOL_ACCESS]),
+    fix("MG807", "always the same", "always true", &[TOOL_ACCESS]),
+    fix("MG807", "dotted header name", "write headers['x-mcp-toolname']", &[TOOL_ACCESS]),
+    fix("MG807", "metadata that no rule fetches", "no metadata rule", &[TOOL_ACCESS]),
+    fix("MG807", "what has gives is compared", "compare the field itself", &[TOOL_ACCESS]),
+    // The controllers, after what their message names is in order.
+    fix("MG210", "the Gateway refuses a filter", "follow the message of the condition", &[Reconciled]),
+    fix("MG217", "a generation behind", "check istiod", &[Reconciled]),
+    fix("MG217", "no status for a parent", "check istiod", &[Reconciled]),
+    fix("MG403", "no status at all", "controller runs", &[Reconciled]),
+    fix("MG403", "the config Secret cannot be written", "follow the message", &[Reconciled]),
+    fix("MG808", "no route on the path", "why none is accepted", &[Reconciled]),
+    fix("MG813", "host taken", "Correct the AuthPolicy's rule", &[Reconciled]),
+    // The other side: a server, a name service, an identity server, a client.
+    fix("MG411", "the server has another path", "Check the path of the registration", &[Answers]),
+    fix("MG411", "the server is no MCP server", "MCP server of streamable HTTP", &[Answers]),
+    fix("MG411", "the server speaks an old protocol", "the server's MCP version", &[Answers]),
+    fix("MG709", "the running gateway's 401 has no header", "who answers with the 401", &[Answers]),
+    fix("MG417", "the server offers nothing", "offers nothing", &[Answers]),
+    fix("MG218", "the host resolves to something else inside", "Correct the record", &[Answers]),
+    fix("MG509", "the host does not resolve", "let the cluster's DNS resolve it", &[Answers, Reconciled]),
+    fix(
+        "MG509",
+        "the host does not resolve in the broker's pod",
+        "let the cluster's DNS resolve it",
+        &[Answers],
+    ),
+    fix("MG510", "the host does not answer", "Open the way", &[Answers, Reconciled]),
+    fix("MG510", "the host does not answer the gateway's pod", "Open the way", &[Answers]),
+    fix("MG708", "expired tokens", "Let the client renew its token", &[Log("kuadrant-system", "authorino")]),
+    fix(
+        "MG712",
+        "tokens used for too long",
+        "Let the client renew its token",
+        &[Log("gateway-system", "mcp-gateway-istio")],
+    ),
+    fix("MG713", "signing key made anew", "start new sessions once", &[Log("mcp-system", "mcp-gateway")]),
+    fix(
+        "MG809",
+        "tokens without roles",
+        "Let the identity server put client roles",
+        &[Log("gateway-system", "mcp-gateway-istio")],
+    ),
+    fix(
+        "MG810",
+        "issuer does not resolve",
+        "Make the issuer reachable",
+        &[Log("kuadrant-system", "authorino")],
+    ),
+    fix("MG810", "issuer refuses Authorino's pod", "Make the issuer reachable", &[Answers]),
+    fix("MG815", "user without role", "should have the role", &[Log("kuadrant-system", "authorino")]),
+    // Envoy, after what its log or its answer names is in order.
+    fix("MG224", "router drops all connections", "Make the broker's pod Ready", &[Answers]),
+    fix("MG225", "no listener on the port", "why the listener is not programmed", &[Answers]),
+    fix(
+        "MG226",
+        "istiod logs a refusal",
+        "Correct or remove what the error names",
+        &[Log("istio-system", "istiod")],
+    ),
+    fix("MG226", "listener update rejected", "Correct or remove what the error names", &[Answers]),
+    fix(
+        "MG231",
+        "timeouts of one server",
+        "Repair what stands behind cluster",
+        &[Log("gateway-system", "mcp-gateway-istio")],
+    ),
+    fix("MG703", "metadata answered with 404", "Let the rule lead to Service mcp-gateway", &[Answers]),
+    fix("MG814", "auth cluster gone", "Kuadrant operator's log", &[Answers]),
+];
+
+/// Takes one step.
+#[must_use]
+pub fn take(step: Step, mut fixture: Fixture) -> Fixture {
+    let healthy = Fixture::healthy().installation;
+    let installation = &mut fixture.installation;
+    match step {
+        Pods(namespace, deployment) => {
+            let pod = healthy.pod_of(namespace, deployment);
+            let set = pod.rsplit_once('-').expect("a pod's name").0;
+            let of_them = |object: &Value| {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                object["metadata"]["namespace"] == namespace
+                    && matches!(object["kind"].as_str(), Some("Pod" | "ReplicaSet" | "Event"))
+                    && name.starts_with(set)
+            };
+            installation.objects.retain(|object| !of_them(object));
+            installation.objects.extend(healthy.objects.iter().filter(|o| of_them(o)).cloned());
+            let status =
+                healthy.get("Deployment", namespace, deployment).expect("a Deployment")["status"].clone();
+            let there = installation.get_mut("Deployment", namespace, deployment);
+            *field(there.expect("the Deployment"), "/status") = status;
+            installation.logs.retain(|log| log.namespace != namespace || log.pod != pod);
+            let logs = healthy.logs.iter().filter(|log| log.namespace == namespace && log.pod == pod);
+            installation.logs.extend(logs.cloned());
+            // The endpoints follow the pods.
+            installation.objects.retain(|object| object["kind"] != "EndpointSlice");
+            installation.apply("");
+        }
+        Repaired(kind, namespace, name) => {
+            let good =
+                healthy.get(kind, namespace, name).expect("an object of the healthy installation").clone();
+            *installation.get_mut(kind, namespace, name).expect("an object to repair") = good;
+        }
+        Set(kind, namespace, name, pointer, value) => {
+            let value = serde_json::from_str(value).expect("JSON");
+            *field(installation.get_mut(kind, namespace, name).expect("an object to change"), pointer) =
+                value;
+        }
+        Installed(kinds) => {
+            let missing: Vec<Value> = healthy
+                .objects
+                .iter()
+                .filter(|object| kinds.iter().any(|kind| object["kind"] == **kind))
+                .filter(|object| {
+                    let (kind, namespace, name) = remedies::identity(object);
+                    installation.get(&kind, &namespace, &name).is_none()
+                })
+                .cloned()
+                .collect();
+            installation.objects.extend(missing);
+        }
+        Log(namespace, deployment) => {
+            let pod = healthy.pod_of(namespace, deployment);
+            installation.logs.retain(|log| log.namespace != namespace || log.pod != pod);
+            let logs = healthy.logs.iter().filter(|log| log.namespace == namespace && log.pod == pod);
+            installation.logs.extend(logs.cloned());
+        }
+        Answers => installation.refresh_answers(),
+        Reconciled => remedies::statuses(&mut fixture, &std::collections::BTreeSet::new()),
+        Collected => fixture = Fixture::from(fixture.installation),
+    }
+    fixture
+}
