@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use super::client::one_line;
+use super::client::{CERTIFICATE, CREDENTIALS, Refusal, one_line};
+use super::discovery::NO_DISCOVERY;
 use super::units;
 use crate::error::CommandError;
 use crate::redact::{self, Redactor};
@@ -285,6 +286,60 @@ fn client_error(error: kube::Error, plugin: Option<&str>) -> CommandError {
     };
     CommandError::unusable_message(format!("credential plugin `{plugin}` {why}"))
         .hint(format!("see that `{plugin}` is installed and works when run by hand, or log in again"))
+}
+
+/// Why the very first requests failed, and what to do.
+pub(super) fn unreachable(connected: &Connected, refusal: &Refusal) -> CommandError {
+    let server = &connected.server;
+    let message =
+        |what: &str| CommandError::unusable_message(format!("{what} {server}: {}", refusal.message));
+    match (refusal.code, refusal.reason.as_str()) {
+        (Some(401), _) => CommandError::unusable_message(format!(
+            "the API server {server} does not accept your credentials: {}",
+            refusal.message
+        ))
+        .hint("log in again (`oc login`), or name a valid token with --token"),
+        (Some(403), _) => message("you may not even see what is served by")
+            .hint("log in as a user of the cluster (`oc login`); `oc auth whoami` shows who you are"),
+        (Some(code), _) => CommandError::unusable_message(format!(
+            "{server} does not answer like a Kubernetes API server: {code} {}: {}",
+            refusal.reason, refusal.message
+        ))
+        .hint("check the address (`oc cluster-info`), and proxies between here and there"),
+        (None, NO_DISCOVERY) => CommandError::unusable_message(format!(
+            "{server} does not answer like a Kubernetes API server: {}",
+            refusal.message
+        ))
+        .hint("check the address (`oc cluster-info`), and proxies between here and there"),
+        (None, CERTIFICATE) => CommandError::unusable_message(format!(
+            "{server} does not accept your client certificate: {}",
+            refusal.message
+        ))
+        .hint("log in again, or renew the certificate of the kubeconfig's user (`oc config view`)"),
+        (None, "TlsError")
+            if refusal.message.contains("expired") || refusal.message.contains("not valid yet") =>
+        {
+            message("no trusted connection to")
+                .hint("is the clock of this machine right? else the certificate of the API server has to be renewed")
+        }
+        (None, "TlsError") => message("no trusted connection to").hint(
+            "name the right certificate authority in the kubeconfig; --insecure-skip-tls-verify goes without",
+        ),
+        (None, "UnknownHost") => message("the name of the API server does not resolve:")
+            .hint("check the address in the kubeconfig (`oc config view`), DNS and VPN"),
+        (None, CREDENTIALS) => {
+            CommandError::unusable_message(format!("no credentials for {server}: {}", refusal.message))
+                .hint("log in again, or check the credential plugin of the kubeconfig")
+        }
+        (None, "InvalidAnswer") => message("this is no Kubernetes API server:")
+            .hint("check the address in the kubeconfig, and whether a login page of a proxy answers"),
+        (None, super::client::CUT) => CommandError::unusable_message(format!(
+            "{} ended the run before {server} had answered",
+            refusal.message
+        ))
+        .hint("nothing was collected; try again"),
+        _ => message("cannot reach").hint("check the address in the kubeconfig, network, VPN and proxy"),
+    }
 }
 
 /// Foreign text as one bounded line, redacted like everything that is written.

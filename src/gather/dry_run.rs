@@ -14,13 +14,14 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::client::{Api, Limits};
+use super::connect::unreachable;
 use super::discovery::{JSON, Served, list_path};
 use super::list::METADATA;
 use super::permissions::{self, Right, Who};
 use super::progress::Progress;
 use super::stop::Stop;
 use super::wanted::{EVERYWHERE, FIRST, IN_NAMESPACES};
-use super::{Options, journal, run, units};
+use super::{Options, journal, units};
 use crate::error::CommandError;
 use crate::model::kinds::{self, Kind};
 
@@ -184,7 +185,7 @@ pub async fn plan(options: Options, progress: &Progress, stop: &Stop) -> Result<
     let api = Api::new(connected.client.clone(), limits, stop.clone());
     stop.after(options.timeout, format!("the deadline of {}", units::human_duration(options.timeout)));
     progress.phase("discovering what the cluster serves");
-    let served = Served::discover(&api).await.map_err(|refusal| run::unreachable(&connected, &refusal))?;
+    let served = Served::discover(&api).await.map_err(|refusal| unreachable(&connected, &refusal))?;
     let version = api.get_json("/version", JSON).await.ok();
     let user = permissions::who(&api).await;
 

@@ -9,10 +9,10 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::client::{Api, CERTIFICATE, Limits, Refusal};
-use super::connect::Connected;
+use super::client::{Api, Limits, Refusal};
+use super::connect::{Connected, unreachable};
 use super::cx::Cx;
-use super::discovery::{JSON, NO_DISCOVERY, Served};
+use super::discovery::{JSON, Served};
 use super::follow::{Depth, Platform, follow};
 use super::journal::Journal;
 use super::list::{METADATA, list};
@@ -530,60 +530,6 @@ fn write_error(error: WriteError) -> CommandError {
         error.hint("choose another --output, or remove it first")
     } else {
         error.hint("choose another place with --output, with enough room and permission to write")
-    }
-}
-
-/// Why the very first requests failed, and what to do.
-pub(super) fn unreachable(connected: &Connected, refusal: &Refusal) -> CommandError {
-    let server = &connected.server;
-    let message =
-        |what: &str| CommandError::unusable_message(format!("{what} {server}: {}", refusal.message));
-    match (refusal.code, refusal.reason.as_str()) {
-        (Some(401), _) => CommandError::unusable_message(format!(
-            "the API server {server} does not accept your credentials: {}",
-            refusal.message
-        ))
-        .hint("log in again (`oc login`), or name a valid token with --token"),
-        (Some(403), _) => message("you may not even see what is served by")
-            .hint("log in as a user of the cluster (`oc login`); `oc auth whoami` shows who you are"),
-        (Some(code), _) => CommandError::unusable_message(format!(
-            "{server} does not answer like a Kubernetes API server: {code} {}: {}",
-            refusal.reason, refusal.message
-        ))
-        .hint("check the address (`oc cluster-info`), and proxies between here and there"),
-        (None, NO_DISCOVERY) => CommandError::unusable_message(format!(
-            "{server} does not answer like a Kubernetes API server: {}",
-            refusal.message
-        ))
-        .hint("check the address (`oc cluster-info`), and proxies between here and there"),
-        (None, CERTIFICATE) => CommandError::unusable_message(format!(
-            "{server} does not accept your client certificate: {}",
-            refusal.message
-        ))
-        .hint("log in again, or renew the certificate of the kubeconfig's user (`oc config view`)"),
-        (None, "TlsError")
-            if refusal.message.contains("expired") || refusal.message.contains("not valid yet") =>
-        {
-            message("no trusted connection to")
-                .hint("is the clock of this machine right? else the certificate of the API server has to be renewed")
-        }
-        (None, "TlsError") => message("no trusted connection to").hint(
-            "name the right certificate authority in the kubeconfig; --insecure-skip-tls-verify goes without",
-        ),
-        (None, "UnknownHost") => message("the name of the API server does not resolve:")
-            .hint("check the address in the kubeconfig (`oc config view`), DNS and VPN"),
-        (None, "Credentials") => {
-            CommandError::unusable_message(format!("no credentials for {server}: {}", refusal.message))
-                .hint("log in again, or check the credential plugin of the kubeconfig")
-        }
-        (None, "InvalidAnswer") => message("this is no Kubernetes API server:")
-            .hint("check the address in the kubeconfig, and whether a login page of a proxy answers"),
-        (None, super::client::CUT) => CommandError::unusable_message(format!(
-            "{} ended the run before {server} had answered",
-            refusal.message
-        ))
-        .hint("nothing was collected; try again"),
-        _ => message("cannot reach").hint("check the address in the kubeconfig, network, VPN and proxy"),
     }
 }
 

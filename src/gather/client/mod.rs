@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use self::clock::Clock;
 use self::gate::{Gate, Pass};
 pub(crate) use self::refusal::{
-    CERTIFICATE, CUT, Refusal, TOO_LARGE, classify, one_line, segment, status_refusal,
+    CERTIFICATE, CREDENTIALS, CUT, Refusal, TOO_LARGE, classify, one_line, segment, status_refusal,
 };
 pub(crate) use self::weight::{WEIGHT_LIMIT, Weight};
 use super::stop::Stop;

@@ -53,6 +53,9 @@ pub(crate) const CUT: &str = "CutShort";
 /// The reason of an answer that is larger than anything a cluster would say.
 pub(crate) const TOO_LARGE: &str = "TooLarge";
 
+/// The reason of a request that was not sent because the kubeconfig's user has no credentials any more.
+pub(crate) const CREDENTIALS: &str = "Credentials";
+
 /// The reason of a server, or of what stands before it, that does not take our client certificate.
 pub(crate) const CERTIFICATE: &str = "ClientCertificate";
 
@@ -139,7 +142,7 @@ pub(crate) fn classify(error: &(dyn std::error::Error + 'static)) -> Refusal {
             kube::client::AuthError::AuthExecParse(_) => "the plugin printed no ExecCredential".to_owned(),
             other => one_line(&other.to_string(), 300),
         };
-        return Refusal::local("Credentials", message);
+        return Refusal::local(CREDENTIALS, message);
     }
     for cause in &chain {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
