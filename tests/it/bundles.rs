@@ -154,7 +154,10 @@ fn refused_evidence_never_hides_a_finding_silently() {
                 // The logs are the same every time, and reading them is the larger part of the work.
                 let refused = Refused { kinds: vec![(*kind, None)] };
                 let without = fixture.installation.bundle_with_logs(&refused, bundle.logs().to_vec());
-                let lost = vanished(&before, &rules::analyze(&without));
+                let lost = match still_found(&before, &without) {
+                    true => Vec::new(),
+                    false => vanished(&before, &rules::analyze(&without)),
+                };
                 lost.into_iter()
                     .map(move |lost| format!("{name}: without {} {lost} is lost", kind.resource()))
             });
@@ -162,6 +165,23 @@ fn refused_evidence_never_hides_a_finding_silently() {
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whether the rules of the findings find every one of them here, too. Each rule reports only its own code, so
+/// that no other rule has to run, and most pairs of fault and kind need no whole analysis.
+fn still_found(before: &Report, bundle: &model::Bundle) -> bool {
+    let context = rules::Context::new(bundle);
+    let mut found = rules::Findings::default();
+    let codes: BTreeSet<&str> = before.findings.iter().map(|f| f.code.as_str()).collect();
+    for rule in codes.iter().filter_map(|code| rules::find(code)) {
+        (rule.check)(&context, &mut found);
+    }
+    before.findings.iter().all(|f| {
+        found
+            .drafts()
+            .iter()
+            .any(|draft| draft.rule.code == f.code && draft.objects.first() == f.objects.first())
+    })
 }
 
 /// The findings that are neither in the second report nor said to be undecided there.
