@@ -3,7 +3,8 @@
 //!
 //! A row names the fault, a piece of the remedy's text that says so (the fix is what the report told, not what
 //! this table wishes), and the steps. `remedies` tries every row: each step changes something, none is
-//! superfluous, and after the last one nothing is wrong.
+//! superfluous, and after the last one nothing is wrong. A step reaches no further than it says: one Deployment's
+//! pods, one object, one pod's log, one kind's statuses, the answers of one place.
 
 use serde_json::Value;
 
@@ -23,10 +24,11 @@ pub enum Step {
     Installed(&'static [&'static str]),
     /// An hour later the pod of the Deployment (namespace, name) logs what a healthy one logs.
     Log(&'static str, &'static str),
-    /// Envoy, the brokers and the probes answer again, by the objects that are there.
-    Answers,
-    /// The controllers look again and write statuses for the specs that are there.
-    Reconciled,
+    /// What answers in the files with this piece in their path (Envoy, a broker, a probe) answers by the objects
+    /// that are there.
+    Answers(&'static str),
+    /// The controller of a kind looks again and writes the statuses of its objects, for the specs that are there.
+    Reconciled(&'static str),
     /// The collection is made again by somebody who may read everything.
     Collected,
 }
@@ -89,10 +91,10 @@ pub const FIXES: &[Fix] = &[
         "MG202",
         "parameters of the Gateway are not valid",
         "spec.infrastructure.parametersRef",
-        &[Reconciled],
+        &[Reconciled("Gateway")],
     ),
-    fix("MG203", "no resources for the Gateway", "no infrastructure for it", &[Reconciled]),
-    fix("MG204", "the load balancer gives no address", "install or repair it", &[Reconciled]),
+    fix("MG203", "no resources for the Gateway", "no infrastructure for it", &[Reconciled("Gateway")]),
+    fix("MG204", "the load balancer gives no address", "install or repair it", &[Reconciled("Gateway")]),
     // Who builds the image or the program.
     fix("MG101", "broker image denied", "a pull secret for ghcr.io", &[BROKER]),
     fix("MG107", "all its pods fail", "a pull secret for ghcr.io", &[BROKER]),
@@ -130,7 +132,12 @@ pub const FIXES: &[Fix] = &[
         "Read the kubelet's message",
         &[Pods("gateway-system", "mcp-gateway-istio")],
     ),
-    fix("MG312", "the broker's image cannot be pulled", "Read the kubelet's message", &[BROKER, Reconciled]),
+    fix(
+        "MG312",
+        "the broker's image cannot be pulled",
+        "Read the kubelet's message",
+        &[BROKER, Reconciled("MCPGatewayExtension"), Reconciled("MCPServerRegistration")],
+    ),
     fix("MG405", "the server's image cannot be pulled", "Read the kubelet's message", &[WEATHER]),
     fix("MG409", "the server is not ready", "Read the kubelet's message", &[WEATHER]),
     fix(
@@ -158,9 +165,12 @@ pub const FIXES: &[Fix] = &[
         "Install or repair the control plane",
         &[
             Installed(&["ServiceAccount", "Deployment", "Service", "ReplicaSet", "Pod", "EndpointSlice"]),
-            Reconciled,
+            Reconciled("GatewayClass"),
+            Reconciled("Gateway"),
+            Reconciled("HTTPRoute"),
+            Reconciled("MCPServerRegistration"),
             Log("gateway-system", "mcp-gateway-istio"),
-            Answers,
+            Answers("mcpgw/envoy/"),
         ],
     ),
     // Where there are several right ways, the owner chose one of them.
@@ -178,9 +188,11 @@ pub const FIXES: &[Fix] = &[
                 "Pod",
                 "EndpointSlice",
             ]),
-            Reconciled,
+            Reconciled("HTTPRoute"),
+            Reconciled("MCPGatewayExtension"),
+            Reconciled("MCPServerRegistration"),
             Log("gateway-system", "mcp-gateway-istio"),
-            Answers,
+            Answers("mcpgw/envoy/"),
         ],
     ),
     fix(
@@ -193,7 +205,7 @@ pub const FIXES: &[Fix] = &[
         "MG211",
         "a backend of an unknown kind",
         "one backendRef",
-        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled],
+        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled("MCPServerRegistration")],
     ),
     fix(
         "MG211",
@@ -211,13 +223,13 @@ pub const FIXES: &[Fix] = &[
         "MG311",
         "no extension for the Gateway",
         "attach the route to a Gateway that has one",
-        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled],
+        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled("MCPServerRegistration")],
     ),
     fix(
         "MG419",
         "a route with two rules",
         "one rule, one backendRef",
-        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled],
+        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled("MCPServerRegistration")],
     ),
     fix(
         "MG421",
@@ -231,7 +243,7 @@ pub const FIXES: &[Fix] = &[
         "Inject a credential for calls",
         &[Log("mcp-system", "mcp-gateway")],
     ),
-    fix("MG706", "policy conflicted", "Keep one policy per target", &[Reconciled]),
+    fix("MG706", "policy conflicted", "Keep one policy per target", &[Reconciled("AuthPolicy")]),
     fix("MG801", "authorization rules removed", "Add authorization rules", &[TOOL_ACCESS]),
     fix("MG806", "words instead of operators", "Correct the expression", &[TOOL_ACCESS]),
     fix("MG808", "expression refused", "Correct the expression", &[TOOL_ACCESS]),
@@ -242,29 +254,84 @@ pub const FIXES: &[Fix] = &[
     fix("MG807", "metadata that no rule fetches", "no metadata rule", &[TOOL_ACCESS]),
     fix("MG807", "what has gives is compared", "compare the field itself", &[TOOL_ACCESS]),
     // The controllers, after what their message names is in order.
-    fix("MG210", "the Gateway refuses a filter", "follow the message of the condition", &[Reconciled]),
-    fix("MG217", "a generation behind", "check istiod", &[Reconciled]),
-    fix("MG217", "no status for a parent", "check istiod", &[Reconciled]),
-    fix("MG403", "no status at all", "controller runs", &[Reconciled]),
-    fix("MG403", "the config Secret cannot be written", "follow the message", &[Reconciled]),
-    fix("MG808", "no route on the path", "why none is accepted", &[Reconciled]),
-    fix("MG813", "host taken", "Correct the AuthPolicy's rule", &[Reconciled]),
+    fix(
+        "MG210",
+        "the Gateway refuses a filter",
+        "follow the message of the condition",
+        &[Reconciled("HTTPRoute"), Reconciled("MCPServerRegistration")],
+    ),
+    fix("MG217", "a generation behind", "check istiod", &[Reconciled("HTTPRoute")]),
+    fix(
+        "MG217",
+        "no status for a parent",
+        "check istiod",
+        &[Reconciled("HTTPRoute"), Reconciled("MCPServerRegistration")],
+    ),
+    fix("MG403", "no status at all", "controller runs", &[Reconciled("MCPServerRegistration")]),
+    fix(
+        "MG403",
+        "the config Secret cannot be written",
+        "follow the message",
+        &[Reconciled("MCPServerRegistration")],
+    ),
+    fix("MG808", "no route on the path", "why none is accepted", &[Reconciled("AuthPolicy")]),
+    fix("MG813", "host taken", "Correct the AuthPolicy's rule", &[Reconciled("AuthConfig")]),
     // The other side: a server, a name service, an identity server, a client.
-    fix("MG411", "the server has another path", "Check the path of the registration", &[Answers]),
-    fix("MG411", "the server is no MCP server", "MCP server of streamable HTTP", &[Answers]),
-    fix("MG411", "the server speaks an old protocol", "the server's MCP version", &[Answers]),
-    fix("MG709", "the running gateway's 401 has no header", "who answers with the 401", &[Answers]),
-    fix("MG417", "the server offers nothing", "offers nothing", &[Answers]),
-    fix("MG218", "the host resolves to something else inside", "Correct the record", &[Answers]),
-    fix("MG509", "the host does not resolve", "let the cluster's DNS resolve it", &[Answers, Reconciled]),
+    fix(
+        "MG411",
+        "the server has another path",
+        "Check the path of the registration",
+        &[Answers("mcp-initialize.team-weather.weather")],
+    ),
+    fix(
+        "MG411",
+        "the server is no MCP server",
+        "MCP server of streamable HTTP",
+        &[Answers("mcp-initialize.team-weather.weather")],
+    ),
+    fix(
+        "MG411",
+        "the server speaks an old protocol",
+        "the server's MCP version",
+        &[Answers("mcpgw/broker/")],
+    ),
+    fix(
+        "MG709",
+        "the running gateway's 401 has no header",
+        "who answers with the 401",
+        &[Answers("tools-list.mcp-system.mcp-gateway")],
+    ),
+    fix("MG417", "the server offers nothing", "offers nothing", &[Answers("mcpgw/broker/")]),
+    fix(
+        "MG218",
+        "the host resolves to something else inside",
+        "Correct the record",
+        &[Answers("dns.mcp-system.mcp-gateway.mcp.example.com")],
+    ),
+    fix(
+        "MG509",
+        "the host does not resolve",
+        "let the cluster's DNS resolve it",
+        &[Answers("mcpgw/broker/"), Reconciled("MCPServerRegistration")],
+    ),
     fix(
         "MG509",
         "the host does not resolve in the broker's pod",
         "let the cluster's DNS resolve it",
-        &[Answers],
+        &[Answers(".team-platform.tickets.tickets.vendor.example.")],
     ),
-    fix("MG510", "the host does not answer", "Open the way", &[Answers, Reconciled]),
-    fix("MG510", "the host does not answer the gateway's pod", "Open the way", &[Answers]),
+    fix(
+        "MG510",
+        "the host does not answer",
+        "Open the way",
+        &[Answers("mcpgw/broker/"), Reconciled("MCPServerRegistration")],
+    ),
+    fix(
+        "MG510",
+        "the host does not answer the gateway's pod",
+        "Open the way",
+        &[Answers("https.team-platform.tickets")],
+    ),
     fix("MG708", "expired tokens", "Let the client renew its token", &[Log("kuadrant-system", "authorino")]),
     fix(
         "MG712",
@@ -285,26 +352,46 @@ pub const FIXES: &[Fix] = &[
         "Make the issuer reachable",
         &[Log("kuadrant-system", "authorino")],
     ),
-    fix("MG810", "issuer refuses Authorino's pod", "Make the issuer reachable", &[Answers]),
+    fix(
+        "MG810",
+        "issuer refuses Authorino's pod",
+        "Make the issuer reachable",
+        &[Answers("https.gateway-system.mcp-authentication")],
+    ),
     fix("MG815", "user without role", "should have the role", &[Log("kuadrant-system", "authorino")]),
     // Envoy, after what its log or its answer names is in order.
-    fix("MG224", "router drops all connections", "Make the broker's pod Ready", &[Answers]),
-    fix("MG225", "no listener on the port", "why the listener is not programmed", &[Answers]),
+    fix("MG224", "router drops all connections", "Make the broker's pod Ready", &[Answers("/clusters.json")]),
+    fix(
+        "MG225",
+        "no listener on the port",
+        "why the listener is not programmed",
+        &[Answers("/config_dump.json")],
+    ),
     fix(
         "MG226",
         "istiod logs a refusal",
         "Correct or remove what the error names",
         &[Log("istio-system", "istiod")],
     ),
-    fix("MG226", "listener update rejected", "Correct or remove what the error names", &[Answers]),
+    fix(
+        "MG226",
+        "listener update rejected",
+        "Correct or remove what the error names",
+        &[Answers("/config_dump.json")],
+    ),
     fix(
         "MG231",
         "timeouts of one server",
         "Repair what stands behind cluster",
         &[Log("gateway-system", "mcp-gateway-istio")],
     ),
-    fix("MG703", "metadata answered with 404", "Let the rule lead to Service mcp-gateway", &[Answers]),
-    fix("MG814", "auth cluster gone", "Kuadrant operator's log", &[Answers]),
+    fix(
+        "MG703",
+        "metadata answered with 404",
+        "Let the rule lead to Service mcp-gateway",
+        &[Answers("oauth-metadata.mcp-system.mcp-gateway")],
+    ),
+    fix("MG814", "auth cluster gone", "Kuadrant operator's log", &[Answers("/config_dump.json")]),
 ];
 
 /// Takes one step.
@@ -332,7 +419,9 @@ pub fn take(step: Step, mut fixture: Fixture) -> Fixture {
             let logs = healthy.logs.iter().filter(|log| log.namespace == namespace && log.pod == pod);
             installation.logs.extend(logs.cloned());
             // The endpoints follow the pods.
-            installation.objects.retain(|object| object["kind"] != "EndpointSlice");
+            installation.objects.retain(|object| {
+                object["kind"] != "EndpointSlice" || object["metadata"]["namespace"] != namespace
+            });
             installation.apply("");
         }
         Repaired(kind, namespace, name) => {
@@ -364,8 +453,20 @@ pub fn take(step: Step, mut fixture: Fixture) -> Fixture {
             let logs = healthy.logs.iter().filter(|log| log.namespace == namespace && log.pod == pod);
             installation.logs.extend(logs.cloned());
         }
-        Answers => installation.refresh_answers(),
-        Reconciled => remedies::statuses(&mut fixture, &std::collections::BTreeSet::new()),
+        Answers(of) => {
+            let mut all = installation.clone();
+            all.refresh_answers();
+            installation.extras.retain(|(path, _)| !path.contains(of));
+            installation.extras.extend(all.extras.into_iter().filter(|(path, _)| path.contains(of)));
+        }
+        Reconciled(kind) => {
+            let mut all = fixture.clone();
+            remedies::statuses(&mut all, &std::collections::BTreeSet::new());
+            let others = fixture.installation.objects.iter_mut().zip(all.installation.objects);
+            for (object, written) in others.filter(|(object, _)| object["kind"] == kind) {
+                *object = written;
+            }
+        }
         Collected => fixture = Fixture::from(fixture.installation),
     }
     fixture

@@ -6,9 +6,10 @@
 //! the specs still have wrong, the rules see in the specs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use oc_mcpgw::demo;
-use oc_mcpgw::report::{Report, Severity};
+use oc_mcpgw::report::Report;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
@@ -135,27 +136,14 @@ fn tried(fix: &Fix) -> Result<(), String> {
             return Err(format!("{:?}: {step:?} changes nothing", fix.fault));
         }
     }
-    // Of a fault that is for information only, the finding itself has to go.
-    let left = |fixture: &Fixture| {
-        let report = fixture.report();
-        let mut left = bad(&report);
-        left.extend(
-            report.findings.iter().filter(|f| f.code == code).map(|f| format!("{} {}", f.code, f.title)),
-        );
-        left.extend(
-            report.unknown.iter().map(|u| format!("cannot tell {}: {}", u.codes.join(","), u.missing)),
-        );
-        left
-    };
-    let normal: BTreeSet<String> = left(&Fixture::healthy()).into_iter().collect();
-    let still: Vec<String> = left(&state).into_iter().filter(|l| !normal.contains(l)).collect();
+    let still = bad(&state.report());
     if !still.is_empty() {
         return Err(format!("{:?}: after the fix: {still:#?}", fix.fault));
     }
     for without in (0..fix.steps.len()).filter(|_| fix.steps.len() > 1) {
         let others = fix.steps.iter().enumerate().filter(|(at, _)| *at != without);
         let state = others.fold(broken.clone(), |state, (_, step)| fixes::take(*step, state));
-        if left(&state).iter().all(|l| normal.contains(l)) {
+        if bad(&state.report()).is_empty() {
             return Err(format!("{:?}: {:?} is superfluous", fix.fault, fix.steps[without]));
         }
     }
@@ -199,9 +187,17 @@ fn trial(fault: &Fault) -> Outcome {
     }
 }
 
+/// What a report says beyond that of the healthy installation: findings, be they for information only, and what it
+/// cannot tell.
 fn bad(report: &Report) -> Vec<String> {
-    let info = |severity| severity == Severity::Info;
-    report.findings.iter().filter(|f| !info(f.severity)).map(|f| format!("{} {}", f.code, f.title)).collect()
+    static NORMAL: LazyLock<BTreeSet<String>> = LazyLock::new(|| said(&Fixture::healthy().report()));
+    said(report).difference(&NORMAL).cloned().collect()
+}
+
+fn said(report: &Report) -> BTreeSet<String> {
+    let findings = report.findings.iter().map(|f| format!("{} {}", f.code, f.title));
+    let open = report.unknown.iter().map(|u| format!("cannot tell {}: {}", u.codes.join(","), u.missing));
+    findings.chain(open).collect()
 }
 
 /// What the cluster makes of the objects: statuses and derived objects, and the logs of a later hour. Without
