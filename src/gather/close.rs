@@ -165,6 +165,7 @@ fn analyze(cx: &Cx, out: &Out, manifest: &mut Manifest) -> Result<Option<Redacte
     let mut preliminary = serde_json::to_vec(&manifest).unwrap_or_default();
     preliminary.shrink_to_fit();
     manifest.files = Vec::new();
+    out.writer.settle();
     let inner = out.writer.source();
     let source = WithManifest { inner, manifest: preliminary, copies: needed.copies, logs: needed.logs };
     let bundle = match load::for_rules(&source) {

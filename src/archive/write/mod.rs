@@ -368,6 +368,11 @@ impl Writer {
         self.shared.sorted().into_iter().map(|(path, member)| member.entry(path)).collect()
     }
 
+    /// Lets go of the memory that only writing many members side by side needs: nearly all is written.
+    pub(crate) fn settle(&self) {
+        self.shared.spool.settle();
+    }
+
     /// Reads back what was written so far, to analyze it before the archive is closed.
     #[must_use]
     pub fn source(&self) -> Box<dyn Source> {

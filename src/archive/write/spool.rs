@@ -138,6 +138,12 @@ impl Spool {
         }
     }
 
+    /// Lets go of what is only needed while many members are written side by side.
+    pub(super) fn settle(&self) {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.deflaters.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Reads a block as it stands in the spool.
     pub(super) fn compressed(&self, block: &Block, into: &mut Vec<u8>) -> io::Result<()> {
         into.resize(block.compressed as usize, 0);
