@@ -91,6 +91,7 @@ pub fn changes(command: &str) -> bool {
         " scale ",
         " expose ",
         " rollout ",
+        " secrets link ",
     ];
     command.starts_with("oc ")
         && verbs.iter().any(|verb| command.contains(verb))
@@ -160,6 +161,8 @@ fn filled(text: &str) -> Result<String, String> {
         ("${CONNECTION_STRING_FILE}", "connection"),
         ("${CERTIFICATE_FILE}", "tls.crt"),
         ("${KEY_FILE}", "tls.key"),
+        ("${DOCKER_CONFIG_FILE}", "config.json"),
+        ("${DIRECTORY_OF_ITS_FILES}", "files"),
         ("$(date -u +%s)", "1789381800"),
     ];
     let text = values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
@@ -260,7 +263,9 @@ fn oc(
         }
         "patch" => {
             let (kind, namespace, name, _) = call.object()?;
-            let patch: Value = serde_json::from_str(call.flag("-p").ok_or("no patch")?)
+            let of_file =
+                || call.flag("--patch-file").and_then(|file| done.files.get(file)).map(String::as_str);
+            let patch: Value = serde_json::from_str(call.flag("-p").or_else(of_file).ok_or("no patch")?)
                 .map_err(|error| format!("the patch is no JSON: {error}"))?;
             change(installation, done, (kind, namespace, name), |object| match call.flag("--type") {
                 Some("merge") => {
@@ -316,6 +321,17 @@ fn oc(
             Ok(String::new())
         }
         "create" => create(installation, done, &call),
+        "secrets" => {
+            let (["link", account, secret], namespace) = (call.arguments.as_slice(), call.namespace) else {
+                return Err(format!("secrets {:?}", call.arguments));
+            };
+            if installation.get("Secret", namespace, secret).is_none() {
+                return Err(format!("no Secret {namespace}/{secret}"));
+            }
+            // The rules do not read service accounts.
+            done.touched.push(("ServiceAccount".to_owned(), namespace.to_owned(), (*account).to_owned()));
+            Ok(String::new())
+        }
         "delete" => {
             let (kind, namespace, name, _) = call.object()?;
             if !installation.remove(kind.kind, namespace, name) {
@@ -401,7 +417,7 @@ fn create(installation: &mut Installation, done: &mut Done, call: &Call<'_>) -> 
         put(key, value);
     }
     for pair in call.flags("--from-file") {
-        let (key, file) = pair.split_once('=').ok_or("a file without a key")?;
+        let (key, file) = pair.split_once('=').unwrap_or((pair, pair));
         put(key, &content(file, &done.files));
     }
     if *form == "tls" {
@@ -550,6 +566,17 @@ fn json_patch(object: &mut Value, patch: &Value) -> Result<(), String> {
                     return Err(format!("{path} does not exist"));
                 }
                 items.remove(at);
+            }
+            ("test", Value::Array(items)) => {
+                let there = last.parse::<usize>().ok().and_then(|at| items.get(at));
+                if there != Some(&value) {
+                    return Err(format!("{path} is {there:?}, not {value}"));
+                }
+            }
+            ("test", Value::Object(fields)) => {
+                if fields.get(&last) != Some(&value) {
+                    return Err(format!("{path} is {:?}, not {value}", fields.get(&last)));
+                }
             }
             ("add", Value::Object(fields)) => drop(fields.insert(last, value)),
             ("replace", Value::Object(fields)) => {

@@ -86,7 +86,6 @@ pub const FIXES: &[Fix] = &[
         &[Set("ClusterServiceVersion", "mcp-system", "mcp-gateway.v0.9.0", "/status/phase", "\"Succeeded\"")],
     ),
     fix("MG109", "node under memory pressure", "Repair the node", &[Repaired("Node", "", "worker-2")]),
-    fix("MG111", "quota exceeded", "Raise the quota", &[Pods("team-commerce", "orders")]),
     fix(
         "MG202",
         "parameters of the Gateway are not valid",
@@ -96,20 +95,9 @@ pub const FIXES: &[Fix] = &[
     fix("MG203", "no resources for the Gateway", "no infrastructure for it", &[Reconciled("Gateway")]),
     fix("MG204", "the load balancer gives no address", "install or repair it", &[Reconciled("Gateway")]),
     // Who builds the image or the program.
-    fix("MG101", "broker image denied", "a pull secret for ghcr.io", &[BROKER]),
-    fix("MG107", "all its pods fail", "a pull secret for ghcr.io", &[BROKER]),
     fix("MG101", "server image name invalid", "Correct the image name", &[WEATHER]),
-    fix("MG102", "istiod killed for memory in a loop", "Raise the container's memory limit", &[ISTIOD]),
-    fix("MG102", "known crash", "Remove the flag", &[BROKER]),
-    fix("MG108", "stale flag", "Remove the flag", &[BROKER]),
     fix("MG102", "server crashes again and again", "last lines of the previous log", &[WEATHER]),
     fix("MG103", "no node for the server", "Add nodes or free memory", &[Pods("team-commerce", "orders")]),
-    fix(
-        "MG103",
-        "volume without its Secret",
-        "Create Secret inventory-db",
-        &[Pods("team-commerce", "inventory")],
-    ),
     fix("MG104", "init container waits for ever", "log of the init container", &[WEATHER]),
     fix(
         "MG105",
@@ -196,12 +184,6 @@ pub const FIXES: &[Fix] = &[
         ],
     ),
     fix(
-        "MG205",
-        "a listener of an unsupported protocol",
-        "not supported by this GatewayClass",
-        &[Repaired("Gateway", "gateway-system", "mcp-gateway")],
-    ),
-    fix(
         "MG211",
         "a backend of an unknown kind",
         "one backendRef",
@@ -245,14 +227,8 @@ pub const FIXES: &[Fix] = &[
     ),
     fix("MG706", "policy conflicted", "Keep one policy per target", &[Reconciled("AuthPolicy")]),
     fix("MG801", "authorization rules removed", "Add authorization rules", &[TOOL_ACCESS]),
-    fix("MG806", "words instead of operators", "Correct the expression", &[TOOL_ACCESS]),
-    fix("MG808", "expression refused", "Correct the expression", &[TOOL_ACCESS]),
-    fix("MG807", "a header in capitals", "write 'x-mcp-toolname'", &[TOOL_ACCESS]),
-    fix("MG807", "a pattern that RE2 refuses", "the pattern is no regular expression", &[TOOL_ACCESS]),
     fix("MG807", "always the same", "always true", &[TOOL_ACCESS]),
-    fix("MG807", "dotted header name", "write headers['x-mcp-toolname']", &[TOOL_ACCESS]),
     fix("MG807", "metadata that no rule fetches", "no metadata rule", &[TOOL_ACCESS]),
-    fix("MG807", "what has gives is compared", "compare the field itself", &[TOOL_ACCESS]),
     // The controllers, after what their message names is in order.
     fix(
         "MG210",
@@ -260,14 +236,6 @@ pub const FIXES: &[Fix] = &[
         "follow the message of the condition",
         &[Reconciled("HTTPRoute"), Reconciled("MCPServerRegistration")],
     ),
-    fix("MG217", "a generation behind", "check istiod", &[Reconciled("HTTPRoute")]),
-    fix(
-        "MG217",
-        "no status for a parent",
-        "check istiod",
-        &[Reconciled("HTTPRoute"), Reconciled("MCPServerRegistration")],
-    ),
-    fix("MG403", "no status at all", "controller runs", &[Reconciled("MCPServerRegistration")]),
     fix(
         "MG403",
         "the config Secret cannot be written",

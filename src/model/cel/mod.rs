@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod tests;
 
+mod correct;
+
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
@@ -55,6 +57,8 @@ pub enum ProblemKind {
     /// `auth.metadata.X` or `auth.authorization.X` without a rule of that name.
     UnknownEvaluator,
 }
+
+pub use correct::corrected;
 
 /// One problem, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]

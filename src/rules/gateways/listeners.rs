@@ -62,7 +62,9 @@ fn explain_listener(reason: &str) -> &'static str {
         }
         "ProtocolConflict" => "Another listener has the same port with a protocol that cannot share it.",
         "PortUnavailable" => "The port is taken or not allowed: choose another.",
-        "UnsupportedProtocol" => "The protocol is not supported by this GatewayClass.",
+        "UnsupportedProtocol" => {
+            "The protocol is not supported by this GatewayClass: remove the listener, or give it HTTP, HTTPS, TLS or TCP."
+        }
         "InvalidCertificateRef" => {
             "The Secret of certificateRefs is missing, or holds no valid certificate and key."
         }
@@ -105,6 +107,17 @@ fn listener_unhealthy(context: &Context<'_>, findings: &mut Findings) {
                 draft.evidence(gateway.evidence(&pointer(condition)));
             }
             draft.evidence(gateway.evidence(&listener.pointer("/name")));
+            if first.reason == "UnsupportedProtocol" {
+                let patch = serde_json::json!([
+                    {"op": "test", "path": listener.pointer("/name"), "value": name},
+                    {"op": "remove", "path": listener.pointer("")},
+                ]);
+                draft.command(format!(
+                    "oc -n {} patch gateway {} --type=json -p '{patch}'",
+                    gateway.namespace(),
+                    gateway.name()
+                ));
+            }
             verify(draft, gateway);
         }
     }

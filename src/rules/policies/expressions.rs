@@ -74,20 +74,32 @@ declare_rule! {
     }
 }
 
+/// An expression with problems.
+struct Wrong<'a> {
+    object: &'a Object,
+    pointer: String,
+    environment: Environment,
+    found: Vec<Problem>,
+    /// The command that writes what was meant, or opens an editor where that cannot be told.
+    command: String,
+}
+
 /// Every expression with its problems.
-fn problems<'a>(context: &Context<'a>) -> Vec<(&'a Object, String, Environment, Vec<Problem>)> {
+fn problems<'a>(context: &Context<'a>) -> Vec<Wrong<'a>> {
     policies(context)
         .into_iter()
         .flat_map(|policy| {
             let evaluators = policy.evaluators();
             policy.expressions().into_iter().filter_map(move |expression| {
                 let found = cel::check(expression.text, expression.environment, &evaluators);
-                (!found.is_empty()).then_some((
-                    policy.object,
-                    expression.pointer,
-                    expression.environment,
-                    found,
-                ))
+                if found.is_empty() {
+                    return None;
+                }
+                let (object, pointer) = (policy.object, expression.pointer);
+                let meant = cel::corrected(expression.text, &found, expression.environment, &evaluators);
+                let command = meant
+                    .map_or_else(|| edit(object), |meant| rewrite(object, &pointer, expression.text, &meant));
+                Some(Wrong { object, pointer, environment: expression.environment, found, command })
             })
         })
         .collect()
@@ -105,9 +117,23 @@ fn edit(object: &Object) -> String {
     format!("oc -n {} edit {}", object.namespace(), resource(&object.reference()))
 }
 
+/// A patch that replaces an expression, unless it was changed since. Expressions hold both sorts of quotes, so
+/// that the patch is no argument.
+fn rewrite(object: &Object, pointer: &str, before: &str, after: &str) -> String {
+    let patch = serde_json::json!([
+        {"op": "test", "path": pointer, "value": before},
+        {"op": "replace", "path": pointer, "value": after},
+    ]);
+    format!(
+        "oc -n {} patch {} --type=json --patch-file=/dev/stdin <<'EOF'\n{patch}\nEOF",
+        object.namespace(),
+        resource(&object.reference())
+    )
+}
+
 fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &CEL_SYNTAX, findings);
-    for (object, pointer, environment, found) in problems(context) {
+    for Wrong { object, pointer, environment, found, command } in problems(context) {
         let place = object.field_path(&pointer);
         if found.iter().any(|p| p.kind == ProblemKind::TooComplex) {
             findings.cannot_tell(
@@ -135,7 +161,7 @@ fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
         for error in &errors[1..] {
             draft.evidence(shown(object, &pointer, error));
         }
-        draft.command(edit(object));
+        draft.command(command);
         draft.verify(format!(
             "oc -n {} wait --for=condition=Enforced {} --timeout=120s",
             object.namespace(),
@@ -146,7 +172,7 @@ fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
 
 fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &CEL_REFERENCE, findings);
-    for (object, pointer, _, found) in problems(context) {
+    for Wrong { object, pointer, found, command, .. } in problems(context) {
         let predicate = pointer.ends_with("/predicate");
         let wrong: Vec<&Problem> = found
             .iter()
@@ -173,7 +199,7 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
         for problem in &wrong[1..] {
             draft.evidence(shown(object, &pointer, problem));
         }
-        draft.command(edit(object));
+        draft.command(command);
         draft.verify(format!(
             "oc -n {} wait --for=condition=Enforced {} --timeout=120s",
             object.namespace(),

@@ -300,7 +300,8 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
                 object,
                 format!("MCPServerRegistration {name} has no status: the controller has not looked at it"),
                 object.evidence("/status/conditions"),
-                "See whether the MCP gateway's controller runs, and what it logs about this registration.",
+                "See whether the MCP gateway's controller runs, and what it logs about this registration; touch the \
+                 registration to make it look again.",
             ),
             Some(condition) if !condition.is_true() && condition.reason != "Disabled" => {
                 let meaning = explain_message(condition.message);
@@ -346,6 +347,13 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
                     draft.object(context.chain().extensions[at].object.reference());
                 }
             }
+        }
+        if first.is_none() && registration.ready().is_none() {
+            draft.command(format!(
+                "oc -n {} annotate mcpserverregistration {} mcpgw.example.com/touched=\"$(date -u +%s)\" --overwrite",
+                object.namespace(),
+                object.name()
+            ));
         }
         draft
             .command(format!(

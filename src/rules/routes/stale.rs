@@ -120,7 +120,11 @@ fn stale<'f>(
         "The controller that should write this status does not: check istiod (is it running, is it of the \
          revision of this Gateway, may it write statuses), then touch the object to make it look again.",
     );
-    draft.command("oc get deployments -A -l app=istiod").verify(format!(
+    let touch = format!(
+        "oc -n {namespace} annotate {} {name} mcpgw.example.com/touched=\"$(date -u +%s)\" --overwrite",
+        kind.to_lowercase()
+    );
+    draft.command("oc get deployments -A -l app=istiod").command(touch).verify(format!(
         "oc -n {namespace} get {} {name} -o jsonpath='{{.metadata.generation}} {{.status}}'",
         kind.to_lowercase()
     ));

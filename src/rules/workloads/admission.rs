@@ -272,7 +272,8 @@ fn explain_refusal(message: &str, namespace: &str, account: &str) -> (String, St
         return (
             "a quota is exceeded".into(),
             "Raise the quota, free what uses it, or set the requests and limits that it wants.".into(),
-            format!("oc -n {namespace} describe resourcequota"),
+            raised_quota(message, namespace)
+                .unwrap_or_else(|| format!("oc -n {namespace} describe resourcequota")),
         );
     }
     if message.contains("admission webhook") || message.contains("failed calling webhook") {
@@ -295,6 +296,40 @@ fn explain_refusal(message: &str, namespace: &str, account: &str) -> (String, St
         "Repair what the message names.".into(),
         format!("oc -n {namespace} get events --field-selector reason=FailedCreate"),
     )
+}
+
+/// The patch that raises a quota to what is used and requested, from the words of the quota's admission:
+/// `exceeded quota: NAME, requested: pods=1,…, used: pods=4,…, limited: pods=4,…`. Only amounts in the same
+/// unit are added.
+fn raised_quota(message: &str, namespace: &str) -> Option<String> {
+    let rest = message.split("exceeded quota: ").nth(1)?;
+    let (name, rest) = rest.split_once(", requested: ")?;
+    let (requested, rest) = rest.split_once(", used: ")?;
+    let (used, _) = rest.split_once(", limited: ")?;
+    let amounts = |text: &str| -> BTreeMap<String, (u64, String)> {
+        let pairs = text.split(',').filter_map(|pair| pair.trim().split_once('='));
+        pairs
+            .filter_map(|(what, amount)| {
+                let digits = amount.find(|c: char| !c.is_ascii_digit()).unwrap_or(amount.len());
+                Some((what.to_owned(), (amount[..digits].parse().ok()?, amount[digits..].to_owned())))
+            })
+            .collect()
+    };
+    let (requested, used) = (amounts(requested), amounts(used));
+    let mut hard = serde_json::Map::new();
+    for (what, (more, unit)) in &requested {
+        let (before, of) = used.get(what)?;
+        if of != unit && *before != 0 {
+            return None;
+        }
+        hard.insert(what.clone(), format!("{}{unit}", before.checked_add(*more)?).into());
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    if hard.is_empty() || !name.chars().all(plain) {
+        return None;
+    }
+    let patch = serde_json::json!({"spec": {"hard": hard}});
+    Some(format!("oc -n {namespace} patch resourcequota {name} --type=merge -p '{patch}'"))
 }
 
 fn lacks_pods(subject: &Subject<'_>) -> Option<bool> {

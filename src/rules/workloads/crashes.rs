@@ -1,6 +1,6 @@
 //! MG108: crashes that are known, with their remedy.
 
-use super::{PodFault, report_faults, say_what_is_missing, wait_command};
+use super::{PodFault, Subject, report_faults, say_what_is_missing, wait_command};
 use crate::declare_rule;
 use crate::model::bundle::LogFile;
 use crate::model::logs::format::{self, Level};
@@ -162,6 +162,42 @@ fn explain(record: &Record, namespace: &str, node: &str) -> Option<(String, Stri
     Some((what, remedy.to_owned(), command))
 }
 
+/// The patch that takes a flag from a container's command or arguments, where the Deployment has it. Its value
+/// goes with it, also where that is the next word.
+fn without_flag(subject: &Subject<'_>, container: &str, flag: &str) -> Option<String> {
+    let object = subject.object?;
+    let flag = flag.trim_start_matches('-');
+    let containers = object.array("/spec/template/spec/containers");
+    let at = containers.iter().position(|c| c.get("name").and_then(|n| n.as_str()) == Some(container))?;
+    ["command", "args"].iter().find_map(|field| {
+        let pointer = format!("/spec/template/spec/containers/{at}/{field}");
+        let words: Vec<&str> = object.array(&pointer).iter().filter_map(|w| w.as_str()).collect();
+        let is_flag = |word: &&str| {
+            word.starts_with('-') && word.trim_start_matches('-').split('=').next() == Some(flag)
+        };
+        let place = words.iter().position(is_flag).filter(|_| !flag.is_empty())?;
+        let value = !words[place].contains('=') && words.get(place + 1).is_some_and(|w| !w.starts_with('-'));
+        let steps: Vec<_> = std::iter::once(place)
+            .chain(value.then_some(place + 1))
+            .rev()
+            .flat_map(|index| {
+                let path = format!("{pointer}/{index}");
+                [
+                    serde_json::json!({"op": "test", "path": path, "value": words[index]}),
+                    serde_json::json!({"op": "remove", "path": path}),
+                ]
+            })
+            .collect();
+        // A quote would end the argument of the shell.
+        let patch = serde_json::Value::from(steps).to_string().replace('\'', "\\u0027");
+        Some(format!(
+            "{} patch {} --type=json -p '{patch}'",
+            evidence::oc(&subject.owner),
+            evidence::resource(&subject.owner)
+        ))
+    })
+}
+
 /// The crash that the log of a container's last run ends with.
 fn last_words(log: &LogFile) -> Option<&Record> {
     // The specific ones stand before the general ones in the catalogue, but not in a log.
@@ -233,6 +269,10 @@ fn known_crash(context: &Context<'_>, findings: &mut Findings) {
                     ),
                     None => continue,
                 };
+                let removed = record
+                    .filter(|record| record.template == "crash.flag")
+                    .and_then(|record| without_flag(subject, container.name, record.field("flag")));
+                let command = removed.or(command);
                 let mut shown: Vec<_> = line.into_iter().collect();
                 if let Some((end, pointer)) = container.last_end() {
                     shown.push(super::ended(pod, &end, &pointer));

@@ -213,13 +213,21 @@ fn not_set_up<'a>(context: &Context<'_>, pod: &'a Object, events: &[&Object]) ->
         waiting.map_or_else(|| vec![pod.evidence("/status/phase")], |container| super::waits(pod, container));
     shown.extend(event.map(evidence::event));
     let (why, remedy) = explain_setup(event.map(|e| e.str("/reason")).unwrap_or_default(), message);
+    let mut commands = vec![format!("oc -n {} describe pod {}", pod.namespace(), pod.name())];
+    if let Some(name) = why.strip_prefix("its volume needs Secret ").and_then(|w| w.split(',').next()) {
+        // All files of a directory: the keys are known to the program alone.
+        commands.push(format!(
+            "oc -n {} create secret generic {name} --from-file=\"${{DIRECTORY_OF_ITS_FILES}}\"",
+            pod.namespace()
+        ));
+    }
     Some(PodFault {
         pod,
         key: format!("setup {why}"),
         what: format!("the node does not set the pod up ({why})"),
         evidence: shown,
         remedy,
-        commands: vec![format!("oc -n {} describe pod {}", pod.namespace(), pod.name())],
+        commands,
     })
 }
 

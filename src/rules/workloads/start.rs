@@ -8,6 +8,7 @@ use crate::model::logs::Denial;
 use crate::model::workloads::container::IMAGE_REASONS;
 use crate::model::workloads::{Container, ContainerKind, Workloads, containers};
 use crate::model::{Missing, Object};
+use crate::report::ObjectRef;
 use crate::rules::evidence::{self, oc, resource, short};
 use crate::rules::{Context, Findings};
 
@@ -68,6 +69,10 @@ fn image_pull(context: &Context<'_>, findings: &mut Findings) {
                 let account = account.unwrap_or("default");
                 let image = container.image();
                 let (why, remedy, command) = explain_pull(reason, &said, namespace, account, image);
+                let mut commands = vec![command];
+                if why == DENIED {
+                    commands = pull_secret(&subject.owner, namespace, account, image);
+                }
                 let mut shown = super::waits(pod, &container);
                 if !container.spec_pointer.is_empty() {
                     shown.push(pod.evidence(&format!("{}/image", container.spec_pointer)));
@@ -79,7 +84,9 @@ fn image_pull(context: &Context<'_>, findings: &mut Findings) {
                     what: format!("{} cannot pull {} ({why})", container.describe(), short(image, 80)),
                     evidence: shown,
                     remedy,
-                    commands: vec![format!("oc -n {namespace} describe pod {}", pod.name()), command],
+                    commands: std::iter::once(format!("oc -n {namespace} describe pod {}", pod.name()))
+                        .chain(commands)
+                        .collect(),
                 });
             }
         }
@@ -87,6 +94,27 @@ fn image_pull(context: &Context<'_>, findings: &mut Findings) {
             draft.verify(wait_command(&subject.owner));
         });
     }
+}
+
+/// The registry wants credentials, or others.
+const DENIED: &str = "access is denied";
+
+/// Makes a pull secret from a file of credentials, gives it to the service account, and starts the pods anew:
+/// a pod takes over the pull secrets of its account when it is created.
+fn pull_secret(owner: &ObjectRef, namespace: &str, account: &str, image: &str) -> Vec<String> {
+    let registry = image.split('/').next().filter(|r| r.contains(['.', ':'])).unwrap_or("docker.io");
+    let name = format!("pull-{}", registry.replace([':', '_'], "-").to_ascii_lowercase());
+    let mut commands = vec![
+        format!(
+            "oc -n {namespace} create secret generic {name} --type=kubernetes.io/dockerconfigjson \
+             --from-file=.dockerconfigjson=\"${{DOCKER_CONFIG_FILE}}\""
+        ),
+        format!("oc -n {namespace} secrets link {account} {name} --for=pull"),
+    ];
+    if matches!(owner.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
+        commands.push(format!("{} rollout restart {}", evidence::oc(owner), evidence::resource(owner)));
+    }
+    commands
 }
 
 /// Why an image cannot be pulled: the cause, what to do, and a command.
@@ -131,9 +159,9 @@ fn explain_pull(
     if has(&["unauthorized", "authentication required", "denied", "forbidden", "401", "403", "no basic auth"])
     {
         return (
-            "access is denied",
+            DENIED,
             format!("Give service account {account} a pull secret for {registry}."),
-            format!("oc -n {namespace} secrets link {account} ${{PULL_SECRET}} --for=pull"),
+            format!("oc -n {namespace} get serviceaccount {account} -o yaml"),
         );
     }
     if has(&["manifest unknown", "not found", "does not exist", "name unknown", "404"]) {

@@ -154,8 +154,15 @@ fn server_crashes(fixture: Fixture) -> Fixture {
 }
 
 fn istiod_out_of_memory(fixture: Fixture) -> Fixture {
+    let limit = json!("256Mi");
+    let pod = fixture.pod_of("istio-system", "istiod");
+    let set = pod.rsplit_once('-').expect("a pod's name").0.to_owned();
+    let of_template = "/spec/template/spec/containers/0/resources/limits/memory";
     crashes(
-        fixture,
+        fixture
+            .set("Pod", "istio-system", &pod, "/spec/containers/0/resources/limits/memory", limit.clone())
+            .set("ReplicaSet", "istio-system", &set, of_template, limit.clone())
+            .set("Deployment", "istio-system", "istiod", of_template, limit),
         "istio-system",
         "istiod",
         "OOMKilled",
@@ -320,13 +327,17 @@ fn no_redis(fixture: Fixture) -> Fixture {
 }
 
 fn stale_flag(fixture: Fixture) -> Fixture {
+    let fixture = fixture.edit_broker(|container| {
+        let command = container["command"].as_array_mut().expect("a command");
+        command.push(json!("--session-cache-size=512"));
+    });
     crashes(
         fixture,
         "mcp-system",
         "mcp-gateway",
         "Error",
         2,
-        "flag provided but not defined: -gateway-ca-cert\nUsage of ./mcp_gateway:\n  -cache-connection-string string\n",
+        "flag provided but not defined: -session-cache-size\nUsage of ./mcp_gateway:\n  -cache-connection-string string\n",
     )
 }
 
@@ -371,7 +382,10 @@ fn missing_secret(fixture: Fixture) -> Fixture {
 
 fn quota_exceeded(fixture: Fixture) -> Fixture {
     let message = "pods \"orders-5d8f-\" is forbidden: exceeded quota: team, requested: pods=1, used: pods=4, limited: pods=4";
-    let fixture = scaled_to_zero(fixture);
+    let fixture = scaled_to_zero(fixture).add(
+        "{apiVersion: v1, kind: ResourceQuota, metadata: {name: team, namespace: team-commerce}, \
+         spec: {hard: {pods: '4'}}, status: {hard: {pods: '4'}, used: {pods: '4'}}}",
+    );
     let mut fixture = fixture.edit("Deployment", "team-commerce", "orders", |deployment| {
         deployment["spec"]["replicas"] = json!(1);
         deployment["status"] = json!({"observedGeneration": 1, "unavailableReplicas": 1, "conditions": [
