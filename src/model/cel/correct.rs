@@ -47,7 +47,8 @@ pub fn corrected(
         return None;
     }
     let mut text = source.to_owned();
-    if has(ProblemKind::Syntax) {
+    // `not (…)` parses, as a call of a function that there is not.
+    if has(ProblemKind::Syntax) || has(ProblemKind::UnknownFunction) {
         text = outside_strings(&text, |part| {
             let part = AND.replace_all(part, "&&");
             let part = OR.replace_all(&part, "||");
