@@ -163,27 +163,6 @@ pub const FIXES: &[Fix] = &[
     ),
     // Where there are several right ways, the owner chose one of them.
     fix(
-        "MG201",
-        "the Gateway was deleted",
-        "Create the Gateway",
-        &[
-            Installed(&[
-                "Gateway",
-                "ServiceAccount",
-                "Deployment",
-                "Service",
-                "ReplicaSet",
-                "Pod",
-                "EndpointSlice",
-            ]),
-            Reconciled("HTTPRoute"),
-            Reconciled("MCPGatewayExtension"),
-            Reconciled("MCPServerRegistration"),
-            Log("gateway-system", "mcp-gateway-istio"),
-            Answers("mcpgw/envoy/"),
-        ],
-    ),
-    fix(
         "MG211",
         "a backend of an unknown kind",
         "one backendRef",
@@ -205,12 +184,6 @@ pub const FIXES: &[Fix] = &[
         "MG311",
         "no extension for the Gateway",
         "attach the route to a Gateway that has one",
-        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled("MCPServerRegistration")],
-    ),
-    fix(
-        "MG419",
-        "a route with two rules",
-        "one rule, one backendRef",
         &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled("MCPServerRegistration")],
     ),
     fix(

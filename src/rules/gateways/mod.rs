@@ -1,5 +1,6 @@
 //! MG201-MG209, MG218: Gateways, GatewayClasses, listeners, their proxies and addresses.
 
+mod create;
 mod dns;
 mod listeners;
 mod proxies;
@@ -52,7 +53,8 @@ declare_rule! {
     /// the parentRef of a route.
     ///
     /// ## How to fix
-    /// Create the Gateway, or correct the references.
+    /// Create the Gateway, or correct the references. Where the class, the port and the hosts are known from what
+    /// is left, the command creates it with the listeners that are referred to.
     ///
     /// ## When it may be a false alarm
     /// Never while Gateways of that namespace were collected: the API has one name space for them.
@@ -123,7 +125,9 @@ fn gateway_missing(context: &Context<'_>, findings: &mut Findings) {
         for (object, pointer) in list.iter().skip(1).take(7) {
             draft.evidence(object.evidence(pointer));
         }
-        draft.command("oc get gateways -A").verify(format!("oc -n {namespace} get gateway {name}"));
+        draft
+            .command(create::command(context, namespace, name).unwrap_or("oc get gateways -A".to_owned()))
+            .verify(format!("oc -n {namespace} get gateway {name}"));
     }
 }
 

@@ -1,11 +1,13 @@
 //! MG402, MG404, MG418, MG419, MG421, MG423: what registrations and their routes say.
 
+use serde_json::{Value, json};
+
 use super::{hide, patch, ready_command, strict};
 use crate::declare_rule;
 use crate::model::gateway_api::{backend_refs, hostnames};
-use crate::model::kinds;
 use crate::model::mcp::{ExtensionFault, RegistrationFault};
 use crate::model::workloads::Component;
+use crate::model::{Object, kinds};
 use crate::rules::{Context, Findings, remedy};
 
 declare_rule! {
@@ -226,7 +228,7 @@ declare_rule! {
     /// `oc -n NAMESPACE get httproute NAME -o yaml`.
     ///
     /// ## How to fix
-    /// Give each server a route of its own.
+    /// Give each server a route of its own; rules that differ in their matches only become one.
     ///
     /// ## When it may be a false alarm
     /// None known.
@@ -255,11 +257,44 @@ fn route_shape(context: &Context<'_>, findings: &mut Findings) {
             );
             draft
                 .object(route.reference())
-                .command(format!("oc -n {} edit httproute {}", route.namespace(), route.name()))
+                .command(one_rule(route).unwrap_or(format!(
+                    "oc -n {} edit httproute {}",
+                    route.namespace(),
+                    route.name()
+                )))
                 .verify(ready_command(object));
             hide(context, draft, registration, fault);
         }
     }
+}
+
+/// The most matches that the API takes in one rule.
+const MATCHES: usize = 64;
+
+/// A patch that makes one rule of several which differ in nothing but their matches: the requests that the route
+/// takes stay the same. Rules with names stay apart, because policies may target them.
+fn one_rule(route: &Object) -> Option<String> {
+    let mut rules: Vec<Value> = route.array("/spec/rules").iter().map(|rule| rule.to_json()).collect();
+    let mut matches = Vec::new();
+    for rule in &mut rules {
+        let fields = rule.as_object_mut()?;
+        // A rule without matches takes everything, whatever the others match.
+        matches.extend(fields.remove("matches")?.as_array()?.iter().cloned());
+    }
+    let first = rules.first()?;
+    let backends = first["backendRefs"].as_array().map_or(0, Vec::len);
+    if rules.len() < 2 || backends != 1 || rules.iter().any(|rule| rule != first) || matches.len() > MATCHES {
+        return None;
+    }
+    let mut steps = vec![json!({"op": "replace", "path": "/spec/rules/0/matches", "value": matches})];
+    steps.extend(
+        (1..rules.len()).rev().map(|at| json!({"op": "remove", "path": format!("/spec/rules/{at}")})),
+    );
+    let (namespace, name) = (route.namespace(), route.name());
+    let patch = Value::from(steps).to_string();
+    // An expression of a match may have a quote, which would end the shell's.
+    (!patch.contains('\''))
+        .then(|| format!("oc -n {namespace} patch httproute {name} --type=json -p '{patch}'"))
 }
 
 declare_rule! {
