@@ -154,7 +154,7 @@ const EXCLUSIVE: &[Exclusive] = &[
     Exclusive {
         why: "A proxy that never started answers no admin request and no client, and writes no log.",
         by: &[("MG208", "the proxy pod does not start")],
-        hidden: &["MG223", "MG224", "MG226", "MG712", "MG809"],
+        hidden: &["MG223", "MG224", "MG226", "MG231", "MG712", "MG809", "MG814"],
         on: "",
     },
     Exclusive {
@@ -173,13 +173,13 @@ const EXCLUSIVE: &[Exclusive] = &[
     Exclusive {
         why: "The route leads to another server, so that nothing refers to this one any more.",
         by: &[("MG216", "no grant for a Service elsewhere"), ("MG404", "the backend's grant is missing")],
-        hidden: &["MG101", "MG102", "MG104", "MG106", "MG408"],
+        hidden: &["MG101", "MG102", "MG104", "MG106", "MG408", "MG410"],
         on: "team-weather/weather",
     },
     Exclusive {
         why: "A server that is switched off on purpose is not judged.",
         by: &[("MG418", "switched off")],
-        hidden: &["MG408"],
+        hidden: &["MG408", "MG410"],
         on: "team-weather/weather",
     },
     Exclusive {
@@ -203,7 +203,11 @@ const EXCLUSIVE: &[Exclusive] = &[
     Exclusive {
         why: "The older extension targets nothing, so that the port is free; the younger one then only waits for its \
               broker (MG312).",
-        by: &[("MG301", "the target's namespace is empty"), ("MG301", "the target's name has a typo")],
+        by: &[
+            ("MG301", "the target's namespace is empty"),
+            ("MG301", "the target's name has a typo"),
+            ("MG306", "the listener's name has a typo"),
+        ],
         hidden: &["MG304", "MG312"],
         on: "team-platform/second",
     },
@@ -236,15 +240,15 @@ const EXCLUSIVE: &[Exclusive] = &[
         on: "AuthPolicy",
     },
     Exclusive {
-        why: "Its registration and route are gone: the Deployment is nobody's MCP server any more.",
+        why: "Its registration and route are gone: the Deployment and its Service are nobody's MCP server any more.",
         by: &[("MG422", "an entry that nobody registered")],
-        hidden: &["MG101", "MG410"],
+        hidden: &["MG101", "MG228", "MG408", "MG410", "MG411", "MG417"],
         on: "team-weather/weather",
     },
     Exclusive {
         why: "A policy that is not on the clients' listener does not write the listener's 401.",
         by: &[("MG711", "policy on the servers' listener")],
-        hidden: &["MG709", "MG710"],
+        hidden: &["MG702", "MG709", "MG710"],
         on: "AuthPolicy",
     },
     Exclusive {
@@ -268,6 +272,7 @@ const EXCLUSIVE: &[Exclusive] = &[
             ("MG302", "the target is a Service"),
             ("MG303", "the grant is gone"),
             ("MG303", "the grant is for another kind"),
+            ("MG308", "the listener excludes the namespace"),
         ],
         hidden: &["MG310"],
         on: "mcp-system/mcp-gateway",
@@ -289,6 +294,30 @@ const EXCLUSIVE: &[Exclusive] = &[
         by: &[("MG803", "listener renamed")],
         hidden: &["MG808"],
         on: "AuthPolicy",
+    },
+    Exclusive {
+        why: "A record is compared with the address of the Gateway, which has none.",
+        by: &[("MG204", "the load balancer gives no address")],
+        hidden: &["MG218"],
+        on: "DNSRecord",
+    },
+    Exclusive {
+        why: "A container whose image has no valid name never runs, so that nothing is asked whether it is ready.",
+        by: &[("MG101", "server image name invalid")],
+        hidden: &["MG106"],
+        on: "team-weather/weather",
+    },
+    Exclusive {
+        why: "The private host is judged by the class of the target, and a Service has none.",
+        by: &[("MG302", "the target is a Service")],
+        hidden: &["MG313"],
+        on: "mcp-system/mcp-gateway",
+    },
+    Exclusive {
+        why: "A configuration from before the filter has no counters of it.",
+        by: &[("MG223", "filter newer than the proxy's configuration")],
+        hidden: &["MG224"],
+        on: "mcp-system/mcp-gateway",
     },
 ];
 
