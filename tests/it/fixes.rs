@@ -181,12 +181,6 @@ pub const FIXES: &[Fix] = &[
         &[Set("HTTPRoute", "shop", "web", "/spec/parentRefs/0/name", "\"shop-gateway\"")],
     ),
     fix(
-        "MG311",
-        "no extension for the Gateway",
-        "attach the route to a Gateway that has one",
-        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled("MCPServerRegistration")],
-    ),
-    fix(
         "MG421",
         "a tool without its prefix",
         "Write tools with the prefix",

@@ -1,5 +1,6 @@
 //! MG301-MG315: MCPGatewayExtensions: target, grant, conflicts, Secrets, reconciliation.
 
+mod attach;
 mod hosts;
 mod log;
 mod settings;

@@ -1,6 +1,6 @@
 //! MG310-MG312: whether an extension is reconciled, serves anybody, and has a broker.
 
-use super::{each, log, report, undecided};
+use super::{attach, each, log, report, undecided};
 use crate::declare_rule;
 use crate::model::gateway_api::status;
 use crate::model::mcp::{Extension, ExtensionFault, RegistrationFault};
@@ -233,7 +233,11 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
                     }
                     crate::rules::registrations::hide(context, draft, registration, fault);
                     draft
-                        .command("oc get mcpgatewayextensions -A")
+                        .command(
+                            attach::command(context, route, gateway, chain.extensions.iter())
+                                .filter(|_| broken.is_empty())
+                                .unwrap_or("oc get mcpgatewayextensions -A".to_owned()),
+                        )
                         .verify(crate::rules::registrations::ready_command(object));
                 }
                 RegistrationFault::OtherListener(gateway, valid)
@@ -265,7 +269,15 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
                     }
                     crate::rules::registrations::hide(context, draft, registration, fault);
                     draft
-                        .command("oc get mcpgatewayextensions -A")
+                        .command(
+                            attach::command(
+                                context,
+                                route,
+                                gateway,
+                                valid.iter().map(|&at| &chain.extensions[at]),
+                            )
+                            .unwrap_or("oc get mcpgatewayextensions -A".to_owned()),
+                        )
                         .verify(crate::rules::registrations::ready_command(object));
                 }
                 _ => {}
