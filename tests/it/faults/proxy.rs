@@ -56,22 +56,26 @@ fn section<'v>(dump: &'v mut Value, name: &str) -> &'v mut Value {
         .expect("the section")
 }
 
-/// Takes the router's filter out of every chain of the dump.
-fn without_router(fixture: Fixture) -> Fixture {
+/// Changes the HTTP filters of every filter chain in the configuration dump of the gateway's proxy.
+pub fn edit_filters(fixture: Fixture, change: impl Fn(&mut Vec<Value>)) -> Fixture {
     edit_answer(fixture, "config_dump.json", |dump| {
-        for listener in
-            section(dump, "ListenersConfigDump")["dynamic_listeners"].as_array_mut().expect("listeners")
-        {
-            let chains =
-                listener["active_state"]["listener"]["filter_chains"].as_array_mut().expect("chains");
-            for chain in chains {
-                let filters =
-                    chain["filters"][0]["typed_config"]["http_filters"].as_array_mut().expect("filters");
-                filters.retain(|f| {
-                    !f["typed_config"]["@type"].as_str().is_some_and(|t| t.contains("ExternalProcessor"))
-                });
+        let listeners = &mut section(dump, "ListenersConfigDump")["dynamic_listeners"];
+        for listener in listeners.as_array_mut().expect("listeners") {
+            let chains = &mut listener["active_state"]["listener"]["filter_chains"];
+            for chain in chains.as_array_mut().expect("chains") {
+                let filters = &mut chain["filters"][0]["typed_config"]["http_filters"];
+                change(filters.as_array_mut().expect("filters"));
             }
         }
+    })
+}
+
+/// Takes the router's filter out of every chain of the dump.
+fn without_router(fixture: Fixture) -> Fixture {
+    edit_filters(fixture, |filters| {
+        filters.retain(|f| {
+            !f["typed_config"]["@type"].as_str().is_some_and(|t| t.contains("ExternalProcessor"))
+        });
     })
 }
 

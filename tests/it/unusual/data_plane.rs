@@ -20,20 +20,11 @@ fn processor(with_ours: bool) -> Fixture {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
         "failure_mode_allow": true,
         "grpc_service": {"envoy_grpc": {"cluster_name": "outbound|9002||picker.inference.svc.cluster.local"}}}});
-    crate::faults::edit_answer(healthy(), "config_dump.json", |dump| {
-        let sections = dump["configs"].as_array_mut().expect("sections");
-        let listeners = sections.iter_mut().find(|s| s["dynamic_listeners"].is_array()).expect("listeners");
-        for listener in listeners["dynamic_listeners"].as_array_mut().expect("listeners") {
-            for chain in listener["active_state"]["listener"]["filter_chains"].as_array_mut().expect("chains")
-            {
-                let filters =
-                    chain["filters"][0]["typed_config"]["http_filters"].as_array_mut().expect("filters");
-                if !with_ours {
-                    filters.retain(|f| !f.to_string().contains("outbound|50051|"));
-                }
-                filters.insert(0, foreign.clone());
-            }
+    crate::faults::edit_filters(healthy(), |filters| {
+        if !with_ours {
+            filters.retain(|f| !f.to_string().contains("outbound|50051|"));
         }
+        filters.insert(0, foreign.clone());
     })
 }
 
@@ -205,18 +196,7 @@ fn route_policy_without_filter() -> Fixture {
             ROUTE,
             &format!("defaults: {}", jwt("https://sso.example.com/realms/mcp")),
         ));
-    crate::faults::edit_answer(fixture, "config_dump.json", |dump| {
-        let sections = dump["configs"].as_array_mut().expect("sections");
-        let listeners = sections.iter_mut().find(|s| s["dynamic_listeners"].is_array()).expect("listeners");
-        for listener in listeners["dynamic_listeners"].as_array_mut().expect("listeners") {
-            for chain in listener["active_state"]["listener"]["filter_chains"].as_array_mut().expect("chains")
-            {
-                let filters =
-                    chain["filters"][0]["typed_config"]["http_filters"].as_array_mut().expect("filters");
-                filters.retain(|f| !f.to_string().contains("wasm"));
-            }
-        }
-    })
+    crate::faults::edit_filters(fixture, |filters| filters.retain(|f| !f.to_string().contains("wasm")))
 }
 
 /// What was repaired before the collection is no fault any more.
