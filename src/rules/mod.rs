@@ -235,6 +235,8 @@ impl<'a> Context<'a> {
                     gateway,
                     proxies: envoy::proxies(workloads, gateway)
                         .into_iter()
+                        // One that was just started has not got its configuration yet.
+                        .filter(|pod| !self.is_younger(pod, 60))
                         .map(|pod| Proxy::read(self.bundle, pod))
                         .collect(),
                 })

@@ -81,7 +81,7 @@ fn lasting_labels(pod: &Object) -> serde_json::Map<String, Value> {
 pub(super) fn allow(
     pod: &Object,
     direction: &str,
-    namespace: Option<&str>,
+    namespaces: &[&str],
     port: i64,
     protocol: &str,
 ) -> Option<String> {
@@ -91,9 +91,9 @@ pub(super) fn allow(
     }
     let (rules, peers) = if direction == "Ingress" { ("ingress", "from") } else { ("egress", "to") };
     let mut rule = json!({"ports": [{"port": port, "protocol": protocol}]});
-    if let Some(namespace) = namespace {
-        rule[peers] =
-            json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}]);
+    if !namespaces.is_empty() {
+        let of = |name: &&str| json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}});
+        rule[peers] = namespaces.iter().map(of).collect();
     }
     // Two servers of one namespace may need the same port.
     let app =
@@ -107,21 +107,21 @@ pub(super) fn allow(
     Some(format!("oc apply -f - <<<'{policy}'"))
 }
 
-/// Lets an administrator's policy allow a connection before its other rules: to or from a namespace, or everywhere.
+/// Lets an administrator's policy allow a connection before its other rules: to or from namespaces, or everywhere.
 #[must_use]
 pub(super) fn allow_before(
     policy: &Object,
     direction: &str,
-    namespace: Option<&str>,
+    namespaces: &[&str],
     port: i64,
     protocol: &str,
 ) -> String {
     let (rules, peers) = if direction == "Ingress" { ("ingress", "from") } else { ("egress", "to") };
-    let peer = match namespace {
-        Some(name) => json!({"namespaces": {"matchLabels": {"kubernetes.io/metadata.name": name}}}),
-        None => json!({"networks": ["0.0.0.0/0"]}),
-    };
-    let rule = json!({"name": "mcp-gateway", "action": "Allow", peers: [peer],
+    let of = |name: &&str| json!({"namespaces": {"matchLabels": {"kubernetes.io/metadata.name": name}}});
+    let everywhere = || json!([{"networks": ["0.0.0.0/0"]}]);
+    let listed: Value =
+        if namespaces.is_empty() { everywhere() } else { namespaces.iter().map(of).collect() };
+    let rule = json!({"name": "mcp-gateway", "action": "Allow", peers: listed,
         "ports": [{"portNumber": {"protocol": protocol, "port": port}}]});
     let step = json!([{"op": "add", "path": format!("/spec/{rules}/0"), "value": rule}]);
     format!("oc patch {} {} --type=json -p '{step}'", word(policy), policy.name())
@@ -150,12 +150,12 @@ mod tests {
             let value = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "n", "name": "p", "labels": labels}});
             Object::new(value, "f".into(), None).expect("an object")
         };
-        let command = allow(&pod(json!({"app": "a", "pod-template-hash": "x"})), "Egress", None, 443, "TCP");
+        let command = allow(&pod(json!({"app": "a", "pod-template-hash": "x"})), "Egress", &[], 443, "TCP");
         let command = command.expect("a policy");
         assert!(
             command.contains("\"matchLabels\":{\"app\":\"a\"}") && !command.contains("\"to\""),
             "{command}"
         );
-        assert_eq!(allow(&pod(json!({"pod-template-hash": "x"})), "Egress", None, 443, "TCP"), None);
+        assert_eq!(allow(&pod(json!({"pod-template-hash": "x"})), "Egress", &[], 443, "TCP"), None);
     }
 }

@@ -476,7 +476,12 @@ fn broker<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, verdict: &mut Exten
         Some(deployment) => {
             let ready = deployment.int("/status/readyReplicas").unwrap_or(0);
             let wanted = deployment.int("/status/replicas").unwrap_or(0);
-            if ready == 0 || ready != wanted {
+            if ready > 0 && ready != wanted && is_rolling(bundle, deployment) {
+                // The controller waits for the end of it, requests do not.
+                let what = format!("the end of the rollout of Deployment {}", deployment.full_name());
+                let how = format!("oc -n {namespace} rollout status deployment/{}", deployment.name());
+                verdict.unknown.push(("MG312", Missing { what, how }));
+            } else if ready == 0 || ready != wanted {
                 verdict.faults.push(ExtensionFault::BrokerNotReady(Some(deployment)));
             }
         }
@@ -488,6 +493,15 @@ fn broker<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, verdict: &mut Exten
         }
         None => {}
     }
+}
+
+/// Whether a Deployment's rollout went on within two minutes before the collection.
+fn is_rolling(bundle: &Bundle, deployment: &Object) -> bool {
+    let progressing = deployment.condition("Progressing");
+    let updated = progressing
+        .and_then(|c| deployment.time(&format!("/status/conditions/{}/lastUpdateTime", c.index)))
+        .zip(bundle.meta.collected_at);
+    updated.is_some_and(|(updated, now)| (now - updated).num_seconds() < 120)
 }
 
 fn target<'a>(bundle: &'a Bundle, grants: &Grants<'a>, verdict: &mut Extension<'a>) {

@@ -147,7 +147,6 @@ fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
     let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
     for extension in &context.chain().extensions {
         let object = extension.object;
-        let Some(gateway) = extension.meant_gateway else { continue };
         let mut servers: Vec<String> = object
             .array("/spec/oauthProtectedResource/authorizationServers")
             .iter()
@@ -166,12 +165,18 @@ fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
         }
         for policy in policies.iter().filter(|p| concerns(context, extension, p)) {
             // Another application may have a port of the Gateway, and an issuer, of its own.
-            let port = |section: &str| listeners(gateway).iter().find(|l| l.name == section).map(|l| l.port);
-            let elsewhere = policy
-                .section()
-                .filter(|_| policy.targets(gateway))
-                .and_then(port)
-                .is_some_and(|port| extension.meant_listener.is_some_and(|own| own.port != port));
+            let gateway = extension.meant_gateway;
+            let elsewhere = policy.section().is_some_and(|section| match gateway {
+                Some(gateway) => {
+                    let listener = listeners(gateway).into_iter().find(|l| l.name == section);
+                    policy.targets(gateway)
+                        && listener.zip(extension.meant_listener).is_some_and(|(l, own)| l.port != own.port)
+                }
+                // Of a Gateway that is not there only the names of listeners are known.
+                None => {
+                    policy.target_kind() == "Gateway" && section != object.str("/spec/targetRef/sectionName")
+                }
+            });
             if elsewhere {
                 continue;
             }
@@ -486,7 +491,12 @@ fn session_churn(context: &Context<'_>, findings: &mut Findings) {
 
 /// Whether a policy targets the extension's Gateway, or a route on which its public host is reached.
 pub(super) fn concerns(context: &Context<'_>, extension: &Extension<'_>, policy: &Policy<'_>) -> bool {
-    extension.meant_gateway.is_some_and(|gateway| policy.targets(gateway))
+    // Also while the Gateway that both name does not exist.
+    let named = || {
+        let target = (policy.object.namespace(), policy.target_name());
+        policy.target_kind() == "Gateway" && target == extension.target()
+    };
+    extension.meant_gateway.map_or_else(named, |gateway| policy.targets(gateway))
         || entrances(context)
             .iter()
             .any(|e| std::ptr::eq(e.extension, extension.object) && policy.targets(e.route))

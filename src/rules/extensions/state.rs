@@ -2,8 +2,8 @@
 
 use super::{attach, each, log, report, undecided};
 use crate::declare_rule;
-use crate::model::gateway_api::status;
-use crate::model::mcp::{Extension, ExtensionFault, RegistrationFault};
+use crate::model::gateway_api::{Attachment, Verdict, status};
+use crate::model::mcp::{Extension, ExtensionFault, Registration, RegistrationFault};
 use crate::model::{Object, kinds};
 use crate::report::{Evidence, ObjectRef};
 use crate::rules::gateways::condition_pointer;
@@ -169,7 +169,8 @@ declare_rule! {
     /// ## How it is decided
     /// The chain registration → route → Gateway → extension is followed as the controller does: an
     /// extension in the Gateway's own namespace always counts, one elsewhere needs its ReferenceGrant
-    /// and `Ready=True`; then the route must be attached to the port of the extension's listener.
+    /// and `Ready=True`; then the route must be attached to the port of the extension's listener, for the
+    /// controller and for the Gateway, which differ when a parentRef has a `port`.
     ///
     /// ## Causes
     /// No extension for that Gateway; an extension with a fault of its own (then that is the cause);
@@ -197,6 +198,7 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
         for (_, missing) in registration.unknown.iter().filter(|(code, _)| *code == "MG311") {
             findings.cannot_tell(&EXTENSION_CHAIN, missing.clone());
         }
+        other_port(context, findings, registration, route);
         for fault in &registration.faults {
             let object = registration.object;
             match fault {
@@ -286,6 +288,60 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
+/// The controller does not look at the port of a parentRef: it may hand a server to an extension although the Gateway
+/// has the route on another port only, where no router is.
+fn other_port<'a>(
+    context: &Context<'a>,
+    findings: &mut Findings,
+    registration: &Registration<'a>,
+    route: &'a Object,
+) {
+    let chain = context.chain();
+    let Some(facts) = chain.route(route.namespace(), route.name()) else { return };
+    for &at in &registration.extensions {
+        let extension = &chain.extensions[at];
+        let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) else { continue };
+        let here = |a: &&Attachment<'_>| a.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway));
+        let verdicts = || {
+            let attachments = facts.attachments.iter().filter(here);
+            attachments.flat_map(|a| a.listeners.iter().map(move |(l, verdict)| (a, l, verdict)))
+        };
+        // A refusal of the whole route is not this fault, and one that cannot be decided is none.
+        let on_port = verdicts().any(|(_, l, verdict)| {
+            l.port == listener.port && matches!(verdict, Verdict::Accepts(_) | Verdict::Unknown(_))
+        });
+        let elsewhere = verdicts().find(|(_, _, verdict)| matches!(verdict, Verdict::Accepts(_)));
+        let Some((attachment, first, _)) = elsewhere.filter(|_| !on_port) else { continue };
+        let object = registration.object;
+        let draft = findings.report(
+            &EXTENSION_CHAIN,
+            object,
+            format!(
+                "The route of MCPServerRegistration {} is on port {} of Gateway {}, its MCPGatewayExtension on port {}",
+                object.full_name(),
+                first.port,
+                gateway.full_name(),
+                listener.port
+            ),
+            route.evidence(&format!("/spec/parentRefs/{}", attachment.parent.index)),
+            "Attach the route to a listener on the extension's port; the controller does not look at the port of a \
+             parentRef, and reports the registration as ready.",
+        );
+        draft
+            .object(route.reference())
+            .object(gateway.reference())
+            .object(extension.object.reference())
+            .evidence(gateway.evidence(&first.pointer("/port")))
+            .evidence(gateway.evidence(&listener.pointer("/port")))
+            .command(
+                attach::command(context, route, gateway, std::iter::once(extension)).unwrap_or_else(|| {
+                    format!("oc -n {} edit httproute {}", route.namespace(), route.name())
+                }),
+            )
+            .verify(crate::rules::registrations::ready_command(object));
+    }
+}
+
 /// Names the extensions as the cause that were probably meant for this Gateway, but miss it.
 fn misdirected(context: &Context<'_>, draft: &mut Draft, gateway: &Object) {
     for extension in &context.chain().extensions {
@@ -324,7 +380,8 @@ declare_rule! {
     /// become `no valid mcpgatewayextensions configured`.
     ///
     /// ## How it is decided
-    /// `status.readyReplicas` of the Deployment is 0 or below `status.replicas`, or there is no such
+    /// `status.readyReplicas` of the Deployment is 0 or, without a rollout of the last two minutes, below
+    /// `status.replicas`, or there is no such
     /// Deployment although nothing else is wrong with the extension. A broker that is running but has
     /// no server it can reach is not ready either (`/readyz`): then the failing servers are the cause.
     ///
@@ -344,7 +401,7 @@ declare_rule! {
         code: "MG312", name: "broker-not-ready", severity: Error, section: "1.3",
         needs: ["deployments", "mcpgatewayextensions", "broker log"], since: "0.1.0",
         caused_by: [
-            "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG417",
+            "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG417", "MG705",
         ],
         versions: "from 0.5.1 on, where the controller deploys the broker",
         check: broker_not_ready,
@@ -364,7 +421,10 @@ fn broker_not_ready(context: &Context<'_>, findings: &mut Findings) {
                 format!(
                     "{} of {} replicas are ready",
                     deployment.int("/status/readyReplicas").unwrap_or(0),
-                    deployment.int("/spec/replicas").unwrap_or(1)
+                    deployment
+                        .int("/spec/replicas")
+                        .unwrap_or(1)
+                        .max(deployment.int("/status/replicas").unwrap_or(0))
                 ),
             ),
             None => (

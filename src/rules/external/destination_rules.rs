@@ -4,11 +4,18 @@ use super::External;
 use crate::declare_rule;
 use crate::model::istio::visibility::{destination_rule, host_matches};
 use crate::model::json::Value;
+use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::{Context, Findings, suggest};
 
-/// Istio's root namespace where nothing else is known.
-const ROOT: &str = "istio-system";
+/// Istio's root namespaces: those of its control planes, unless the bundle does not know one.
+fn roots<'a>(context: &Context<'a>) -> Vec<&'a str> {
+    let planes = context.workloads().deployments_of(Component::Istiod);
+    let mut roots: Vec<&str> = planes.iter().map(|d| d.namespace()).collect();
+    roots.sort_unstable();
+    roots.dedup();
+    if roots.is_empty() { vec!["istio-system"] } else { roots }
+}
 
 /// Whether the Gateway has to begin TLS for this port: by number or by the entry's protocol.
 fn wants_tls(external: &External<'_>) -> bool {
@@ -31,7 +38,10 @@ fn wants_tls(external: &External<'_>) -> bool {
 
 fn rule_of<'a>(context: &Context<'a>, external: &External<'a>) -> Option<&'a Object> {
     let service = external.entry.map_or(external.route.namespace(), Object::namespace);
-    destination_rule(context.bundle, external.backend.name, external.client(), service, ROOT)
+    let host = external.backend.name;
+    roots(context)
+        .into_iter()
+        .find_map(|root| destination_rule(context.bundle, host, external.client(), service, root))
 }
 
 /// Whether a BackendTLSPolicy does the TLS instead.
@@ -39,7 +49,11 @@ fn has_policy(context: &Context<'_>, external: &External<'_>) -> bool {
     context.bundle.list(&kinds::BACKEND_TLS_POLICY).any(|policy| {
         policy.array("/spec/targetRefs").iter().any(|target| {
             let name = target.get("name").and_then(Value::as_str).unwrap_or_default();
-            name == external.backend.name || external.entry.is_some_and(|entry| entry.name() == name)
+            // The reference has no namespace: it is the policy's own.
+            let entry = external
+                .entry
+                .is_some_and(|entry| (entry.namespace(), entry.name()) == (policy.namespace(), name));
+            entry || name == external.backend.name
         })
     })
 }
@@ -219,7 +233,7 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The TLS settings for the port (`portLevelSettings` before the rule's own): the mode must be
-    /// `SIMPLE` or `MUTUAL`, and `sni`, if set, the host itself.
+    /// `SIMPLE` or `MUTUAL`, and `sni`, if set, the host itself. Where a BackendTLSPolicy does the TLS, the rule need not.
     ///
     /// ## Causes
     /// `mode: DISABLE` or none; `ISTIO_MUTUAL` copied from a rule inside the mesh; a typo in `sni`.
@@ -241,13 +255,11 @@ declare_rule! {
 
 fn destinationrule_tls(context: &Context<'_>, findings: &mut Findings) {
     for external in context.externals() {
-        if !wants_tls(external) {
+        if !wants_tls(external) || has_policy(context, external) {
             continue;
         }
         // Also the rule that has the wrong host: its settings count once the host is right.
-        let near = || {
-            meant(context, external).filter(|_| external.entry.is_some() && !has_policy(context, external))
-        };
+        let near = || meant(context, external).filter(|_| external.entry.is_some());
         let applying = rule_of(context, external);
         let Some(rule) = applying.or_else(near) else { continue };
         let port = external.backend.port.unwrap_or(443);

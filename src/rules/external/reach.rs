@@ -386,11 +386,11 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
             let barriers = forbidding(context.bundle, pod, Direction::Egress, Peer::Outside(host), &way);
             let mut blocked = barriers.into_iter().next().map(|(policy, pointer)| {
                 let command = if policy.kind() == kinds::NETWORK_POLICY.kind {
-                    remedy::allow(pod, "Egress", None, port, "TCP").unwrap_or_else(|| {
+                    remedy::allow(pod, "Egress", &[], port, "TCP").unwrap_or_else(|| {
                         format!("oc -n {namespace} get networkpolicy {} -o yaml", policy.name())
                     })
                 } else {
-                    remedy::allow_before(policy, "Egress", None, port, "TCP")
+                    remedy::allow_before(policy, "Egress", &[], port, "TCP")
                 };
                 (policy, pointer, command)
             });

@@ -3,7 +3,7 @@
 use super::External;
 use crate::declare_rule;
 use crate::model::Object;
-use crate::model::gateway_api::{BackendRef, backend_refs};
+use crate::model::gateway_api::{BackendRef, backend_refs, hostnames};
 use crate::model::json::Value;
 use crate::rules::{Context, Findings};
 
@@ -136,7 +136,7 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The rule with a backendRef of kind `Hostname` needs a filter `URLRewrite` whose `hostname` is
-    /// the same host.
+    /// the same host, unless that is the route's only hostname anyhow.
     ///
     /// ## Causes
     /// The filter was left out, or names another host.
@@ -162,7 +162,9 @@ fn external_urlrewrite(context: &Context<'_>, findings: &mut Findings) {
         let host = backend.name;
         let found = rewrite(route, backend);
         let (pointer, what) = match &found {
-            Some((_, hostname)) if *hostname == host => continue,
+            Some((_, hostname)) if hostname.eq_ignore_ascii_case(host) => continue,
+            // The host that clients and the router ask for is the external one already.
+            None if !hostnames(route).is_empty() && hostnames(route).iter().all(|h| *h == host) => continue,
             Some((pointer, hostname)) => {
                 (pointer.clone(), format!("rewrites the host to {hostname}, not to {host}"))
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{admin_command, bound_ports, say_what_is_missing};
 use crate::declare_rule;
 use crate::model::envoy::json_evidence;
-use crate::model::gateway_api::{hostnames, listeners, status};
+use crate::model::gateway_api::{Attachment, Verdict, hostnames, listeners, status};
 use crate::model::workloads::Component;
 use crate::report::Evidence;
 use crate::rules::evidence::{self, short};
@@ -213,7 +213,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// For every HTTPRoute that the MCP gateway uses and whose status for the Gateway is Accepted=True, each
-    /// running proxy's route configurations must hold a virtual host that serves one of the hostnames.
+    /// running proxy's route configurations must hold a virtual host that serves one of the hostnames on which route
+    /// and listener meet.
     ///
     /// ## Causes
     /// The proxy is not connected to istiod, its update was rejected (MG226), the route was just made.
@@ -256,7 +257,20 @@ fn envoy_no_route(context: &Context<'_>, findings: &mut Findings) {
                     Some(parent.pointer(&condition))
                 });
                 let (Some(accepted), false) = (accepted, context.is_younger(route, 60)) else { continue };
-                let wanted = hostnames(route);
+                // Where a wildcard meets a name, Envoy has what both have in common.
+                let here = |a: &&Attachment<'_>| a.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway));
+                let verdicts = facts.attachments.iter().filter(here).flat_map(|a| &a.listeners);
+                let mut wanted: Vec<&str> = verdicts
+                    .filter_map(|(_, verdict)| match verdict {
+                        Verdict::Accepts(hosts) => Some(hosts.iter().map(String::as_str)),
+                        _ => None,
+                    })
+                    .flatten()
+                    .filter(|host| *host != "*")
+                    .collect();
+                if wanted.is_empty() {
+                    wanted = hostnames(route);
+                }
                 let served = |host: &str| {
                     domains.contains(host) || domains.contains("*") || hosts.iter().any(|h| h.serves(host))
                 };

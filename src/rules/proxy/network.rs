@@ -4,7 +4,7 @@ use super::{say_what_is_missing, targets};
 use crate::declare_rule;
 use crate::model::gateway_api::backend_refs;
 use crate::model::json::Value;
-use crate::model::network::{Direction, Peer, Port, forbidding};
+use crate::model::network::{Barrier, Direction, Peer, Port, forbidding};
 use crate::model::workloads::is_over;
 use crate::model::{Bundle, Object, kinds, secret_shape};
 use crate::rules::{Context, Findings, remedy};
@@ -14,7 +14,8 @@ declare_rule! {
     ///
     /// ## What it means
     /// A connection that the MCP gateway needs is forbidden: from the gateway's proxy to the broker (8080)
-    /// and the router (50051), or from the broker to an MCP server, to its session store or to DNS. Packets are dropped, so that
+    /// and the router (50051) or to an MCP server, or from the broker to an MCP server, to its session store or to DNS.
+    /// Packets are dropped, so that
     /// the symptom is a timeout, not a refusal.
     ///
     /// ## How it is decided
@@ -71,6 +72,87 @@ fn store_port(bundle: &Bundle, extension: &Object) -> Option<i64> {
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
     let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     Some(port.unwrap_or(REDIS))
+}
+
+/// Ways that the same policies cut at the same end: one thing to repair.
+struct Cut<'a, 'p> {
+    barriers: Vec<Barrier<'a>>,
+    pod: &'a Object,
+    direction: Direction,
+    port: Port<'p>,
+    whats: Vec<String>,
+    peers: Vec<Option<&'a Object>>,
+}
+
+impl Cut<'_, '_> {
+    fn is_same(&self, other: &Self) -> bool {
+        let first = |cut: &Self| {
+            cut.barriers.first().map(|(policy, pointer)| (policy.uid().to_owned(), pointer.clone()))
+        };
+        std::ptr::eq(self.pod, other.pod)
+            && self.direction == other.direction
+            && (self.port.number, self.port.protocol) == (other.port.number, other.port.protocol)
+            && self.is_inside() == other.is_inside()
+            && first(self) == first(other)
+    }
+
+    /// Whether the other ends are pods: a remedy for them names namespaces, one for the outside does not.
+    fn is_inside(&self) -> bool {
+        self.peers.iter().all(Option::is_some)
+    }
+
+    fn report(&self, findings: &mut Findings, extension: &Object) {
+        let Self { barriers, pod, direction, port, whats, peers } = self;
+        let Some((first, pointer)) = barriers.first() else { return };
+        let namespaces: std::collections::BTreeSet<&str> =
+            peers.iter().flatten().map(|peer| peer.namespace()).collect();
+        let namespaces: Vec<&str> = namespaces.into_iter().collect();
+        let what = match whats.as_slice() {
+            [one] => one.clone(),
+            [one, other] => format!("{one} and {other}"),
+            [one, other, rest @ ..] => format!("{one}, {other} and {} more", rest.len()),
+            [] => return,
+        };
+        let title = format!(
+            "{} {} cuts {what} (port {}, {})",
+            first.kind(),
+            first.full_name(),
+            port.number,
+            direction.word().to_lowercase()
+        );
+        let of = match namespaces.as_slice() {
+            [] => String::new(),
+            [one] => format!(" for namespace {one}"),
+            several => format!(" for namespaces {}", several.join(", ")),
+        };
+        let remedy = format!(
+            "Allow it: {} of pods like {} {} port {}/{}{of}.",
+            direction.word().to_lowercase(),
+            pod.full_name(),
+            if *direction == Direction::Ingress { "on" } else { "to" },
+            port.number,
+            port.protocol,
+        );
+        let draft =
+            findings.report(&NETWORKPOLICY_BLOCKS_GATEWAY, first, title, first.evidence(pointer), remedy);
+        for (policy, pointer) in &barriers[1..] {
+            draft.object(policy.reference());
+            draft.evidence(policy.evidence(pointer));
+        }
+        draft.object(extension.reference()).object(pod.reference());
+        for peer in peers.iter().flatten().take(4) {
+            draft.object(peer.reference());
+        }
+        let word = direction.word();
+        if first.kind() == kinds::NETWORK_POLICY.kind {
+            draft.command(format!("oc -n {} describe networkpolicy", pod.namespace()));
+            draft.commands(remedy::allow(pod, word, &namespaces, port.number, port.protocol));
+            draft.verify(format!("oc -n {} get networkpolicy", pod.namespace()));
+        } else {
+            draft.command(remedy::allow_before(first, word, &namespaces, port.number, port.protocol));
+            draft.verify(format!("oc get {} {} -o yaml", first.kind().to_lowercase(), first.name()));
+        }
+    }
 }
 
 fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) {
@@ -139,9 +221,14 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
                     _ => service_port,
                 };
                 let port = Port { number, protocol: "TCP", name: port_name(pod, number) };
+                if let Some(proxy) = proxy {
+                    let what = format!("the gateway to Service {namespace}/{name}");
+                    ways.push((proxy, Some(pod), port.clone(), what));
+                }
                 ways.push((broker, Some(pod), port, format!("the MCP broker to Service {namespace}/{name}")));
             }
         }
+        let mut cuts: Vec<Cut<'_, '_>> = Vec::new();
         for (from, to, port, what) in ways {
             for namespace in [Some(from), to].into_iter().flatten().map(Object::namespace) {
                 if let Err(missing) = bundle.collected(&kinds::NETWORK_POLICY, Some(namespace)) {
@@ -153,43 +240,28 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
                 let Some(pod) = pod else { continue };
                 let end = peer.map_or(Peer::Unknown, Peer::Pod);
                 let barriers = forbidding(bundle, pod, direction, end, &port);
-                let Some((first, pointer)) = barriers.first() else { continue };
-                let title = format!(
-                    "{} {} cuts {what} (port {}, {})",
-                    first.kind(),
-                    first.full_name(),
-                    port.number,
-                    direction.word().to_lowercase()
-                );
-                let remedy = format!(
-                    "Allow it: {} of pods like {} {} port {}/{}{}.",
-                    direction.word().to_lowercase(),
-                    pod.full_name(),
-                    if direction == Direction::Ingress { "on" } else { "to" },
-                    port.number,
-                    port.protocol,
-                    peer.map(|p| format!(" for namespace {}", p.namespace())).unwrap_or_default()
-                );
-                let draft = findings.report(rule, first, title, first.evidence(pointer), remedy);
-                for (policy, pointer) in &barriers[1..] {
-                    draft.object(policy.reference());
-                    draft.evidence(policy.evidence(pointer));
+                if barriers.is_empty() {
+                    continue;
                 }
-                draft.object(extension.reference()).object(pod.reference());
-                if let Some(peer) = peer {
-                    draft.object(peer.reference());
-                }
-                let namespace = peer.map(Object::namespace);
-                let word = direction.word();
-                if first.kind() == kinds::NETWORK_POLICY.kind {
-                    draft.command(format!("oc -n {} describe networkpolicy", pod.namespace()));
-                    draft.commands(remedy::allow(pod, word, namespace, port.number, port.protocol));
-                    draft.verify(format!("oc -n {} get networkpolicy", pod.namespace()));
-                } else {
-                    draft.command(remedy::allow_before(first, word, namespace, port.number, port.protocol));
-                    draft.verify(format!("oc get {} {} -o yaml", first.kind().to_lowercase(), first.name()));
+                let cut = Cut {
+                    barriers,
+                    pod,
+                    direction,
+                    port: port.clone(),
+                    whats: vec![what.clone()],
+                    peers: vec![peer],
+                };
+                match cuts.iter_mut().find(|known| known.is_same(&cut)) {
+                    Some(known) => {
+                        known.whats.extend(cut.whats);
+                        known.peers.extend(cut.peers);
+                    }
+                    None => cuts.push(cut),
                 }
             }
+        }
+        for cut in &cuts {
+            cut.report(findings, extension);
         }
     }
     for missing in unknown {

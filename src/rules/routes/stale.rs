@@ -4,6 +4,8 @@ use super::{PARENT_CODES, gateway_reference};
 use crate::declare_rule;
 use crate::model::Object;
 use crate::model::gateway_api::{Attachment, Outcome, status};
+use crate::model::workloads::Component;
+use crate::rules::policies::auth_policies;
 use crate::rules::{Context, Draft, Findings};
 
 declare_rule! {
@@ -14,14 +16,14 @@ declare_rule! {
     /// missing, or does not follow from the specs as they are.
     ///
     /// ## How it is decided
-    /// For Gateways and HTTPRoutes of the MCP chain: a condition whose `observedGeneration` is below
+    /// For Gateways, HTTPRoutes and AuthPolicies of the MCP chain: a condition whose `observedGeneration` is below
     /// `metadata.generation`; a parentRef that the specs accept and that has no entry with the condition
     /// `Accepted` in `status.parents` (entries of policy controllers have none); an entry `Accepted=True` of this generation for a parentRef that the specs
     /// refuse.
     ///
     /// ## Causes
-    /// istiod is down, of another revision, or cannot write statuses (MG209); the change is seconds
-    /// old.
+    /// istiod is down, of another revision, or cannot write statuses (MG209); for policies the Kuadrant
+    /// operator (MG804); the change is seconds old.
     ///
     /// ## How to confirm
     /// Compare `metadata.generation` with `observedGeneration`; look at istiod's log.
@@ -34,8 +36,8 @@ declare_rule! {
     /// not judged.
     pub(super) static STATUS_STALE = {
         code: "MG217", name: "status-stale", severity: Warning, section: "1.2.2",
-        needs: ["httproutes", "gateways", "namespaces", "mcpgatewayextensions"], since: "0.1.0",
-        caused_by: ["MG209", "MG201", "MG102", "MG107"], check: status_stale,
+        needs: ["httproutes", "gateways", "namespaces", "mcpgatewayextensions", "authpolicies"], since: "0.1.0",
+        caused_by: ["MG209", "MG201", "MG102", "MG107", "MG804"], check: status_stale,
     }
 }
 
@@ -59,6 +61,9 @@ fn status_stale(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(gateway.evidence("/metadata/generation"));
         }
     }
+    for policy in auth_policies(context) {
+        stale_policy(context, findings, policy.object);
+    }
     for facts in context.chain().routes.values() {
         if context.is_younger(facts.object, 60) {
             continue;
@@ -67,6 +72,46 @@ fn status_stale(context: &Context<'_>, findings: &mut Findings) {
             stale_route(findings, facts.object, attachment);
         }
     }
+}
+
+/// An AuthPolicy that the Kuadrant operator has not looked at since it was changed.
+fn stale_policy(context: &Context<'_>, findings: &mut Findings, policy: &Object) {
+    if context.is_younger(policy, 60) || policy.is_manifest() {
+        return;
+    }
+    let name = policy.full_name();
+    let old = policy.conditions().find(|condition| status::is_stale(policy, condition));
+    let observed = policy.int("/status/observedGeneration").zip(policy.generation());
+    let (what, evidence) = if policy.conditions().next().is_none() {
+        ("has no status", policy.evidence("/status/conditions"))
+    } else if observed.is_some_and(|(observed, generation)| observed < generation) {
+        ("has a status of an older generation", policy.evidence("/status/observedGeneration"))
+    } else if let Some(condition) = old {
+        let pointer = format!("/status/conditions/{}/observedGeneration", condition.index);
+        ("has a status of an older generation", policy.evidence(&pointer))
+    } else {
+        return;
+    };
+    let draft = findings.report(
+        &STATUS_STALE,
+        policy,
+        format!("AuthPolicy {name} {what}"),
+        evidence,
+        "The Kuadrant operator has not looked at the policy since: see whether it runs and what it logs.",
+    );
+    draft.evidence(policy.evidence("/metadata/generation"));
+    for operator in context.workloads().deployments_of(Component::KuadrantOperator) {
+        draft.because_of(&["MG804"], operator.reference()).command(format!(
+            "oc -n {} logs deployment/{} --tail=50",
+            operator.namespace(),
+            operator.name()
+        ));
+    }
+    draft.verify(format!(
+        "oc -n {} get authpolicy {} -o jsonpath='{{.metadata.generation}} {{.status.observedGeneration}}'",
+        policy.namespace(),
+        policy.name()
+    ));
 }
 
 fn stale_route(findings: &mut Findings, route: &Object, attachment: &Attachment<'_>) {

@@ -11,6 +11,8 @@ pub const PROXIES: &[Case] = &[
     ("a processor of another product stands in the chain", || processor(true), &[]),
     ("only a processor of another product stands in the chain", || processor(false), &["MG223"]),
     ("a listener for TLS without routes is not in Envoy", tls_listener, &[]),
+    ("a proxy that has just started", started_now, &[]),
+    ("a route's wildcard meets the listener's name", wildcard_meets_name, &[]),
     ("a plain listener that only redirects", redirect, &[]),
 ];
 
@@ -28,7 +30,7 @@ fn processor(with_ours: bool) -> Fixture {
     })
 }
 
-fn listener(fixture: Fixture, name: &str, port: i64, protocol: &str, more: &Value) -> Fixture {
+pub fn listener(fixture: Fixture, name: &str, port: i64, protocol: &str, more: &Value) -> Fixture {
     fixture.edit(GATEWAY[0], GATEWAY[1], GATEWAY[2], |gateway| {
         let mut added = json!({"name": name, "port": port, "protocol": protocol, "allowedRoutes": {"namespaces": {"from": "All"}}});
         added.as_object_mut().expect("a listener").extend(more.as_object().expect("fields").clone());
@@ -42,6 +44,45 @@ fn listener(fixture: Fixture, name: &str, port: i64, protocol: &str, more: &Valu
 
 fn tls_listener() -> Fixture {
     listener(healthy(), "databases", 5432, "TLS", &json!({"tls": {"mode": "Passthrough"}}))
+}
+
+/// A second pod of the proxy, twenty seconds old, to which istiod has sent nothing yet.
+fn started_now() -> Fixture {
+    let mut fixture = healthy();
+    let name = fixture.pod_of("gateway-system", "mcp-gateway-istio");
+    let mut pod = fixture.installation.get("Pod", "gateway-system", &name).expect("a pod").clone();
+    let second = format!("{}-n3w1y", name.rsplit_once('-').expect("a name").0);
+    pod["metadata"]["name"] = json!(second);
+    pod["metadata"]["uid"] = json!("started-now");
+    pod["metadata"]["creationTimestamp"] = json!("2026-09-14T10:29:40Z");
+    fixture.installation.objects.push(pod);
+    let dump = json!({"configs": [{"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump"},
+        {"@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump"}, {"@type": "type.googleapis.com/envoy.admin.v3.RoutesConfigDump"}]});
+    fixture
+        .extra(&format!("mcpgw/envoy/gateway-system/{second}/config_dump.json"), dump.to_string().as_bytes())
+        .log(
+            "gateway-system",
+            &second,
+            "istio-proxy",
+            false,
+            "2026-09-14T10:29:45.000000Z\tinfo\tEnvoy proxy is starting\n",
+        )
+}
+
+fn wildcard_meets_name() -> Fixture {
+    let fixture = redirect().set(
+        "HTTPRoute",
+        "gateway-system",
+        "redirect",
+        "/spec/hostnames",
+        json!(["*.example.com"]),
+    );
+    crate::faults::edit_answer(fixture, "config_dump.json", |dump| {
+        let sections = dump["configs"].as_array_mut().expect("sections");
+        let routes = sections.iter_mut().find(|s| s["dynamic_route_configs"].is_array()).expect("routes");
+        let text = routes.to_string().replace("*.example.com", "mcp.example.com");
+        *routes = serde_json::from_str(&text).expect("JSON");
+    })
 }
 
 fn redirect() -> Fixture {
@@ -74,6 +115,15 @@ pub const POLICIES: &[Case] = &[
     ("clients come with API keys", api_keys, &[]),
     ("the Gateway's default policy gives way everywhere", default_overridden, &[]),
     ("a younger policy conflicts with the one in effect", younger_policy, &["MG706"]),
+    (
+        "a policy was changed behind its operator's back",
+        || {
+            healthy().edit("AuthPolicy", "gateway-system", "mcp-authentication", |policy| {
+                policy["metadata"]["generation"] = json!(2);
+            })
+        },
+        &["MG217"],
+    ),
     ("only one of two gateways filters tools", one_wristband, &[]),
     ("a policy on a route has no filter in Envoy", route_policy_without_filter, &["MG814"]),
 ];

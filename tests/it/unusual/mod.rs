@@ -87,6 +87,17 @@ const NETWORKS: &[Case] = &[
         },
         &["MG511"],
     ),
+    (
+        "a server lets the broker in, but not the gateway",
+        || {
+            let ingress = "{podSelector: {}, policyTypes: [Ingress], ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: mcp-system}}}]}]}";
+            healthy().add(
+                &network_policy("from-broker", ingress)
+                    .replace("namespace: mcp-system}\nspec", "namespace: team-weather}\nspec"),
+            )
+        },
+        &["MG232"],
+    ),
 ];
 
 fn network_policy(name: &str, spec: &str) -> String {
@@ -199,6 +210,11 @@ const OBJECTS: &[Case] = &[
     ("a Deployment named like the controller", || healthy().add(&dashboard()), &[]),
     ("evicted pods stay listed", evicted, &[]),
     ("a sidecar declares its ports, the server none", undeclared_port, &[]),
+    ("a parentRef's port leads past the router", port_past_router, &["MG311"]),
+    ("a BackendTLSPolicy beside a rule for connections", backend_tls_policy, &[]),
+    ("the route's host is the external one", host_of_vendor, &[]),
+    ("the broker is being rolled out", || rollout("2026-09-14T10:29:30Z"), &[]),
+    ("the broker's rollout is stuck", || rollout("2026-09-14T09:29:30Z"), &["MG705", "MG312", "MG310"]),
     ("a server that has moved to another gateway", moved_server, &["MG422"]),
 ];
 
@@ -475,4 +491,49 @@ fn moved_server() -> Fixture {
     let mut lines = second.trim_end().to_owned();
     lines.push_str(&format!("\n- name: {weather}"));
     fixture.config("mcp-b", &lines).refresh_answers()
+}
+
+/// Without sectionName the controller goes by the hostname, Istio by the port.
+fn port_past_router() -> Fixture {
+    let fixture = data_plane::listener(healthy(), "other", 8081, "HTTP", &json!({"hostname": "*.mcp.local"}));
+    let parent = |parent: &mut Value| {
+        parent.as_object_mut().expect("a parentRef").remove("sectionName");
+        parent["port"] = json!(8081);
+    };
+    fixture
+        .edit("HTTPRoute", "team-weather", "weather", |route| {
+            parent(&mut route["spec"]["parentRefs"][0]);
+            parent(&mut route["status"]["parents"][0]["parentRef"]);
+        })
+        .refresh_answers()
+}
+
+fn backend_tls_policy() -> Fixture {
+    healthy()
+        .set("DestinationRule", "team-platform", "tickets-vendor", "/spec/trafficPolicy", json!({"connectionPool": {"http": {"maxRetries": 2}}}))
+        .add("apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: tickets, namespace: team-platform}\nspec:\n  targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: tickets-vendor}]\n  validation: {hostname: tickets.vendor.example, wellKnownCACertificates: System}\n")
+}
+
+fn host_of_vendor() -> Fixture {
+    data_plane::listener(healthy(), "vendors", 8080, "HTTP", &json!({"hostname": "*.vendor.example"}))
+        .edit("HTTPRoute", "team-platform", "tickets", |route| {
+            route["spec"]["hostnames"] = json!(["tickets.vendor.example"]);
+            route["spec"]["rules"][0].as_object_mut().expect("a rule").remove("filters");
+            route["spec"]["parentRefs"][0]["sectionName"] = json!("vendors");
+            route["status"]["parents"][0]["parentRef"]["sectionName"] = json!("vendors");
+        })
+        .refresh_answers()
+}
+
+/// A second pod of the next template has not become ready yet.
+fn rollout(since: &str) -> Fixture {
+    healthy().edit("Deployment", "mcp-system", "mcp-gateway", |deployment| {
+        let status = &mut deployment["status"];
+        status["replicas"] = json!(2);
+        status["updatedReplicas"] = json!(1);
+        status["unavailableReplicas"] = json!(1);
+        let conditions = status["conditions"].as_array_mut().expect("conditions");
+        conditions.retain(|c| c["type"] != "Progressing");
+        conditions.push(json!({"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated", "lastUpdateTime": since, "lastTransitionTime": since}));
+    })
 }
