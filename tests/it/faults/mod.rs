@@ -18,7 +18,7 @@ mod workloads;
 
 pub use authentication::wristband;
 pub use gateways::{extension_not_ready, registration_not_ready, registrations_not_ready};
-pub use proxy::edit_filters;
+pub use proxy::{edit_answer, edit_filters};
 pub use registrations::broker_fails;
 
 use crate::fixture::Fixture;
