@@ -8,8 +8,8 @@
 
 use serde_json::Value;
 
+use crate::controllers;
 use crate::fixture::{Fixture, field};
-use crate::remedies;
 
 /// One thing that is different after somebody did what the remedy says.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,8 @@ pub enum Step {
     Repaired(&'static str, &'static str, &'static str),
     /// A field (kind, namespace, name, pointer, JSON) has this value.
     Set(&'static str, &'static str, &'static str, &'static str, &'static str),
+    /// Somebody applied a manifest.
+    Applied(&'static str),
     /// Somebody installed what was missing, objects of these kinds.
     Installed(&'static [&'static str]),
     /// An hour later the pod of the Deployment (namespace, name) logs what a healthy one logs.
@@ -48,12 +50,26 @@ const fn fix(code: &'static str, name: &'static str, says: &'static str, steps: 
     Fix { fault: (code, name), says, steps }
 }
 
-use Step::{Answers, Collected, Installed, Log, Pods, Reconciled, Repaired, Set};
+use Step::{Answers, Applied, Collected, Installed, Log, Pods, Reconciled, Repaired, Set};
 
 const BROKER: Step = Pods("mcp-system", "mcp-gateway");
 const WEATHER: Step = Pods("team-weather", "weather");
 const ISTIOD: Step = Pods("istio-system", "istiod");
 const TOOL_ACCESS: Step = Repaired("AuthPolicy", "gateway-system", "mcp-tool-access");
+
+/// The route that the policy of an otherwise unused listener was made for.
+const ADMIN_ROUTE: &str = r"
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: admin, namespace: gateway-system}
+spec:
+  hostnames: [admin.example.com]
+  parentRefs:
+  - {group: gateway.networking.k8s.io, kind: Gateway, name: mcp-gateway, namespace: gateway-system, sectionName: admin}
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /}}]
+    backendRefs: [{group: '', kind: Service, name: mcp-gateway-istio, port: 15021, weight: 1}]
+";
 
 /// Every fault that no printed command repairs.
 pub const FIXES: &[Fix] = &[
@@ -87,13 +103,20 @@ pub const FIXES: &[Fix] = &[
     ),
     fix("MG109", "node under memory pressure", "Repair the node", &[Repaired("Node", "", "worker-2")]),
     fix(
-        "MG202",
-        "parameters of the Gateway are not valid",
-        "spec.infrastructure.parametersRef",
-        &[Reconciled("Gateway")],
+        "MG204",
+        "the load balancer gives no address",
+        "Quota 'IN_USE_ADDRESSES' exceeded",
+        &[
+            Set(
+                "Service",
+                "gateway-system",
+                "mcp-gateway-istio",
+                "/status/loadBalancer",
+                r#"{"ingress": [{"ip": "198.51.100.20", "ipMode": "VIP"}]}"#,
+            ),
+            Reconciled("Gateway"),
+        ],
     ),
-    fix("MG203", "no resources for the Gateway", "no infrastructure for it", &[Reconciled("Gateway")]),
-    fix("MG204", "the load balancer gives no address", "install or repair it", &[Reconciled("Gateway")]),
     // Who builds the image or the program.
     fix("MG101", "server image name invalid", "Correct the image name", &[WEATHER]),
     fix("MG102", "server crashes again and again", "last lines of the previous log", &[WEATHER]),
@@ -166,13 +189,11 @@ pub const FIXES: &[Fix] = &[
         "MG211",
         "a backend of an unknown kind",
         "one backendRef",
-        &[Repaired("HTTPRoute", "team-weather", "weather"), Reconciled("MCPServerRegistration")],
-    ),
-    fix(
-        "MG211",
-        "a reference that only Istio refuses",
-        "A backendRef is malformed",
-        &[Repaired("HTTPRoute", "team-weather", "weather")],
+        &[
+            Set("HTTPRoute", "team-weather", "weather", "/spec/rules/0/backendRefs/0/kind", "\"Service\""),
+            Reconciled("HTTPRoute"),
+            Reconciled("MCPServerRegistration"),
+        ],
     ),
     fix(
         "MG230",
@@ -192,25 +213,27 @@ pub const FIXES: &[Fix] = &[
         "Inject a credential for calls",
         &[Log("mcp-system", "mcp-gateway")],
     ),
-    fix("MG706", "policy conflicted", "Keep one policy per target", &[Reconciled("AuthPolicy")]),
     fix("MG801", "authorization rules removed", "Add authorization rules", &[TOOL_ACCESS]),
     fix("MG807", "always the same", "always true", &[TOOL_ACCESS]),
     fix("MG807", "metadata that no rule fetches", "no metadata rule", &[TOOL_ACCESS]),
     // The controllers, after what their message names is in order.
-    fix(
-        "MG210",
-        "the Gateway refuses a filter",
-        "follow the message of the condition",
-        &[Reconciled("HTTPRoute"), Reconciled("MCPServerRegistration")],
-    ),
     fix(
         "MG403",
         "the config Secret cannot be written",
         "follow the message",
         &[Reconciled("MCPServerRegistration")],
     ),
-    fix("MG808", "no route on the path", "why none is accepted", &[Reconciled("AuthPolicy")]),
-    fix("MG813", "host taken", "Correct the AuthPolicy's rule", &[Reconciled("AuthConfig")]),
+    fix(
+        "MG808",
+        "no route on the path",
+        "attach the one that the policy should protect",
+        &[
+            Applied(ADMIN_ROUTE),
+            Reconciled("HTTPRoute"),
+            Reconciled("AuthPolicy"),
+            Answers("/config_dump.json"),
+        ],
+    ),
     // The other side: a server, a name service, an identity server, a client.
     fix(
         "MG411",
@@ -369,13 +392,14 @@ pub fn take(step: Step, mut fixture: Fixture) -> Fixture {
             *field(installation.get_mut(kind, namespace, name).expect("an object to change"), pointer) =
                 value;
         }
+        Applied(yaml) => installation.apply(yaml),
         Installed(kinds) => {
             let missing: Vec<Value> = healthy
                 .objects
                 .iter()
                 .filter(|object| kinds.iter().any(|kind| object["kind"] == **kind))
                 .filter(|object| {
-                    let (kind, namespace, name) = remedies::identity(object);
+                    let (kind, namespace, name) = controllers::identity(object);
                     installation.get(&kind, &namespace, &name).is_none()
                 })
                 .cloned()
@@ -396,7 +420,7 @@ pub fn take(step: Step, mut fixture: Fixture) -> Fixture {
         }
         Reconciled(kind) => {
             let mut all = fixture.clone();
-            remedies::statuses(&mut all, &std::collections::BTreeSet::new());
+            controllers::statuses(&mut all, &healthy, &std::collections::BTreeSet::new());
             let others = fixture.installation.objects.iter_mut().zip(all.installation.objects);
             for (object, written) in others.filter(|(object, _)| object["kind"] == kind) {
                 *object = written;

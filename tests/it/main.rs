@@ -11,6 +11,7 @@ mod bad_input;
 mod bundles;
 mod cli;
 mod commands;
+mod controllers;
 mod coverage;
 mod demo;
 mod dry_run;

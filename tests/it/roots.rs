@@ -165,15 +165,20 @@ const EXCLUSIVE: &[Exclusive] = &[
         on: "",
     },
     Exclusive {
-        why: "Without the Gateway there is no listener, no host and no proxy that a policy or an entry could miss.",
+        why: "Without the Gateway there is no listener, no host and no proxy that a policy or an entry could miss, and \
+              that could refuse anything.",
         by: &[("MG201", "the Gateway was deleted")],
-        hidden: &["MG503", "MG702", "MG710", "MG711"],
+        hidden: &["MG226", "MG503", "MG702", "MG704", "MG709", "MG710", "MG711"],
         on: "",
     },
     Exclusive {
         why: "The route leads to another server, so that nothing refers to this one any more.",
-        by: &[("MG216", "no grant for a Service elsewhere"), ("MG404", "the backend's grant is missing")],
-        hidden: &["MG101", "MG102", "MG104", "MG106", "MG408", "MG410"],
+        by: &[
+            ("MG211", "a Service by its host"),
+            ("MG216", "no grant for a Service elsewhere"),
+            ("MG404", "the backend's grant is missing"),
+        ],
+        hidden: &["MG101", "MG102", "MG104", "MG106", "MG407", "MG408", "MG410"],
         on: "team-weather/weather",
     },
     Exclusive {
@@ -273,6 +278,7 @@ const EXCLUSIVE: &[Exclusive] = &[
             ("MG303", "the grant is gone"),
             ("MG303", "the grant is for another kind"),
             ("MG308", "the listener excludes the namespace"),
+            ("MG309", "the session store's Secret is gone"),
         ],
         hidden: &["MG310"],
         on: "mcp-system/mcp-gateway",
@@ -288,6 +294,12 @@ const EXCLUSIVE: &[Exclusive] = &[
         by: &[("MG230", "shop on the same port")],
         hidden: &["MG411"],
         on: "team-weather/weather",
+    },
+    Exclusive {
+        why: "Envoy answers anew once the rule is gone, and an imitated Envoy takes filters of every revision.",
+        by: &[("MG701", "no rule for the metadata")],
+        hidden: &["MG223"],
+        on: "mcp-system/mcp-gateway",
     },
     Exclusive {
         why: "A policy that targets nothing is not enforced for that reason.",
@@ -312,6 +324,30 @@ const EXCLUSIVE: &[Exclusive] = &[
         by: &[("MG302", "the target is a Service")],
         hidden: &["MG313"],
         on: "mcp-system/mcp-gateway",
+    },
+    Exclusive {
+        why: "A controller that crashes at its start logs nothing about registrations.",
+        by: &[("MG108", "Istio missing when the controller starts")],
+        hidden: &["MG415"],
+        on: "",
+    },
+    Exclusive {
+        why: "Which broker and which host a registration and a policy belong to is known from the extension's Gateway.",
+        by: &[("MG302", "the target is a Service")],
+        hidden: &["MG413", "MG707"],
+        on: "",
+    },
+    Exclusive {
+        why: "The ServiceEntry is not the server's any more, so that neither its ports nor its reach are asked for.",
+        by: &[("MG502", "the ServiceEntry's host has a typo")],
+        hidden: &["MG503", "MG507"],
+        on: "team-platform",
+    },
+    Exclusive {
+        why: "Without a ServiceEntry no host tells what a DestinationRule was meant for.",
+        by: &[("MG501", "the ServiceEntry is gone")],
+        hidden: &["MG505"],
+        on: "team-platform",
     },
     Exclusive {
         why: "A configuration from before the filter has no counters of it.",

@@ -4,6 +4,7 @@ mod create;
 mod dns;
 mod listeners;
 mod proxies;
+mod reasons;
 
 pub(super) use proxies::is_ready;
 
@@ -170,8 +171,9 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The condition `Accepted` of every Gateway that an MCPGatewayExtension targets or a registered
-    /// HTTPRoute is attached to. The reason is explained. A missing GatewayClass or control plane
-    /// (MG209) is reported as the cause.
+    /// HTTPRoute is attached to. The reason is explained: for `InvalidParameters` from
+    /// `spec.infrastructure.parametersRef`, which must name a ConfigMap of the Gateway's namespace. A missing
+    /// GatewayClass or control plane (MG209) is reported as the cause.
     ///
     /// ## Causes
     /// Wrong GatewayClass, unsupported address type, invalid parameters, control plane down.
@@ -180,7 +182,8 @@ declare_rule! {
     /// `oc describe gateway NAME` shows the condition with its message and the events.
     ///
     /// ## How to fix
-    /// Follow the reason; repair the GatewayClass first if it is reported too.
+    /// Follow the reason; repair the GatewayClass first if it is reported too. For parameters that do not exist the
+    /// command takes the reference out, or corrects its name.
     ///
     /// ## When it may be a false alarm
     /// Within the first seconds after the Gateway was created, before the controller wrote its status.
@@ -205,11 +208,12 @@ declare_rule! {
     /// ## How it is decided
     /// The condition `Programmed` of every Gateway of the MCP chain, with its reason explained.
     /// Istio's `Programmed` reflects the Service (address, port, pods), not whether Envoy took the
-    /// configuration; MG225 and MG226 look at that.
+    /// configuration; MG225 and MG226 look at that. Where the Gateway has no Service, the ResourceQuotas of its
+    /// namespace are read: one that has no room for Services, load balancers or node ports is the reason.
     ///
     /// ## Causes
     /// No address was assigned (MG204), the proxy has no running pod (MG208), a listener is invalid,
-    /// the GatewayClass or its control plane is broken (MG209).
+    /// the GatewayClass or its control plane is broken (MG209), a quota forbids the Service.
     ///
     /// ## How to confirm
     /// `oc describe gateway NAME`; `oc get service,pods -l gateway.networking.k8s.io/gateway-name=NAME`.
@@ -247,13 +251,23 @@ fn gateway_condition(
         }
         let (namespace, name) = (gateway.namespace(), gateway.name());
         let reason = if condition.reason.is_empty() { condition.status } else { condition.reason };
+        let behind = match condition.reason {
+            "InvalidParameters" | "Invalid" => reasons::parameters(context, gateway),
+            "NoResources" | "AddressNotUsable" | "AddressNotAssigned" => reasons::quota(context, gateway),
+            _ => None,
+        };
+        let remedy =
+            behind.as_ref().map_or(explain_reason(condition.reason), |behind| &behind.text).to_owned();
         let draft = findings.report(
             rule,
             gateway,
             format!("Gateway {namespace}/{name} {what}: {reason}"),
             gateway.evidence(&condition_pointer(&condition)),
-            explain_reason(condition.reason),
+            remedy,
         );
+        if let Some(behind) = behind {
+            behind.add_to(draft);
+        }
         if status::is_stale(gateway, &condition) {
             draft.evidence(gateway.evidence("/metadata/generation"));
         }
@@ -273,7 +287,8 @@ declare_rule! {
     /// ## How it is decided
     /// `status.addresses` of every Gateway of the MCP chain that its controller has worked on. It is
     /// a warning when the Gateway's Service is of type ClusterIP, because then a Route or another
-    /// proxy may stand in front.
+    /// proxy may stand in front. The last warning event of the Service and its `loadBalancerClass` say why; without
+    /// a Service, an exhausted ResourceQuota does.
     ///
     /// ## Causes
     /// No load balancer implementation (bare metal without MetalLB), quota of the cloud provider, a
@@ -305,13 +320,24 @@ fn gateway_no_address(context: &Context<'_>, findings: &mut Findings) {
         let (namespace, name) = (gateway.namespace(), gateway.name());
         let service = context.workloads().gateway_service(gateway);
         let kind = service.map_or("", |s| s.str("/spec/type"));
-        let remedy = match kind {
-            "LoadBalancer" => {
+        let behind = match service {
+            Some(service) => reasons::load_balancer(context, service),
+            None => reasons::quota(context, gateway),
+        };
+        let mut remedy = match (kind, service) {
+            ("LoadBalancer", _) => {
                 "The Gateway's Service waits for a load balancer: install or repair it (cloud provider, \
                  MetalLB), or make the Service ClusterIP and put a Route in front."
             }
+            (_, None) => "The Gateway has no Service: read why its controller cannot make one.",
             _ => "Give the Gateway's Service an address, or put a Route in front of it.",
-        };
+        }
+        .to_owned();
+        match (&behind, service) {
+            (Some(behind), Some(_)) => remedy = format!("{remedy} {}", behind.text),
+            (Some(behind), None) => remedy.clone_from(&behind.text),
+            _ => {}
+        }
         let draft = findings.report(
             &GATEWAY_NO_ADDRESS,
             gateway,
@@ -324,6 +350,9 @@ fn gateway_no_address(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(service.evidence("/status/loadBalancer"));
             draft.object(service.reference());
             draft.command(format!("oc -n {namespace} describe service {}", service.name()));
+        }
+        if let Some(behind) = behind {
+            behind.add_to(draft);
         }
         if kind == "ClusterIP" || kind == "NodePort" {
             draft.severity(Severity::Warning);

@@ -1,6 +1,6 @@
 //! MG706, MG802, MG803, MG808: what a policy targets, and what its status says.
 
-use super::{listener_names, policies, say_what_is_missing};
+use super::{behind, listener_names, policies, say_what_is_missing};
 use crate::declare_rule;
 use crate::model::kuadrant::Policy;
 use crate::model::workloads::Component;
@@ -42,7 +42,9 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The condition `Accepted` of an AuthPolicy that concerns the MCP gateway is False. The reason is
-    /// explained: `TargetNotFound` (MG802, MG803), `Conflicted`, `Invalid`, `MissingDependency`.
+    /// explained: `TargetNotFound` (MG802, MG803), `Conflicted` (of operators before 1.0, which took one policy per
+    /// target: the older one is named), `Invalid`, `MissingDependency`. The operator looks for what it depends on when
+    /// it starts, so the times of its pod and of the CustomResourceDefinition tell whether a restart is enough.
     ///
     /// ## Causes
     /// A target or section that does not exist in the policy's own namespace; an older policy on the same
@@ -65,7 +67,8 @@ declare_rule! {
 
 fn authpolicy_not_accepted(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &AUTHPOLICY_NOT_ACCEPTED, findings);
-    for policy in policies(context).iter().filter(|p| p.object.kind() == "AuthPolicy") {
+    let all = policies(context);
+    for policy in all.iter().filter(|p| p.object.kind() == "AuthPolicy") {
         let object = policy.object;
         let Some(condition) = object.condition("Accepted").filter(|c| c.is_false()) else { continue };
         let remedy = match condition.reason {
@@ -92,14 +95,13 @@ fn authpolicy_not_accepted(context: &Context<'_>, findings: &mut Findings) {
         draft.evidence(object.evidence("/spec/targetRef"));
         draft.because_of(&["MG802", "MG803", "MG812"], object.reference());
         draft.command(describe(object));
-        if condition.reason == "MissingDependency"
-            && let Some(operator) = context.workloads().deployments_of(Component::KuadrantOperator).first()
+        if condition.reason == "MissingDependency" {
+            behind::missing_dependency(context, condition.message, draft);
+        }
+        if condition.reason == "Conflicted"
+            && let Some(rival) = behind::rival(&all, policy)
         {
-            draft.command(format!(
-                "oc -n {} rollout restart deployment/{}",
-                operator.namespace(),
-                operator.name()
-            ));
+            draft.object(rival.reference()).evidence(rival.evidence("/spec/targetRef"));
         }
         draft.verify(wait(object, "Accepted"));
     }
@@ -392,6 +394,12 @@ fn policy_not_enforced(context: &Context<'_>, findings: &mut Findings) {
             }
         }
         draft.command(describe(object));
+        if condition.reason == "MissingDependency" {
+            behind::missing_dependency(context, message, draft);
+        }
+        if message.contains("not in the path to any existing routes") {
+            behind::no_routes(context, &policy, draft);
+        }
         if condition.reason == "MissingResource" && context.bundle.list(&kinds::KUADRANT).next().is_none() {
             let namespace = context
                 .workloads()

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{auth_policies, policies, say_what_is_missing};
+use super::{auth_policies, behind, policies, say_what_is_missing};
 use crate::declare_rule;
 use crate::model::gateway_api::{Attachment, Outcome};
 use crate::model::workloads::Component;
-use crate::model::{Missing, kinds};
+use crate::model::{Missing, Object, kinds};
 use crate::report::Evidence;
 use crate::rules::evidence;
 use crate::rules::{Context, Findings};
@@ -19,7 +19,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// AuthPolicies with authentication rules target a Gateway of the MCP gateway or a route of it, and no
-    /// AuthPolicy of that Gateway or its routes has an authorization rule.
+    /// AuthPolicy of that Gateway or its routes has an authorization rule. A policy on a listener that no route of the
+    /// MCP gateway uses does not count.
     ///
     /// ## Causes
     /// Authorization was left for later, or is done by the MCP servers themselves.
@@ -42,7 +43,7 @@ declare_rule! {
 fn no_authorization(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &NO_AUTHORIZATION, findings);
     let policies = auth_policies(context);
-    if policies.iter().any(|p| !p.rules("authorization").is_empty()) {
+    if policies.iter().any(|p| !p.rules("authorization").is_empty() && behind::is_on_a_way(context, p)) {
         return;
     }
     for policy in policies.iter().filter(|p| p.authenticates()) {
@@ -154,6 +155,7 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// An AuthConfig that the operator manages has `Ready` False, or the log of Authorino says `host already taken`.
+    /// For `HostsNotLinked` the AuthConfig that has the same host is looked for in the specs.
     ///
     /// ## Causes
     /// A CEL error in a rule (MG806), an unreachable issuer at start, two AuthConfigs with one host.
@@ -173,6 +175,22 @@ declare_rule! {
     }
 }
 
+/// Whether the Kuadrant operator made an AuthConfig.
+fn is_managed(config: &Object) -> bool {
+    config.label("kuadrant.io/managed").is_some() || config.label("kuadrant.io/auth").is_some()
+}
+
+/// Another AuthConfig with a host of this one: Authorino links a host to the first that claims it.
+fn holder<'a>(context: &Context<'a>, config: &'a Object) -> Option<(&'a Object, &'a str)> {
+    fn hosts(config: &Object) -> impl Iterator<Item = &str> {
+        config.array("/spec/hosts").iter().filter_map(|host| host.as_str())
+    }
+    let others = context.bundle.list(&kinds::AUTH_CONFIG).filter(|other| !std::ptr::eq(*other, config));
+    others.filter(|other| !other.is_deleting()).find_map(|other| {
+        hosts(config).find(|host| hosts(other).any(|h| h == *host)).map(|host| (other, host))
+    })
+}
+
 fn authconfig_not_linked(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &AUTHCONFIG_NOT_LINKED, findings);
     let policies = auth_policies(context);
@@ -185,7 +203,7 @@ fn authconfig_not_linked(context: &Context<'_>, findings: &mut Findings) {
         findings.cannot_tell(&AUTHCONFIG_NOT_LINKED, missing);
     }
     for config in context.bundle.list(&kinds::AUTH_CONFIG) {
-        if config.label("kuadrant.io/managed").is_none() && config.label("kuadrant.io/auth").is_none() {
+        if !is_managed(config) {
             continue;
         }
         let Some(condition) = config.condition("Ready").filter(|c| c.is_false()) else { continue };
@@ -197,13 +215,30 @@ fn authconfig_not_linked(context: &Context<'_>, findings: &mut Findings) {
             condition.reason,
             evidence::short(why, 80)
         );
+        let holder = (condition.reason == "HostsNotLinked").then(|| holder(context, config)).flatten();
+        let remedy = match holder {
+            Some((other, host)) => format!(
+                "AuthConfig {} holds the host {host} already, and Authorino links a host to one only: delete the one \
+                 that no policy made.",
+                other.full_name()
+            ),
+            None => "Correct the AuthPolicy's rule that the message names; Authorino answers 404 or by old rules until then."
+                .to_owned(),
+        };
         let draft = findings.report(
             &AUTHCONFIG_NOT_LINKED,
             config,
             title,
             config.evidence(&format!("/status/conditions/{}", condition.index)),
-            "Correct the AuthPolicy's rule that the message names; Authorino answers 404 or by old rules until then.",
+            remedy,
         );
+        if let Some((other, host)) = holder {
+            let at = other.array("/spec/hosts").iter().position(|h| h.as_str() == Some(host)).unwrap_or(0);
+            draft.object(other.reference()).evidence(other.evidence(&format!("/spec/hosts/{at}")));
+            if !is_managed(other) {
+                draft.command(format!("oc -n {} delete authconfig {}", other.namespace(), other.name()));
+            }
+        }
         if let Some(available) = available {
             draft.evidence(config.evidence(&format!("/status/conditions/{}", available.index)));
         }

@@ -1,6 +1,7 @@
 //! MG801-MG815, MG706: Kuadrant's policies, their expressions, and the services that enforce them.
 
 mod attachment;
+mod behind;
 mod components;
 mod enforcement;
 mod expressions;

@@ -1,6 +1,7 @@
 //! MG210-MG217: HTTPRoutes: parents, hostnames, allowed namespaces, backends, stale statuses.
 
 mod backends;
+mod filters;
 mod stale;
 
 pub(super) use backends::grant_remedy;
@@ -69,10 +70,12 @@ fn route_not_accepted(context: &Context<'_>, findings: &mut Findings) {
                 let Some(condition) = entry.condition("Accepted").filter(|c| !c.is_true()) else { continue };
                 let (namespace, name) = (route.namespace(), route.name());
                 let outcome = attachment.outcome();
-                let remedy = match &outcome {
-                    Outcome::Accepted => {
+                let refused = filters::filter(route).filter(|_| outcome == Outcome::Accepted);
+                let remedy = match (&outcome, &refused) {
+                    (Outcome::Accepted, Some(refused)) => refused.text.as_str(),
+                    (Outcome::Accepted, None) => {
                         "The specs of route, Gateway and namespace fit: follow the message of the condition \
-                         (a filter or match that is not supported), or see whether the status is stale."
+                         (a match that is not supported), or see whether the status is stale."
                     }
                     _ => "Repair the parentRef, hostname or allowedRoutes that is reported as the cause.",
                 };
@@ -86,6 +89,7 @@ fn route_not_accepted(context: &Context<'_>, findings: &mut Findings) {
                     route.evidence(&entry.pointer(&condition)),
                     remedy,
                 );
+                refused.iter().for_each(|refused| refused.add_to(route, draft));
                 draft.object(gateway_reference(attachment));
                 match outcome {
                     Outcome::Accepted => {}
@@ -127,11 +131,13 @@ declare_rule! {
     /// ## How it is decided
     /// `status.parents[].conditions` of every route of the MCP chain; missing Services (MG215, MG406)
     /// and missing grants (MG216) that our own evaluation finds are the causes. With several errors
-    /// the status shows one reason only; a wrong kind wins over a missing backend.
+    /// the status shows one reason only; a wrong kind wins over a missing backend. A refused filter or host name is
+    /// looked up in the rules.
     ///
     /// ## Causes
     /// A typo in a backendRef, a deleted Service, a Service in another namespace without
-    /// ReferenceGrant, an external host without ServiceEntry.
+    /// ReferenceGrant, an external host without ServiceEntry. Istio reports a filter that it does not support here
+    /// too (`InvalidFilter`), and a Service that is named by its host (`InvalidDestination`).
     ///
     /// ## How to confirm
     /// `oc -n NAMESPACE get httproute NAME -o yaml` and read `status.parents`.
@@ -167,17 +173,21 @@ fn route_refs_unresolved(context: &Context<'_>, findings: &mut Findings) {
                     }
                     _ => "Read the message; it comes from the Gateway's controller.",
                 };
-                findings
-                    .report(
-                        &ROUTE_REFS_UNRESOLVED,
-                        route,
-                        format!(
-                            "HTTPRoute {namespace}/{name} has unresolved references: {}",
-                            condition.reason
-                        ),
-                        route.evidence(&entry.pointer(&condition)),
-                        meaning,
-                    )
+                let refused = match condition.reason {
+                    "InvalidFilter" => filters::filter(route),
+                    "InvalidDestination" => filters::host(route),
+                    _ => None,
+                };
+                let remedy = refused.as_ref().map_or(meaning, |refused| &refused.text).to_owned();
+                let draft = findings.report(
+                    &ROUTE_REFS_UNRESOLVED,
+                    route,
+                    format!("HTTPRoute {namespace}/{name} has unresolved references: {}", condition.reason),
+                    route.evidence(&entry.pointer(&condition)),
+                    remedy,
+                );
+                refused.iter().for_each(|refused| refused.add_to(route, draft));
+                draft
                     .because_of(
                         if condition.reason == "InvalidKind" { &["MG419"] } else { &[] },
                         route.reference(),

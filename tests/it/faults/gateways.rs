@@ -3,13 +3,15 @@
 use serde_json::{Value, json};
 
 use super::Fault;
+use super::workloads::event;
 use crate::fixture::Fixture;
 
 /// The faults of this subject.
 pub const FAULTS: &[Fault] = &[
     Fault { code: "MG201", name: "the Gateway was deleted", root: true, apply: deleted },
     Fault { code: "MG202", name: "parameters of the Gateway are not valid", root: true, apply: not_accepted },
-    Fault { code: "MG203", name: "no resources for the Gateway", root: true, apply: not_programmed },
+    Fault { code: "MG203", name: "no quota for the Gateway's Service", root: false, apply: no_quota },
+    Fault { code: "MG204", name: "no quota for the Gateway's Service", root: true, apply: no_quota },
     Fault { code: "MG204", name: "the load balancer gives no address", root: true, apply: no_address },
     Fault {
         code: "MG205",
@@ -122,28 +124,48 @@ fn deleted(fixture: Fixture) -> Fixture {
     )
 }
 
+/// Istio takes the options of a proxy from a ConfigMap, and refuses the Gateway while it is not there.
 fn not_accepted(fixture: Fixture) -> Fixture {
     let (kind, namespace, name) = GATEWAY;
-    fixture.status(
+    let reference = json!({"group": "", "kind": "ConfigMap", "name": "gateway-options"});
+    let message = format!("parametersRef ConfigMap {namespace}/gateway-options does not exist");
+    fixture.set(kind, namespace, name, "/spec/infrastructure/parametersRef", reference).status(
         kind,
         namespace,
         name,
-        ["Accepted", "False", "InvalidParameters", "parametersRef ConfigMap gateway-options not found"],
+        ["Accepted", "False", "InvalidParameters", &message],
     )
 }
 
-fn not_programmed(fixture: Fixture) -> Fixture {
+/// A quota of the namespace leaves no room for the Gateway's Service, which Istio cannot make therefore.
+fn no_quota(fixture: Fixture) -> Fixture {
     let (kind, namespace, name) = GATEWAY;
-    fixture.status(
-        kind,
-        namespace,
-        name,
-        ["Programmed", "False", "NoResources", "failed to deploy: exceeded quota: gateways"],
-    )
+    let host = "mcp-gateway-istio.gateway-system.svc.cluster.local";
+    let message = format!("Failed to assign to any requested addresses: hostname \"{host}\" not found");
+    fixture
+        .add(
+            "{apiVersion: v1, kind: ResourceQuota, metadata: {name: edge, namespace: gateway-system}, \
+             spec: {hard: {services.loadbalancers: '0'}}, \
+             status: {hard: {services.loadbalancers: '0'}, used: {services.loadbalancers: '0'}}}",
+        )
+        .remove("Service", namespace, "mcp-gateway-istio")
+        .remove_all("EndpointSlice", Some(namespace))
+        .set(kind, namespace, name, "/status/addresses", Value::Null)
+        .status(kind, namespace, name, ["Programmed", "False", "AddressNotUsable", &message])
 }
 
+/// The cloud has no address left, and says so in an event of the Service.
 fn no_address(fixture: Fixture) -> Fixture {
     let (kind, namespace, name) = GATEWAY;
+    let fixture = event(
+        fixture,
+        namespace,
+        "Service",
+        "mcp-gateway-istio",
+        "SyncLoadBalancerFailed",
+        "Error syncing load balancer: failed to ensure load balancer: googleapi: Error 403: Quota 'IN_USE_ADDRESSES' \
+         exceeded. Limit: 8.0 in region europe-west3., quotaExceeded",
+    );
     fixture
         .set(kind, namespace, name, "/status/addresses", Value::Null)
         .set("Service", namespace, "mcp-gateway-istio", "/status", json!({"loadBalancer": {}}))

@@ -8,7 +8,12 @@ use super::workloads::crashes;
 use crate::fixture::Fixture;
 
 pub const FAULTS: &[Fault] = &[
-    Fault { code: "MG706", name: "policy conflicted", root: true, apply: conflicted },
+    Fault {
+        code: "MG706",
+        name: "Authorino installed after the operator started",
+        root: true,
+        apply: dependency,
+    },
     Fault { code: "MG801", name: "authorization rules removed", root: true, apply: no_authorization },
     Fault { code: "MG802", name: "policy beside the broker", root: true, apply: target_elsewhere },
     Fault { code: "MG706", name: "policy without target", root: false, apply: target_elsewhere },
@@ -37,14 +42,31 @@ pub const FAULTS: &[Fault] = &[
 const AUTHENTICATION: [&str; 3] = ["AuthPolicy", "gateway-system", "mcp-authentication"];
 const TOOLS: [&str; 3] = ["AuthPolicy", "gateway-system", "mcp-tool-access"];
 
-fn conflicted(fixture: Fixture) -> Fixture {
-    let [kind, namespace, name] = TOOLS;
-    fixture.status(
-        kind,
-        namespace,
-        name,
-        ["Accepted", "False", "Conflicted", "AuthPolicy is conflicted by gateway-system/older"],
-    )
+/// The operator looks for Authorino's operator when it starts, and never again.
+fn dependency(fixture: Fixture) -> Fixture {
+    let message = "[Authorino Operator] is not installed, please restart Kuadrant Operator pod once dependency has been installed";
+    let later = json!("2026-09-13T08:00:00Z");
+    [AUTHENTICATION, TOOLS]
+        .into_iter()
+        .fold(fixture, |fixture, [kind, namespace, name]| {
+            fixture.status(kind, namespace, name, ["Accepted", "False", "MissingDependency", message]).edit(
+                kind,
+                namespace,
+                name,
+                |policy| {
+                    let conditions = policy["status"]["conditions"].as_array_mut().expect("conditions");
+                    conditions.retain(|c| c["type"] != "Enforced");
+                },
+            )
+        })
+        .set(
+            "CustomResourceDefinition",
+            "",
+            "authorinos.operator.authorino.kuadrant.io",
+            "/metadata/creationTimestamp",
+            later.clone(),
+        )
+        .set("Deployment", "kuadrant-system", "authorino-operator", "/metadata/creationTimestamp", later)
 }
 
 fn no_authorization(fixture: Fixture) -> Fixture {
@@ -154,14 +176,44 @@ fn capital_header(fixture: Fixture) -> Fixture {
     tool_predicate(fixture, "request.headers['X-Mcp-Toolname'] in auth.identity.tools")
 }
 
+/// A policy on a listener that no route is attached to.
 fn not_enforced(fixture: Fixture) -> Fixture {
-    let [kind, namespace, name] = TOOLS;
-    fixture.status(
-        kind,
-        namespace,
-        name,
-        ["Enforced", "False", "Unknown", "AuthPolicy is not in the path to any existing routes"],
-    )
+    fixture
+        .edit("Gateway", "gateway-system", "mcp-gateway", |gateway| {
+            let listener = json!({"name": "admin", "port": 8090, "protocol": "HTTP", "hostname": "admin.example.com",
+                "allowedRoutes": {"namespaces": {"from": "Same"}}});
+            gateway["spec"]["listeners"].as_array_mut().expect("listeners").push(listener);
+            let mut status = gateway["status"]["listeners"][1].clone();
+            status["name"] = json!("admin");
+            status["attachedRoutes"] = json!(0);
+            gateway["status"]["listeners"].as_array_mut().expect("statuses").push(status);
+        })
+        .edit("Service", "gateway-system", "mcp-gateway-istio", |service| {
+            let port = json!({"name": "admin", "port": 8090, "targetPort": 8090, "appProtocol": "http"});
+            service["spec"]["ports"].as_array_mut().expect("ports").push(port);
+        })
+        .add(
+            r#"
+apiVersion: kuadrant.io/v1
+kind: AuthPolicy
+metadata: {name: mcp-admin, namespace: gateway-system, creationTimestamp: "2026-09-14T08:00:00Z"}
+spec:
+  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: mcp-gateway, sectionName: admin}
+  rules:
+    authentication:
+      sso-server:
+        jwt: {issuerUrl: "https://sso.example.com/realms/mcp"}
+    authorization:
+      administrators:
+        patternMatching: {patterns: [{predicate: "'administrator' in auth.identity.realm_access.roles"}]}
+status:
+  observedGeneration: 1
+  conditions:
+  - {type: Accepted, status: "True", reason: Accepted, message: AuthPolicy has been accepted, observedGeneration: 1, lastTransitionTime: "2026-09-14T08:00:01Z"}
+  - {type: Enforced, status: "False", reason: Unknown, message: AuthPolicy is not in the path to any existing routes, observedGeneration: 1, lastTransitionTime: "2026-09-14T08:00:01Z"}
+"#,
+        )
+        .refresh_answers()
 }
 
 fn no_roles(fixture: Fixture) -> Fixture {
@@ -202,11 +254,19 @@ fn unknown_controller(fixture: Fixture) -> Fixture {
     })
 }
 
+/// Somebody made an AuthConfig by hand, a copy of one that the operator manages.
 fn authconfig_invalid(fixture: Fixture) -> Fixture {
-    fixture.edit(
+    let host = "5cb5ff7d6d13e7238fc1929537a75fe7cc730229de8d36d42a0cae839b6ac425";
+    let copy = json!({"apiVersion": "authorino.kuadrant.io/v1beta3", "kind": "AuthConfig",
+        "metadata": {"name": "debugging", "namespace": "mcp-system", "creationTimestamp": "2026-08-25T16:00:00Z"},
+        "spec": {"hosts": [host], "authentication": {"nobody": {"anonymous": {}}}},
+        "status": {"conditions": [
+            {"type": "Available", "status": "True", "reason": "HostsLinked", "lastTransitionTime": "2026-08-25T16:00:01Z"},
+            {"type": "Ready", "status": "True", "reason": "Reconciled", "lastTransitionTime": "2026-08-25T16:00:01Z"}]}});
+    fixture.add(&copy.to_string()).edit(
         "AuthConfig",
         "kuadrant-system",
-        "5cb5ff7d6d13e7238fc1929537a75fe7cc730229de8d36d42a0cae839b6ac425",
+        host,
         |config| {
             config["status"]["conditions"] = json!([
                 {"type": "Available", "status": "False", "reason": "HostsNotLinked", "message": "one or more hosts are not linked to the resource", "lastTransitionTime": "2026-09-14T09:50:00Z"},

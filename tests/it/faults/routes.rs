@@ -8,14 +8,10 @@ use crate::fixture::Fixture;
 
 /// The faults of this subject.
 pub const FAULTS: &[Fault] = &[
-    Fault { code: "MG210", name: "the Gateway refuses a filter", root: true, apply: filter_refused },
+    Fault { code: "MG210", name: "no listener has the section", root: false, apply: section_typo },
+    Fault { code: "MG211", name: "the Gateway refuses a filter", root: true, apply: filter_refused },
     Fault { code: "MG211", name: "a backend of an unknown kind", root: false, apply: unknown_kind },
-    Fault {
-        code: "MG211",
-        name: "a reference that only Istio refuses",
-        root: true,
-        apply: refused_reference,
-    },
+    Fault { code: "MG211", name: "a Service by its host", root: false, apply: refused_reference },
     Fault { code: "MG212", name: "the section name has a typo", root: true, apply: section_typo },
     Fault { code: "MG212", name: "the parent's name has a typo", root: true, apply: parent_typo },
     Fault { code: "MG212", name: "the parent's namespace is left out", root: true, apply: parent_namespace },
@@ -40,8 +36,15 @@ fn refused(fixture: Fixture, reason: &str, message: &str) -> Fixture {
     registration_not_ready(fixture, ROUTE.0, ROUTE.1, "no valid gateways for httproute")
 }
 
+/// Istio reports every error of a rule as one of its references.
 fn filter_refused(fixture: Fixture) -> Fixture {
-    refused(fixture, "UnsupportedValue", "unsupported filter type: ExtensionRef")
+    let filter = json!({"type": "ExtensionRef",
+        "extensionRef": {"group": "gateway.example.com", "kind": "BodyLimit", "name": "one-megabyte"}});
+    set(fixture, "/spec/rules/0/filters", json!([filter])).route_status(
+        ROUTE.0,
+        ROUTE.1,
+        ["ResolvedRefs", "False", "InvalidFilter", "unsupported filter type \"ExtensionRef\""],
+    )
 }
 
 fn unknown_kind(fixture: Fixture) -> Fixture {
@@ -60,10 +63,16 @@ fn unknown_kind(fixture: Fixture) -> Fixture {
 }
 
 fn refused_reference(fixture: Fixture) -> Fixture {
-    fixture.route_status(
+    let host = "weather.team-weather.svc.cluster.local";
+    set(fixture, "/spec/rules/0/backendRefs/0/name", json!(host)).route_status(
         ROUTE.0,
         ROUTE.1,
-        ["ResolvedRefs", "False", "InvalidDestination", "invalid destination: no port in backendRef"],
+        [
+            "ResolvedRefs",
+            "False",
+            "InvalidDestination",
+            "service name invalid; the name of the Service must be used, not the hostname.",
+        ],
     )
 }
 
