@@ -23,6 +23,7 @@ pub mod render;
 pub mod report;
 pub mod rules;
 pub mod serve;
+pub mod shell;
 pub mod term;
 
 use std::ffi::OsString;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::kinds::Kind;
 use super::object::Object;
+use crate::shell::{Command, shell};
 
 /// How the evidence was collected, which decides what the absence of a file means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,7 +125,7 @@ pub struct Missing {
     /// What is missing and why, one line.
     pub what: String,
     /// How to collect it.
-    pub how: String,
+    pub how: Command,
 }
 
 /// The three answers of a lookup.
@@ -374,15 +375,13 @@ impl Bundle {
                 None if kind.namespaced => " in all namespaces".to_owned(),
                 None => String::new(),
             };
-            let scope = match namespace {
-                Some(namespace) => format!("-n {namespace} "),
-                None if kind.namespaced => "-A ".to_owned(),
-                None => String::new(),
+            let resource = kind.resource();
+            let how = match namespace {
+                Some(namespace) => shell!("oc get {} -n {} -o yaml", resource, namespace),
+                None if kind.namespaced => shell!("oc get {} -A -o yaml", resource),
+                None => shell!("oc get {} -o yaml", resource),
             };
-            Missing {
-                what: format!("{}{place}: {why}", kind.resource()),
-                how: format!("oc get {} {scope}-o yaml", kind.resource()),
-            }
+            Missing { what: format!("{resource}{place}: {why}"), how }
         };
         let of_kind = self.collections_of.get(&(kind.group, kind.kind) as &dyn Pair);
         let in_place = |place: Option<&str>| {

@@ -346,7 +346,7 @@ impl Recorded<'_> {
         let fault = self.probe.error.as_ref().filter(|fault| !fault.is_evidence())?;
         Some(Missing {
             what: format!("probe {}: {}: {}", self.probe.request.line, fault.reason, fault.message),
-            how: "oc mcpgw gather, by a user who may create pods/portforward".to_owned(),
+            how: "oc mcpgw gather, by a user who may create pods/portforward".into(),
         })
     }
 

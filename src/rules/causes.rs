@@ -373,7 +373,7 @@ fn unknowns(undecided: &BTreeSet<(&'static str, &'static str, Missing)>) -> Vec<
             rule: rules.values().copied().collect::<Vec<_>>().join(", "),
             codes: rules.keys().map(|&code| code.to_owned()).collect(),
             missing: missing.what.clone(),
-            how_to_gather: missing.how.clone(),
+            how_to_gather: missing.how.text().to_owned(),
         })
         .collect()
 }

@@ -7,6 +7,7 @@ use crate::model::Object;
 use crate::model::bundle::LogFile;
 use crate::model::logs::Record;
 use crate::report::{Evidence, ObjectRef};
+use crate::shell::{Command, shell};
 
 /// What an event says, with its reason, count and last time as the note.
 #[must_use]
@@ -112,10 +113,10 @@ pub(crate) fn resource(object: &ObjectRef) -> String {
 
 /// `oc -n team-a`, or `oc` for an object without namespace.
 #[must_use]
-pub(crate) fn oc(object: &ObjectRef) -> String {
+pub(crate) fn oc(object: &ObjectRef) -> Command {
     match &object.namespace {
-        Some(namespace) => format!("oc -n {namespace}"),
-        None => "oc".to_owned(),
+        Some(namespace) => shell!("oc -n {}", namespace),
+        None => Command::from("oc"),
     }
 }
 
@@ -150,8 +151,8 @@ pub(crate) fn short(text: &str, limit: usize) -> String {
 
 /// The command that waits for a Deployment's rollout.
 #[must_use]
-pub(crate) fn rollout(deployment: &Object) -> String {
-    format!(
+pub(crate) fn rollout(deployment: &Object) -> Command {
+    shell!(
         "oc -n {} rollout status {} --timeout=120s",
         deployment.namespace(),
         resource(&deployment.reference())

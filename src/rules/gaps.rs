@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use super::Context;
 use crate::model::bundle::Outcome;
 use crate::model::workloads::{Component, containers};
 use crate::model::{Bundle, Kind, Missing, Object, kinds};
-
-use super::Context;
+use crate::shell::shell;
 
 /// How many pods one line names.
 const NAMED: usize = 3;
@@ -90,7 +90,7 @@ fn lost(bundle: &Bundle, wanted: impl Fn(&str) -> bool) -> Option<Missing> {
     };
     Some(Missing {
         what: format!("{path}: {why}{more}"),
-        how: "transfer the archive again, or collect it anew: oc mcpgw gather".to_owned(),
+        how: "transfer the archive again, or collect it anew: oc mcpgw gather".into(),
     })
 }
 
@@ -113,7 +113,7 @@ fn without_log<'p>(
     let more = if pods.len() > NAMED { format!(" and {} more", pods.len() - NAMED) } else { String::new() };
     Some(Missing {
         what: format!("the log of the {what}: {}{more}", names.join(", ")),
-        how: format!("oc -n {} logs {} --all-containers", first.namespace(), first.name()),
+        how: shell!("oc -n {} logs {} --all-containers", first.namespace(), first.name()),
     })
 }
 
@@ -142,7 +142,7 @@ fn previous_logs(context: &Context<'_>) -> Option<Missing> {
             if failed && workloads.log_of(pod, container.name, true).is_none() {
                 return Some(Missing {
                     what: format!("the previous log of {} of pod {}", container.describe(), pod.full_name()),
-                    how: format!(
+                    how: shell!(
                         "oc -n {} logs {} -c {} --previous",
                         pod.namespace(),
                         pod.name(),

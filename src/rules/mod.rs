@@ -21,11 +21,11 @@ mod proxy;
 mod registrations;
 mod remedy;
 mod routes;
+
 mod suggest;
 mod timeline;
 mod topology;
 mod workloads;
-
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{LazyLock, OnceLock};
 
@@ -39,6 +39,7 @@ use crate::model::probes::{self, Purpose, Recorded};
 use crate::model::workloads::{Workloads, interest};
 use crate::model::{Bundle, Missing, Object};
 use crate::report::{Evidence, ObjectRef, Remedy, Report, Severity};
+use crate::shell::Command;
 
 /// A rule: its place in the catalogue, its page, and its function.
 #[derive(Debug)]
@@ -317,20 +318,20 @@ impl Draft {
     }
 
     /// Adds a command that repairs it.
-    pub fn command(&mut self, command: impl Into<String>) -> &mut Self {
-        self.remedy.commands.push(command.into());
+    pub fn command(&mut self, command: impl Into<Command>) -> &mut Self {
+        self.remedy.commands.push(command.into().into_text());
         self
     }
 
     /// Adds commands, none if there are none.
-    pub fn commands(&mut self, commands: impl IntoIterator<Item = String>) -> &mut Self {
-        self.remedy.commands.extend(commands);
+    pub fn commands(&mut self, commands: impl IntoIterator<Item = Command>) -> &mut Self {
+        self.remedy.commands.extend(commands.into_iter().map(Command::into_text));
         self
     }
 
     /// Adds a command that proves the repair.
-    pub fn verify(&mut self, command: impl Into<String>) -> &mut Self {
-        self.remedy.verify.push(command.into());
+    pub fn verify(&mut self, command: impl Into<Command>) -> &mut Self {
+        self.remedy.verify.push(command.into().into_text());
         self
     }
 

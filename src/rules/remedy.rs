@@ -4,49 +4,90 @@
 
 use serde_json::{Value, json};
 
+use super::evidence::oc;
 use crate::model::Object;
+use crate::model::json::Map;
+use crate::shell::{Command, Words, shell};
 
 /// The resource word of an object for the command line.
 fn word(object: &Object) -> String {
     object.kind().to_lowercase()
 }
 
+/// Merges fields into an object (RFC 7386).
+#[must_use]
+pub(super) fn merge(object: &Object, fields: Value) -> Command {
+    let (kind, name) = (word(object), object.name());
+    shell!("{} patch {} {} --type=merge -p {}", oc(&object.reference()), kind, name, fields)
+}
+
+/// Changes an object step by step (RFC 6902).
+#[must_use]
+pub(super) fn patch(object: &Object, steps: Value) -> Command {
+    let (kind, name) = (word(object), object.name());
+    shell!("{} patch {} {} --type=json -p {}", oc(&object.reference()), kind, name, steps)
+}
+
+/// Gives a namespace these labels.
+#[must_use]
+pub(super) fn label(namespace: &str, labels: &Map) -> Command {
+    let pairs: Vec<String> =
+        labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    shell!("oc label namespace {} {} --overwrite", namespace, Words(&pairs))
+}
+
 /// What the API server adds to an object, to be left out of a copy.
 const SERVER_SIDE: &str =
     "del(.metadata.uid,.metadata.resourceVersion,.metadata.creationTimestamp,.metadata.generation,.status)";
 
+/// The filter of `jq` that sets fields of a copy: each a path, made of constants only, and its value; `null` for
+/// a field to be left out.
+fn filter(edits: &[(&str, Value)]) -> String {
+    edits.iter().fold(SERVER_SIDE.to_owned(), |filter, (path, value)| match value {
+        Value::Null => format!("{filter} | del({path})"),
+        value => format!("{filter} | {path}={value}"),
+    })
+}
+
 /// Moves an object into another namespace: the copy first, so that nothing is lost between. Further edits are
-/// steps of `jq`.
+/// paths of `jq` and their values.
 #[must_use]
-pub(super) fn moved(object: &Object, namespace: &str, edits: &[String]) -> [String; 2] {
-    let mut filter = format!("{SERVER_SIDE} | .metadata.namespace=\"{namespace}\"");
-    for edit in edits {
-        filter.push_str(&format!(" | {edit}"));
-    }
+pub(super) fn moved(object: &Object, namespace: &str, edits: &[(&str, Value)]) -> [Command; 2] {
+    let mut all = vec![(".metadata.namespace", json!(namespace))];
+    all.extend(edits.iter().cloned());
     let (kind, from, name) = (word(object), object.namespace(), object.name());
     [
-        format!("oc -n {from} get {kind} {name} -o json | jq '{filter}' | oc apply -f -"),
-        format!("oc -n {from} delete {kind} {name}"),
+        shell!("oc -n {} get {} {} -o json | jq {} | oc apply -f -", from, kind, name, filter(&all)),
+        shell!("oc -n {} delete {} {}", from, kind, name),
     ]
 }
 
 /// Deletes an object and makes it again, for fields that cannot be changed.
 #[must_use]
-pub(super) fn recreated(object: &Object, edits: &[String]) -> String {
-    let mut filter = SERVER_SIDE.to_owned();
-    for edit in edits {
-        filter.push_str(&format!(" | {edit}"));
-    }
+pub(super) fn recreated(object: &Object, edits: &[(&str, Value)]) -> Command {
     let (kind, namespace, name) = (word(object), object.namespace(), object.name());
-    format!("oc -n {namespace} get {kind} {name} -o json | jq '{filter}' | oc replace --force -f -")
+    shell!(
+        "oc -n {} get {} {} -o json | jq {} | oc replace --force -f -",
+        namespace,
+        kind,
+        name,
+        filter(edits)
+    )
 }
 
-/// Makes a Secret from a file that the reader has, with the label by which the controller finds it.
+/// Makes a Secret from a file that the reader has, with the label by which the controller finds it. The file's
+/// place is a constant: `"${TOKEN_FILE}"`.
 #[must_use]
-pub(super) fn secret(namespace: &str, name: &str, key: &str, variable: &str) -> [String; 2] {
+pub(super) fn secret(namespace: &str, name: &str, key: &str, file: &'static str) -> [Command; 2] {
     [
-        format!("oc -n {namespace} create secret generic {name} --from-file={key}=\"${{{variable}}}\""),
-        format!("oc -n {namespace} label secret {name} mcp.kuadrant.io/secret=true"),
+        shell!(
+            "oc -n {} create secret generic {} --from-file={}={}",
+            namespace,
+            name,
+            key,
+            Command::from(file)
+        ),
+        shell!("oc -n {} label secret {} mcp.kuadrant.io/secret=true", namespace, name),
     ]
 }
 
@@ -84,7 +125,7 @@ pub(super) fn allow(
     namespaces: &[&str],
     port: i64,
     protocol: &str,
-) -> Option<String> {
+) -> Option<Command> {
     let labels = lasting_labels(pod);
     if labels.is_empty() {
         return None;
@@ -104,7 +145,7 @@ pub(super) fn allow(
         "metadata": {"name": format!("allow-{app}-{rules}-{port}"), "namespace": pod.namespace()},
         "spec": {"podSelector": {"matchLabels": labels}, "policyTypes": [direction], rules: [rule]},
     });
-    Some(format!("oc apply -f - <<<'{policy}'"))
+    Some(Command::from("oc apply -f -").reading(&policy.to_string()))
 }
 
 /// Lets an administrator's policy allow a connection before its other rules: to or from namespaces, or everywhere.
@@ -115,7 +156,7 @@ pub(super) fn allow_before(
     namespaces: &[&str],
     port: i64,
     protocol: &str,
-) -> String {
+) -> Command {
     let (rules, peers) = if direction == "Ingress" { ("ingress", "from") } else { ("egress", "to") };
     let of = |name: &&str| json!({"namespaces": {"matchLabels": {"kubernetes.io/metadata.name": name}}});
     let everywhere = || json!([{"networks": ["0.0.0.0/0"]}]);
@@ -124,7 +165,7 @@ pub(super) fn allow_before(
     let rule = json!({"name": "mcp-gateway", "action": "Allow", peers: listed,
         "ports": [{"portNumber": {"protocol": protocol, "port": port}}]});
     let step = json!([{"op": "add", "path": format!("/spec/{rules}/0"), "value": rule}]);
-    format!("oc patch {} {} --type=json -p '{step}'", word(policy), policy.name())
+    shell!("oc patch {} {} --type=json -p {}", word(policy), policy.name(), step)
 }
 
 #[cfg(test)]
@@ -151,7 +192,7 @@ mod tests {
             Object::new(value, "f".into(), None).expect("an object")
         };
         let command = allow(&pod(json!({"app": "a", "pod-template-hash": "x"})), "Egress", &[], 443, "TCP");
-        let command = command.expect("a policy");
+        let command = command.expect("a policy").into_text();
         assert!(
             command.contains("\"matchLabels\":{\"app\":\"a\"}") && !command.contains("\"to\""),
             "{command}"

@@ -111,6 +111,12 @@ fn split(line: &str, operator: &str) -> Vec<String> {
                 at += operator.len();
                 continue;
             }
+            None if letter == '\\' => {
+                let length = 1 + line[at + 1..].chars().next().map_or(0, char::len_utf8);
+                parts.last_mut().expect("one part").push_str(&line[at..at + length]);
+                at += length;
+                continue;
+            }
             None if letter == '\'' || letter == '"' => quote = Some(letter),
             Some(open) if open == letter => quote = None,
             _ => {}
@@ -136,11 +142,12 @@ fn words(line: &str) -> Result<Vec<String>, String> {
                 let quoted: String = letters.by_ref().take_while(|l| *l != '"').collect();
                 word.get_or_insert_default().push_str(&filled(&quoted)?);
             }
+            '\\' => word.get_or_insert_default().extend(letters.next()),
             '#' if word.is_none() => break,
             letter if letter.is_whitespace() => words.extend(word.take()),
             letter => {
                 let mut bare = letter.to_string();
-                while let Some(next) = letters.next_if(|l| !l.is_whitespace() && !"'\"".contains(*l)) {
+                while let Some(next) = letters.next_if(|l| !l.is_whitespace() && !"'\"\\".contains(*l)) {
                     bare.push(next);
                 }
                 word.get_or_insert_default().push_str(&filled(&bare)?);

@@ -12,6 +12,7 @@ use super::workloads::Workloads;
 use super::{Bundle, Missing, Object};
 use crate::model::json::Value;
 use crate::report::Evidence;
+use crate::shell::shell;
 
 mod dump;
 mod keep;
@@ -68,7 +69,7 @@ impl<'a> Proxy<'a> {
         let text = |f: &ExtraFile| String::from_utf8_lossy(&f.content).into_owned();
         let missing = |why: &str| Missing {
             what: format!("{directory}config_dump.json: {why}"),
-            how: format!(
+            how: shell!(
                 "oc -n {} exec {} -c istio-proxy -- pilot-agent request GET 'config_dump?include_eds'",
                 pod.namespace(),
                 pod.name()
@@ -117,7 +118,7 @@ impl<'a> Proxy<'a> {
                 dump.file,
                 if dump.truncated { ", it was cut off" } else { "" }
             ),
-            how: format!(
+            how: shell!(
                 "oc -n {} exec {} -c istio-proxy -- pilot-agent request GET 'config_dump?include_eds'",
                 self.pod.namespace(),
                 self.pod.name()

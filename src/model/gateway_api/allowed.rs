@@ -3,6 +3,7 @@
 use super::super::{Bundle, Missing, Object, Seen, kinds, labels};
 use super::attach::Listener;
 use crate::model::json::Value;
+use crate::shell::shell;
 
 /// Whether a listener takes routes of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,7 @@ fn by_selector(bundle: &Bundle, selector: &Value, namespace: &str) -> Allowed {
         Seen::Absent => {
             return Allowed::Unknown(Missing {
                 what: format!("namespaces: the object of namespace {namespace} with its labels"),
-                how: format!("oc get namespace {namespace} -o yaml"),
+                how: shell!("oc get namespace {} -o yaml", namespace),
             });
         }
     };

@@ -11,6 +11,7 @@ use crate::model::gateway_api::{
 };
 use crate::model::workloads::Workloads;
 use crate::model::{Bundle, Missing, Object, Seen, kinds, near};
+use crate::shell::shell;
 
 /// Namespace and name.
 pub type Id<'a> = (&'a str, &'a str);
@@ -479,7 +480,7 @@ fn broker<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, verdict: &mut Exten
             if ready > 0 && ready != wanted && is_rolling(bundle, deployment) {
                 // The controller waits for the end of it, requests do not.
                 let what = format!("the end of the rollout of Deployment {}", deployment.full_name());
-                let how = format!("oc -n {namespace} rollout status deployment/{}", deployment.name());
+                let how = shell!("oc -n {} rollout status deployment/{}", namespace, deployment.name());
                 verdict.unknown.push(("MG312", Missing { what, how }));
             } else if ready == 0 || ready != wanted {
                 verdict.faults.push(ExtensionFault::BrokerNotReady(Some(deployment)));
@@ -541,7 +542,7 @@ fn target<'a>(bundle: &'a Bundle, grants: &Grants<'a>, verdict: &mut Extension<'
                         "the listener of MCPGatewayExtension {}: this version of the MCP gateway names none",
                         object.full_name()
                     ),
-                    how: "upgrade the MCP gateway to 0.6 or newer".to_owned(),
+                    how: "upgrade the MCP gateway to 0.6 or newer".into(),
                 },
             ));
         }

@@ -1,5 +1,7 @@
 //! MG709-MG711: what a client without a token is told, and where a policy must stand to tell it.
 
+use serde_json::json;
+
 use super::discovery::{authenticating, curl};
 use crate::declare_rule;
 use crate::model::json::Value;
@@ -8,7 +10,9 @@ use crate::model::kuadrant::Policy;
 use crate::model::mcp::Extension;
 use crate::model::probes::{Purpose, Recorded, WELL_KNOWN};
 use crate::rules::policies::{Entrance, auth_policies, entrances, say_what_is_missing};
+use crate::rules::remedy;
 use crate::rules::{Context, Findings};
+use crate::shell::shell;
 
 declare_rule! {
     /// The 401 does not tell where the metadata is
@@ -88,12 +92,12 @@ fn header_lost(
         draft.evidence(object.evidence(&pointer));
     }
     draft.object(extension.object.reference()).object(entrance.route.reference());
-    draft.command(format!(
+    draft.command(shell!(
         "oc -n {} get authpolicy {} -o jsonpath='{{.status.conditions}}'",
         object.namespace(),
         object.name()
     ));
-    draft.verify(format!("{} | grep -i www-authenticate", curl(extension).replace(WELL_KNOWN, "/mcp")));
+    draft.verify(shell!("{} | grep -i www-authenticate", curl(extension, "/mcp")));
 }
 
 fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
@@ -117,18 +121,14 @@ fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
         let object = policy.object;
         let title =
             format!("AuthPolicy {} sends no WWW-Authenticate header with its 401", object.full_name());
-        let (form, body) = policy.bodies().first().map_or(("spec", ""), |(_, pointer, _)| {
-            ("spec", pointer.trim_start_matches("/spec").trim_start_matches('/'))
-        });
+        let body = policy
+            .bodies()
+            .first()
+            .map_or("", |(_, pointer, _)| pointer.trim_start_matches("/spec").trim_start_matches('/'));
         let value = format!("Bearer resource_metadata={}", metadata_url(extension));
-        let response = format!(
-            "\"rules\":{{\"response\":{{\"unauthenticated\":{{\"headers\":{{\"WWW-Authenticate\":{{\"value\":\"{value}\"}}}}}}}}}}"
-        );
-        let patch = if body.is_empty() {
-            format!("{{\"{form}\":{{{response}}}}}")
-        } else {
-            format!("{{\"{form}\":{{\"{body}\":{{{response}}}}}}}")
-        };
+        let rules = json!({"rules": {"response": {"unauthenticated": {"headers":
+            {"WWW-Authenticate": {"value": value}}}}}});
+        let patch = if body.is_empty() { json!({"spec": rules}) } else { json!({"spec": {body: rules}}) };
         let draft = findings.report(
             &WWW_AUTHENTICATE_MISSING,
             object,
@@ -144,12 +144,8 @@ fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
         if let Some(silent) = silent {
             draft.evidence(silent.status_evidence());
         }
-        draft.command(format!(
-            "oc -n {} patch authpolicy {} --type=merge -p '{patch}'",
-            object.namespace(),
-            object.name()
-        ));
-        draft.verify(format!("{} | grep -i www-authenticate", curl(extension).replace(WELL_KNOWN, "/mcp")));
+        draft.command(remedy::merge(object, patch));
+        draft.verify(shell!("{} | grep -i www-authenticate", curl(extension, "/mcp")));
     }
 }
 
@@ -220,15 +216,8 @@ fn www_authenticate_value(context: &Context<'_>, findings: &mut Findings) {
             draft
                 .evidence(extension.object.evidence("/spec/publicHost"))
                 .object(extension.object.reference());
-            draft.command(format!(
-                "oc -n {} patch authpolicy {} --type=json -p '[{{\"op\":\"replace\",\"path\":\"{shown}\",\"value\":\"{value}\"}}]'",
-                object.namespace(),
-                object.name()
-            ));
-            draft.verify(format!(
-                "{} | grep -i www-authenticate",
-                curl(extension).replace(WELL_KNOWN, "/mcp")
-            ));
+            draft.command(remedy::patch(object, json!([{"op": "replace", "path": shown, "value": value}])));
+            draft.verify(shell!("{} | grep -i www-authenticate", curl(extension, "/mcp")));
         }
     }
 }
@@ -316,13 +305,8 @@ fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
         draft.evidence(gateway.evidence(&listener.pointer("/name")));
         draft.object(object.reference()).object(gateway.reference());
         draft.because_of(&["MG802", "MG803", "MG706"], object.reference());
-        draft.command(format!(
-            "oc -n {} patch authpolicy {} --type=merge -p '{{\"spec\":{{\"targetRef\":{{\"sectionName\":\"{}\"}}}}}}'",
-            object.namespace(),
-            object.name(),
-            listener.name
-        ));
-        draft.verify(curl(extension).replace(WELL_KNOWN, "/mcp"));
+        draft.command(remedy::merge(object, json!({"spec": {"targetRef": {"sectionName": listener.name}}})));
+        draft.verify(curl(extension, "/mcp"));
     }
 }
 

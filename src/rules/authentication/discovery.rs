@@ -1,5 +1,7 @@
 //! MG701-MG704: how a client finds out where to get a token.
 
+use serde_json::json;
+
 use crate::declare_rule;
 use crate::model::gateway_api::backend_refs;
 use crate::model::json::Value;
@@ -8,7 +10,9 @@ use crate::model::mcp::Extension;
 use crate::model::probes::{Purpose, Recorded, WELL_KNOWN};
 use crate::model::{Object, Seen, kinds};
 use crate::rules::policies::{Entrance, auth_policies, entrances, say_what_is_missing};
+use crate::rules::remedy;
 use crate::rules::{Context, Findings};
+use crate::shell::{Command, shell};
 
 /// The policies in effect on an entrance.
 fn policies_at<'a>(policies: &[Policy<'a>], entrance: &Entrance<'_, 'a>) -> Vec<Policy<'a>> {
@@ -37,10 +41,10 @@ fn wants_authentication<'a>(context: &Context<'a>, extension: &Extension<'a>) ->
         || authenticating(context, extension).is_some()
 }
 
-pub(super) fn curl(extension: &Extension<'_>) -> String {
+pub(super) fn curl(extension: &Extension<'_>, path: &str) -> Command {
     let port = extension.listener.map_or(8080, |l| l.port);
     let host = extension.public_host().unwrap_or_else(|| "HOST".to_owned());
-    format!("curl -si http://{host}:{port}{WELL_KNOWN}")
+    shell!("curl -si http://{}:{}{}", host, port, path)
 }
 
 declare_rule! {
@@ -97,13 +101,14 @@ fn wellknown_route_missing(context: &Context<'_>, findings: &mut Findings) {
             "Add a rule with this path prefix to Service mcp-gateway, port 8080.",
         );
         draft.object(mcp.route.reference());
-        draft.command(format!(
-            "oc -n {} patch httproute {} --type=json -p '[{{\"op\":\"add\",\"path\":\"/spec/rules/-\",\"value\":{{\"matches\":[{{\"path\":{{\"type\":\"PathPrefix\",\"value\":\"{WELL_KNOWN}\"}}}}],\"backendRefs\":[{{\"name\":\"mcp-gateway\",\"namespace\":\"{}\",\"port\":8080}}]}}}}]'",
-            mcp.route.namespace(),
-            mcp.route.name(),
-            object.namespace()
+        draft.command(remedy::patch(
+            mcp.route,
+            json!([{"op": "add", "path": "/spec/rules/-", "value": {
+                "matches": [{"path": {"type": "PathPrefix", "value": WELL_KNOWN}}],
+                "backendRefs": [{"name": "mcp-gateway", "namespace": object.namespace(), "port": 8080}],
+            }}]),
         ));
-        draft.verify(curl(extension));
+        draft.verify(curl(extension, WELL_KNOWN));
     }
 }
 
@@ -181,18 +186,14 @@ fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(denied.status_evidence());
         }
         let path = policy.bodies().first().map_or("spec", |(_, p, _)| p.trim_start_matches('/'));
-        let when = "\"when\":[{\"predicate\":\"!request.path.contains(\\\"/.well-known\\\")\"}]";
+        let when = json!({"when": [{"predicate": "!request.path.contains(\"/.well-known\")"}]});
         let patch = match path {
-            "spec/defaults" => format!("{{\"spec\":{{\"defaults\":{{{when}}}}}}}"),
-            "spec/overrides" => format!("{{\"spec\":{{\"overrides\":{{{when}}}}}}}"),
-            _ => format!("{{\"spec\":{{{when}}}}}"),
+            "spec/defaults" => json!({"spec": {"defaults": when}}),
+            "spec/overrides" => json!({"spec": {"overrides": when}}),
+            _ => json!({"spec": when}),
         };
-        draft.command(format!(
-            "oc -n {} patch authpolicy {} --type=merge -p '{patch}'",
-            object.namespace(),
-            object.name()
-        ));
-        draft.verify(curl(extension));
+        draft.command(remedy::merge(object, patch));
+        draft.verify(curl(extension, WELL_KNOWN));
     }
 }
 
@@ -219,11 +220,8 @@ fn denied_by_something(
         )
         .evidence(route.evidence(&entrance.pointer))
         .object(extension.object.reference())
-        .command(format!(
-            "oc -n {} get authorizationpolicies,requestauthentications,wasmplugins,envoyfilters",
-            entrance.gateway.namespace()
-        ))
-        .verify(curl(extension));
+        .command(shell!("oc -n {} get authorizationpolicies,requestauthentications,wasmplugins,envoyfilters", entrance.gateway.namespace()))
+        .verify(curl(extension, WELL_KNOWN));
 }
 
 declare_rule! {
@@ -295,12 +293,12 @@ fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
         );
         draft.evidence(entrance.route.evidence(&entrance.pointer));
         draft.object(extension.object.reference());
-        draft.command(format!(
+        draft.command(shell!(
             "oc -n {} edit httproute {}",
             entrance.route.namespace(),
             entrance.route.name()
         ));
-        draft.verify(curl(extension));
+        draft.verify(curl(extension, WELL_KNOWN));
     }
 }
 
@@ -383,11 +381,10 @@ fn oauth_env_missing(context: &Context<'_>, findings: &mut Findings) {
                 draft.evidence(policy.object.evidence(pointer));
             }
         }
-        draft.command(format!(
-            "oc -n {} patch mcpgatewayextension {} --type=merge -p '{{\"spec\":{{\"oauthProtectedResource\":{{\"authorizationServers\":[\"{issuer}\"]}}}}}}'",
-            object.namespace(),
-            object.name()
+        draft.command(remedy::merge(
+            object,
+            json!({"spec": {"oauthProtectedResource": {"authorizationServers": [issuer]}}}),
         ));
-        draft.verify(curl(extension));
+        draft.verify(curl(extension, WELL_KNOWN));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
 use super::discovery::broker_variable;
 use crate::declare_rule;
 use crate::model::gateway_api::listeners;
@@ -12,7 +14,9 @@ use crate::model::mcp::Extension;
 use crate::model::workloads::Component;
 use crate::rules::evidence;
 use crate::rules::policies::{auth_policies, entrances, say_what_is_missing};
+use crate::rules::remedy;
 use crate::rules::{Context, Findings};
+use crate::shell::shell;
 
 declare_rule! {
     /// A rollout is not finished
@@ -91,9 +95,10 @@ fn rollout_pending(context: &Context<'_>, findings: &mut Findings) {
             );
             draft.evidence(deployment.evidence("/metadata/generation"));
             let verb = if paused { "resume" } else { "status" };
-            draft.command(format!(
-                "oc -n {} rollout {verb} deployment/{}",
+            draft.command(shell!(
+                "oc -n {} rollout {} deployment/{}",
                 deployment.namespace(),
+                verb,
                 deployment.name()
             ));
             draft.verify(evidence::rollout(deployment));
@@ -198,13 +203,11 @@ fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
                 "Use the identity server's exact issuer string in both places.",
             );
             draft.evidence(shown.clone()).object(object.reference());
-            draft.command(format!(
-                "oc -n {} patch authpolicy {} --type=json -p '[{{\"op\":\"replace\",\"path\":\"{pointer}\",\"value\":\"{}\"}}]'",
-                policy.object.namespace(),
-                policy.object.name(),
-                servers[0]
+            draft.command(remedy::patch(
+                policy.object,
+                json!([{"op": "replace", "path": pointer, "value": servers[0]}]),
             ));
-            draft.verify(format!(
+            draft.verify(shell!(
                 "curl -s {}/.well-known/openid-configuration | jq .issuer",
                 servers[0].trim_end_matches('/')
             ));
@@ -233,8 +236,8 @@ fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
             for policy in &policies {
                 draft.object(policy.object.reference());
             }
-            draft.command(format!("oc -n {} logs {} | grep 'did not match'", pod.namespace(), pod.name()));
-            draft.verify(format!(
+            draft.command(shell!("oc -n {} logs {} | grep 'did not match'", pod.namespace(), pod.name()));
+            draft.verify(shell!(
                 "curl -s {}/.well-known/openid-configuration | jq .issuer",
                 record.field("issuer").trim_end_matches('/')
             ));
@@ -312,12 +315,12 @@ fn token_rejected(context: &Context<'_>, findings: &mut Findings) {
                 draft.because_of(&["MG707"], policy.object.reference());
             }
             draft.because_of(&["MG810"], pod.reference());
-            draft.command(format!(
+            draft.command(shell!(
                 "oc -n {} logs {} | grep '\"authorized\":false'",
                 pod.namespace(),
                 pod.name()
             ));
-            draft.verify(format!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
+            draft.verify(shell!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
         }
     }
 }
@@ -384,7 +387,7 @@ fn token_time(context: &Context<'_>, findings: &mut Findings) {
                     evidence::record(log, record),
                     "Let the client renew its token; check the clocks.",
                 )
-                .command(format!("oc -n {} logs {} | tail", pod.namespace(), pod.name()))
+                .command(shell!("oc -n {} logs {} | tail", pod.namespace(), pod.name()))
                 .verify("date -u; oc get --raw /readyz -v6 2>&1 | grep -i date");
         }
     }
@@ -476,11 +479,11 @@ fn session_churn(context: &Context<'_>, findings: &mut Findings) {
                 if let Some((log, record)) = new_key {
                     draft.evidence(evidence::record(log, record));
                 }
-                draft.command(format!(
+                draft.command(shell!(
                     "oc -n {} get pods -l app.kubernetes.io/name=mcp-gateway",
                     object.namespace()
                 ));
-                draft.verify(format!(
+                draft.verify(shell!(
                     "oc -n {} logs deploy/mcp-gateway --since=5m | grep -c 'session validation failed'",
                     object.namespace()
                 ));

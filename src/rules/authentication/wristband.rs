@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
+
 use super::discovery::broker_variable;
 use super::tokens::concerns;
 use crate::declare_rule;
@@ -11,7 +13,9 @@ use crate::model::json::Value;
 use crate::model::kuadrant::Policy;
 use crate::model::{Object, kinds, secret_shape};
 use crate::rules::policies::{auth_policies, say_what_is_missing};
+use crate::rules::remedy;
 use crate::rules::{Context, Findings, evidence};
+use crate::shell::{Command, shell};
 
 /// Two Secrets whose keys are no pair.
 pub(super) struct Mismatch<'a> {
@@ -25,15 +29,17 @@ pub(super) struct Mismatch<'a> {
 
 impl Mismatch<'_> {
     /// A command that writes the public half of the private key into the other Secret; neither key is printed.
-    pub(super) fn repair(&self) -> String {
+    pub(super) fn repair(&self) -> Command {
         let entry = self.private_entry.replace('.', "\\.");
-        format!(
-            "oc -n {} get secret {} -o jsonpath='{{.data.{entry}}}' | base64 -d | openssl pkey -pubout | \
-             oc -n {} create secret generic {} --from-file={ENTRY}=/dev/stdin --dry-run=client -o yaml | oc apply -f -",
+        shell!(
+            "oc -n {} get secret {} -o jsonpath={} | base64 -d | openssl pkey -pubout | \
+             oc -n {} create secret generic {} --from-file={}=/dev/stdin --dry-run=client -o yaml | oc apply -f -",
             self.private.namespace(),
             self.private.name(),
+            format!("{{.data.{entry}}}"),
             self.public.namespace(),
-            self.public.name()
+            self.public.name(),
+            ENTRY
         )
     }
 }
@@ -216,18 +222,14 @@ fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
         }
         draft.because_of(&["MG309"], object.reference());
         if let (Some((deployment, pointer)), None) = (&enforced, setter) {
-            draft.command(format!(
-                "oc -n {} patch deployment {} --type=json -p '[{{\"op\":\"remove\",\"path\":\"{pointer}\"}}]'",
-                deployment.namespace(),
-                deployment.name()
-            ));
+            draft.command(remedy::patch(deployment, json!([{"op": "remove", "path": pointer}])));
         }
-        draft.command(format!(
+        draft.command(shell!(
             "oc -n {} get mcpgatewayextension {} -o jsonpath='{{.spec.trustedHeadersKey}}'",
             object.namespace(),
             object.name()
         ));
-        draft.verify(format!(
+        draft.verify(shell!(
             "oc -n {} logs deploy/mcp-gateway --since=5m | grep -c x-mcp-authorized",
             object.namespace()
         ));

@@ -1,6 +1,7 @@
 //! MG601-MG606: the credentials that registrations use towards their servers.
 
 mod values;
+use serde_json::json;
 
 use super::registrations::{hide, ready_command};
 use super::{Context, Findings, Rule, suggest};
@@ -8,6 +9,8 @@ use crate::declare_rule;
 use crate::model::mcp::chain::credential_key;
 use crate::model::mcp::{Registration, RegistrationFault, SECRET_LABEL, SecretFault};
 use crate::model::{Object, kinds};
+use crate::rules::remedy;
+use crate::shell::shell;
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -94,11 +97,13 @@ fn credential_secret_missing(context: &Context<'_>, findings: &mut Findings) {
         );
         draft
             .object(suggest::reference(&kinds::SECRET, namespace, name))
-            .command(format!(
-                "oc -n {namespace} create secret generic {name} --from-file={}=\"${{TOKEN_FILE}}\"",
+            .command(shell!(
+                "oc -n {} create secret generic {} --from-file={}=\"${{TOKEN_FILE}}\"",
+                namespace,
+                name,
                 credential_key(object)
             ))
-            .command(format!("oc -n {namespace} label secret {name} {SECRET_LABEL}=true"))
+            .command(shell!("oc -n {} label secret {} {}=true", namespace, name, SECRET_LABEL))
             .verify(ready_command(object));
         hide(context, draft, registration, fault);
     }
@@ -156,10 +161,11 @@ fn credential_secret_label(context: &Context<'_>, findings: &mut Findings) {
         draft
             .object(secret.reference())
             .evidence(object.evidence("/spec/credentialRef/name"))
-            .command(format!(
-                "oc -n {} label secret {} {SECRET_LABEL}=true --overwrite",
+            .command(shell!(
+                "oc -n {} label secret {} {}=true --overwrite",
                 secret.namespace(),
-                secret.name()
+                secret.name(),
+                SECRET_LABEL
             ))
             .verify(ready_command(object));
         hide(context, draft, registration, fault);
@@ -222,14 +228,9 @@ fn credential_secret_key(context: &Context<'_>, findings: &mut Findings) {
         );
         draft.object(secret.reference()).evidence(object.evidence("/spec/credentialRef"));
         if let Some(right) = near {
-            draft.command(format!(
-                "oc -n {} patch mcpserverregistration {} --type=merge -p \
-                 '{{\"spec\":{{\"credentialRef\":{{\"key\":\"{right}\"}}}}}}'",
-                object.namespace(),
-                object.name()
-            ));
+            draft.command(remedy::merge(object, json!({"spec": {"credentialRef": {"key": right}}})));
         } else {
-            draft.command(format!("oc -n {} describe secret {}", secret.namespace(), secret.name()));
+            draft.command(shell!("oc -n {} describe secret {}", secret.namespace(), secret.name()));
         }
         draft.verify(ready_command(object));
         hide(context, draft, registration, fault);

@@ -10,6 +10,7 @@ use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::registrations::{failures, ready_command};
 use crate::rules::{Context, Findings, evidence};
+use crate::shell::{Command, shell};
 
 /// The Secret of a registration's credential and the shape of its value.
 fn credential<'a>(context: &Context<'a>, registration: &Object) -> Option<(&'a Object, Shape)> {
@@ -114,10 +115,13 @@ fn credential_format(context: &Context<'_>, findings: &mut Findings) {
 
 /// Writes a credential anew from a file that holds `Bearer TOKEN` without a line break, so that the token stands
 /// neither in the shell's history nor in the list of processes.
-fn write_again(namespace: &str, name: &str, key: &str) -> String {
-    format!(
-        "oc -n {namespace} create secret generic {name} --from-file={key}=\"${{TOKEN_FILE}}\" --dry-run=client -o yaml \
-         | oc label -f - --local --dry-run=client -o yaml mcp.kuadrant.io/secret=true | oc apply -f -"
+fn write_again(namespace: &str, name: &str, key: &str) -> Command {
+    shell!(
+        "oc -n {} create secret generic {} --from-file={}=\"${{TOKEN_FILE}}\" --dry-run=client -o yaml \
+         | oc label -f - --local --dry-run=client -o yaml mcp.kuadrant.io/secret=true | oc apply -f -",
+        namespace,
+        name,
+        key
     )
 }
 
@@ -175,7 +179,7 @@ fn credential_rejected(context: &Context<'_>, findings: &mut Findings) {
             .evidence(object.evidence("/spec/credentialRef"))
             .object(failure.pod.reference())
             .command(write_again(object.namespace(), secret_name(object), credential_key(object)))
-            .verify(format!(
+            .verify(shell!(
                 "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{}",
                 failure.pod.namespace(),
                 object.full_name()
@@ -284,8 +288,8 @@ fn credential_scope(context: &Context<'_>, findings: &mut Findings) {
                 )
                 .object(route.reference())
                 .evidence(object.evidence("/spec/credentialRef"))
-                .command("oc explain authpolicy.spec.rules.response.success.headers".to_owned())
-                .verify(format!("oc -n {} logs {} --since=5m | grep 'tool call'", log.namespace, log.pod));
+                .command("oc explain authpolicy.spec.rules.response.success.headers")
+                .verify(shell!("oc -n {} logs {} --since=5m | grep 'tool call'", log.namespace, log.pod));
             break;
         }
     }

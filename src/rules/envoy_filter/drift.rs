@@ -1,5 +1,4 @@
 //! MG219, MG227, MG233: EnvoyFilters that cannot be written, differ, or are left behind.
-
 use super::filters_of;
 use crate::declare_rule;
 use crate::model::istio::envoy_filter::{is_managed, owner, router_patches};
@@ -9,6 +8,7 @@ use crate::model::workloads::Component;
 use crate::model::{Bundle, Object, Seen, kinds};
 use crate::report::Evidence;
 use crate::rules::{Context, Findings, suggest};
+use crate::shell::shell;
 
 /// How many updates of one filter in the kept log make a loop.
 const LOOP: u64 = 20;
@@ -73,7 +73,7 @@ fn envoyfilter_create_failed(context: &Context<'_>, findings: &mut Findings) {
             &ENVOYFILTER_CREATE_FAILED,
             crate::model::Missing {
                 what: format!("the log of the MCP gateway's controller {}", pod.full_name()),
-                how: format!("oc -n {} logs {} --all-containers", pod.namespace(), pod.name()),
+                how: shell!("oc -n {} logs {} --all-containers", pod.namespace(), pod.name()),
             },
         );
         return;
@@ -118,19 +118,19 @@ fn envoyfilter_create_failed(context: &Context<'_>, findings: &mut Findings) {
                         "oc create clusterrole mcp-controller-envoyfilters --verb=get,list,watch,create,update,patch,delete \
                          --resource=envoyfilters.networking.istio.io",
                     )
-                    .command(format!(
-                        "oc create clusterrolebinding mcp-controller-envoyfilters \
-                         --clusterrole=mcp-controller-envoyfilters --serviceaccount={account}"
-                    ));
+                    .command(shell!("oc create clusterrolebinding mcp-controller-envoyfilters \
+                         --clusterrole=mcp-controller-envoyfilters --serviceaccount={}", account));
             }
             draft
-                .command(format!(
-                    "oc auth can-i create envoyfilters.networking.istio.io -n {namespace} \
+                .command(shell!(
+                    "oc auth can-i create envoyfilters.networking.istio.io -n {} \
                      --as=system:serviceaccount:{}:mcp-controller",
+                    namespace,
                     log.namespace
                 ))
-                .verify(format!(
-                    "oc get envoyfilters -n {namespace} -l app.kubernetes.io/managed-by=mcp-gateway-controller"
+                .verify(shell!(
+                    "oc get envoyfilters -n {} -l app.kubernetes.io/managed-by=mcp-gateway-controller",
+                    namespace
                 ));
         }
     }
@@ -203,8 +203,8 @@ fn envoyfilter_drift(context: &Context<'_>, findings: &mut Findings) {
                 }
                 draft
                     .object(extension.object.reference())
-                    .command(format!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
-                    .verify(format!(
+                    .command(shell!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
+                    .verify(shell!(
                         "oc -n {} get envoyfilter {} -o yaml --show-managed-fields",
                         filter.namespace(),
                         filter.name()
@@ -309,8 +309,8 @@ fn envoyfilter_orphaned(context: &Context<'_>, findings: &mut Findings) {
                 );
                 suggest::api_missing(context, draft, &kinds::MCP_GATEWAY_EXTENSION);
                 draft
-                    .command(format!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
-                    .verify(format!("oc -n {} get envoyfilters", filter.namespace()));
+                    .command(shell!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
+                    .verify(shell!("oc -n {} get envoyfilters", filter.namespace()));
             }
         }
     }

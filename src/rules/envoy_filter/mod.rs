@@ -2,14 +2,14 @@
 
 mod drift;
 
-pub(super) use drift::record_evidence;
-
 use super::gateways::is_ready;
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
 use crate::model::istio::envoy_filter::{filter_name, is_managed, owner, router_patches, workload_labels};
 use crate::model::mcp::Extension;
 use crate::model::{Object, kinds, labels};
+use crate::shell::shell;
+pub(super) use drift::record_evidence;
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -96,19 +96,22 @@ fn envoyfilter_missing(context: &Context<'_>, findings: &mut Findings) {
             .report_on(
                 &ENVOYFILTER_MISSING,
                 object.reference(),
-                format!("EnvoyFilter {namespace}/{name} of MCPGatewayExtension {} does not exist", object.full_name()),
+                format!(
+                    "EnvoyFilter {namespace}/{name} of MCPGatewayExtension {} does not exist",
+                    object.full_name()
+                ),
                 object.evidence(&pointer),
                 "Make the controller write it again: see its log for the reason, then touch the extension.",
             )
             .object(filter)
             .object(gateway.reference())
             .evidence(object.evidence("/spec/targetRef"))
-            .command(format!(
-                "oc -n {} annotate mcpgatewayextension {} mcpgw.example.com/touched=\"$(date -u +%s)\" --overwrite",
+            .command(shell!(
+                "oc -n {} annotate mcpgatewayextension {} oc-mcpgw/touched=\"$(date -u +%s)\" --overwrite",
                 object.namespace(),
                 object.name()
             ))
-            .verify(format!("oc -n {namespace} get envoyfilter {name}"));
+            .verify(shell!("oc -n {} get envoyfilter {}", namespace, name));
         suggest::api_missing(context, draft, &kinds::ENVOY_FILTER);
     }
 }
@@ -173,8 +176,8 @@ fn envoyfilter_selector(context: &Context<'_>, findings: &mut Findings) {
                     .object(gateway.reference())
                     .object(extension.object.reference())
                     .evidence(extension.object.evidence("/spec/targetRef/namespace"))
-                    .command(format!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
-                    .verify(format!("oc -n {namespace} get envoyfilter {}", filter.name()));
+                    .command(shell!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
+                    .verify(shell!("oc -n {} get envoyfilter {}", namespace, filter.name()));
                 continue;
             }
             let Some(selector) = workload_labels(filter) else { continue };
@@ -210,8 +213,8 @@ fn envoyfilter_selector(context: &Context<'_>, findings: &mut Findings) {
                 .object(gateway.reference())
                 .object(extension.object.reference())
                 .evidence(pod.evidence("/metadata/labels"))
-                .command(format!("oc -n {namespace} delete envoyfilter {}", filter.name()))
-                .verify(format!("oc -n {namespace} get pods -l {}", labels::to_text(selector)));
+                .command(shell!("oc -n {} delete envoyfilter {}", namespace, filter.name()))
+                .verify(shell!("oc -n {} get pods -l {}", namespace, labels::to_text(selector)));
         }
     }
 }
@@ -274,12 +277,8 @@ fn envoyfilter_port(context: &Context<'_>, findings: &mut Findings) {
                     .object(gateway.reference())
                     .object(extension.object.reference())
                     .evidence(gateway.evidence(&listener.pointer("/port")))
-                    .command(format!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
-                    .verify(format!(
-                        "oc -n {} get envoyfilter {} -o jsonpath='{{.spec.configPatches[*].match.listener.portNumber}}'",
-                        filter.namespace(),
-                        filter.name()
-                    ));
+                    .command(shell!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
+                    .verify(shell!("oc -n {} get envoyfilter {} -o jsonpath='{{.spec.configPatches[*].match.listener.portNumber}}'", filter.namespace(), filter.name()));
             }
         }
     }

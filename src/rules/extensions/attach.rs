@@ -6,6 +6,8 @@ use crate::model::Object;
 use crate::model::gateway_api::{Outcome, attachments, listeners};
 use crate::model::mcp::Extension;
 use crate::rules::Context;
+use crate::rules::remedy;
+use crate::shell::Command;
 
 /// A patch that attaches a route, in place of its parentRef to a Gateway, to a listener on the port of the only
 /// extension of these that is in order. `None` where several are, or where no listener there takes the route's
@@ -15,7 +17,7 @@ pub(super) fn command<'a: 'c, 'c>(
     route: &'a Object,
     instead_of: &Object,
     extensions: impl Iterator<Item = &'c Extension<'a>>,
-) -> Option<String> {
+) -> Option<Command> {
     let mut usable = extensions.filter(|extension| extension.faults.is_empty());
     let (extension, None) = (usable.next()?, usable.next()) else { return None };
     let (gateway, port) = (extension.gateway?, extension.listener?.port);
@@ -31,10 +33,6 @@ pub(super) fn command<'a: 'c, 'c>(
         let attached = Object::new(value, route.file().into(), None)?;
         let taken = attachments(context.bundle, &attached).iter().all(|a| a.outcome() == Outcome::Accepted);
         let path = format!("/spec/parentRefs/{}", parent.index);
-        let patch = json!([{"op": "replace", "path": path, "value": reference}]).to_string();
-        // A name with a quote, which no API server takes, would end the shell's.
-        (taken && !patch.contains('\'')).then(|| {
-            format!("oc -n {} patch httproute {} --type=json -p '{patch}'", route.namespace(), route.name())
-        })
+        taken.then(|| remedy::patch(route, json!([{"op": "replace", "path": path, "value": reference}])))
     })
 }

@@ -1,13 +1,16 @@
 //! MG313: the host over which the router calls back through the Gateway.
 
-use super::patch;
+use serde_json::json;
+
 use crate::declare_rule;
 use crate::model::gateway_api::listeners;
 use crate::model::json::Value;
 use crate::model::mcp::Extension;
 use crate::model::{Object, Seen, kinds};
 use crate::report::Evidence;
+use crate::rules::remedy;
 use crate::rules::{Context, Findings};
+use crate::shell::shell;
 
 /// The host that the router calls back: from the spec, else from the broker's command.
 fn private_host<'a>(context: &Context<'a>, extension: &Extension<'a>) -> Option<(String, Evidence)> {
@@ -139,7 +142,7 @@ fn private_host_rule(context: &Context<'_>, findings: &mut Findings) {
             .object(own.reference())
             .object(gateway.reference())
             .evidence(own.evidence("/spec/ports"))
-            .command(patch(object, &format!("{{\"spec\":{{\"privateHost\":\"{right}\"}}}}")))
-            .verify(format!("oc -n {} get service {}", own.namespace(), own.name()));
+            .command(remedy::merge(object, json!({"spec": {"privateHost": right}})))
+            .verify(shell!("oc -n {} get service {}", own.namespace(), own.name()));
     }
 }

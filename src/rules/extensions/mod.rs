@@ -5,6 +5,7 @@ mod hosts;
 mod log;
 mod settings;
 mod state;
+use serde_json::json;
 
 use super::gateways::condition_pointer;
 use super::routes::grant_remedy;
@@ -13,6 +14,8 @@ use crate::declare_rule;
 use crate::model::gateway_api::{GROUP, Reference, listeners};
 use crate::model::mcp::{self, Extension, ExtensionFault};
 use crate::model::{Object, kinds};
+use crate::rules::remedy;
+use crate::shell::{Command, shell};
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -72,7 +75,7 @@ fn report<'f>(
     if let Some(first) = extension.first().filter(|first| first.code() != rule.code) {
         draft.hidden_behind(&[first.code()], object.reference());
     }
-    draft.verify(format!(
+    draft.verify(shell!(
         "oc -n {} wait --for=condition=Ready mcpgatewayextension/{} --timeout=120s",
         object.namespace(),
         object.name()
@@ -80,13 +83,9 @@ fn report<'f>(
     draft
 }
 
-/// The command that sets fields of an extension.
-fn patch(extension: &Object, merge: &str) -> String {
-    format!(
-        "oc -n {} patch mcpgatewayextension {} --type=merge -p '{merge}'",
-        extension.namespace(),
-        extension.name()
-    )
+/// The command that changes what an extension targets.
+fn retarget(extension: &Object, field: &str, value: &str) -> Command {
+    remedy::merge(extension, json!({"spec": {"targetRef": {field: value}}}))
 }
 
 declare_rule! {
@@ -140,7 +139,7 @@ fn extension_target_missing(context: &Context<'_>, findings: &mut Findings) {
                     .to_owned(),
             )
             .evidence(object.evidence("/spec/targetRef/name"))
-            .command(patch(object, &format!("{{\"spec\":{{\"targetRef\":{{\"namespace\":\"{right}\"}}}}}}")));
+            .command(retarget(object, "namespace", right));
             continue;
         }
         let near = suggest::sentence(context, &kinds::GATEWAY, namespace, name);
@@ -163,12 +162,9 @@ fn extension_target_missing(context: &Context<'_>, findings: &mut Findings) {
             .because_of(&["MG201"], gateway.clone())
             .object(gateway);
         if let Some(right) = similar {
-            draft.command(patch(object, &format!("{{\"spec\":{{\"targetRef\":{{\"name\":\"{right}\"}}}}}}")));
+            draft.command(retarget(object, "name", right));
         } else if let [right] = elsewhere.as_slice() {
-            draft.command(patch(
-                object,
-                &format!("{{\"spec\":{{\"targetRef\":{{\"namespace\":\"{}\"}}}}}}", right.namespace()),
-            ));
+            draft.command(retarget(object, "namespace", right.namespace()));
         } else {
             draft.command("oc get gateways -A");
         }
@@ -301,7 +297,7 @@ fn extension_port_conflict(context: &Context<'_>, findings: &mut Findings) {
         if let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) {
             draft.evidence(gateway.evidence(&listener.pointer("/port")));
         }
-        draft.command(format!("oc -n {} delete mcpgatewayextension {}", object.namespace(), object.name()));
+        draft.command(shell!("oc -n {} delete mcpgatewayextension {}", object.namespace(), object.name()));
     }
 }
 
@@ -353,11 +349,7 @@ fn extension_namespace_conflict(context: &Context<'_>, findings: &mut Findings) 
         )
         .object(winner.reference())
         .evidence(winner.evidence("/metadata/creationTimestamp"))
-        .command(format!(
-            "oc -n {} delete mcpgatewayextension {}",
-            object.namespace(),
-            object.name()
-        ));
+        .command(shell!("oc -n {} delete mcpgatewayextension {}", object.namespace(), object.name()));
     }
 }
 
@@ -415,10 +407,7 @@ fn extension_listener_missing(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(gateway.evidence(&listener.pointer("/name")));
         }
         if let Some(right) = near.or_else(|| (names.len() == 1).then(|| names[0])) {
-            draft.command(patch(
-                object,
-                &format!("{{\"spec\":{{\"targetRef\":{{\"sectionName\":\"{right}\"}}}}}}"),
-            ));
+            draft.command(retarget(object, "sectionName", right));
         }
     }
 }

@@ -1,13 +1,16 @@
 //! MG302, MG307-MG309, MG313-MG315: what an extension's fields say.
 
+use serde_json::json;
+
 use super::hosts::flag;
-use super::{each, patch, report, undecided};
+use super::{each, report, undecided};
 use crate::declare_rule;
 use crate::model::json::{Map, Value};
 use crate::model::mcp::{ExtensionFault, SECRET_LABEL, SecretFault, SecretUse};
 use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::{Context, Findings, remedy, suggest};
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// An extension targets something that is no Gateway
@@ -54,9 +57,9 @@ fn extension_target_kind(context: &Context<'_>, findings: &mut Findings) {
             "Target a Gateway of the group gateway.networking.k8s.io.".to_owned(),
         )
         .evidence(object.evidence("/spec/targetRef/group"))
-        .command(patch(
+        .command(remedy::merge(
             object,
-            "{\"spec\":{\"targetRef\":{\"group\":\"gateway.networking.k8s.io\",\"kind\":\"Gateway\"}}}",
+            json!({"spec": {"targetRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway"}}}),
         ));
     }
 }
@@ -121,7 +124,7 @@ fn extension_hostname(context: &Context<'_>, findings: &mut Findings) {
         if let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) {
             draft.evidence(gateway.evidence(&listener.pointer("/hostname"))).object(gateway.reference());
         }
-        draft.command(patch(object, &format!("{{\"spec\":{{\"publicHost\":\"{host}\"}}}}")));
+        draft.command(remedy::merge(object, json!({"spec": {"publicHost": host}})));
     }
 }
 
@@ -184,16 +187,11 @@ fn extension_not_allowed(context: &Context<'_>, findings: &mut Findings) {
             .pointer("/allowedRoutes/namespaces/selector/matchLabels")
             .and_then(Value::as_object);
         match selector.filter(|s| !s.is_empty()) {
-            Some(selector) => draft.command(format!(
-                "oc label namespace {} {} --overwrite",
-                object.namespace(),
-                crate::model::labels::to_text(selector).replace(',', " ")
-            )),
-            None => draft.command(format!(
-                "oc -n {} patch gateway {} --type=json -p '[{{\"op\":\"add\",\"path\":\"{}\",\"value\":{{\"namespaces\":{{\"from\":\"All\"}}}}}}]'",
-                gateway.namespace(),
-                gateway.name(),
-                listener.pointer("/allowedRoutes")
+            Some(selector) => draft.command(remedy::label(object.namespace(), selector)),
+            None => draft.command(remedy::patch(
+                gateway,
+                json!([{"op": "add", "path": listener.pointer("/allowedRoutes"),
+                    "value": {"namespaces": {"from": "All"}}}]),
             )),
         };
     }
@@ -243,14 +241,15 @@ fn ca_key(extension: &Object) -> &str {
 }
 
 /// Makes the Secret that an extension needs.
-fn create(namespace: &str, name: &str, usage: SecretUse, extension: &Object) -> String {
-    let (key, variable) = match usage {
-        SecretUse::TrustedHeaders => ("key", "PUBLIC_KEY_FILE"),
-        SecretUse::SessionStore => ("CACHE_CONNECTION_STRING", "CONNECTION_STRING_FILE"),
-        SecretUse::CaBundle => (ca_key(extension), "CA_FILE"),
-        SecretUse::Guardrails => ("key", "KEY_FILE"),
+fn create(namespace: &str, name: &str, usage: SecretUse, extension: &Object) -> Command {
+    let (key, file) = match usage {
+        SecretUse::TrustedHeaders => ("key", "\"${PUBLIC_KEY_FILE}\""),
+        SecretUse::SessionStore => ("CACHE_CONNECTION_STRING", "\"${CONNECTION_STRING_FILE}\""),
+        SecretUse::CaBundle => (ca_key(extension), "\"${CA_FILE}\""),
+        SecretUse::Guardrails => ("key", "\"${KEY_FILE}\""),
     };
-    remedy::secret(namespace, name, key, variable).join(" && ")
+    let [made, labelled] = remedy::secret(namespace, name, key, file);
+    shell!("{} && {}", made, labelled)
 }
 
 fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
@@ -260,7 +259,7 @@ fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
         let object = extension.object;
         let namespace = object.namespace();
         let what = format!("Secret {namespace}/{name} ({})", usage.describe());
-        let (title, remedy, command, evidence): (String, String, String, Option<Evidence>) = match fault {
+        let (title, remedy, command, evidence): (String, String, Command, Option<Evidence>) = match fault {
             SecretFault::Missing => (
                 format!("{what} of MCPGatewayExtension {} does not exist", object.full_name()),
                 format!("Create the Secret.{}", suggest::sentence(context, &kinds::SECRET, namespace, name)),
@@ -270,7 +269,7 @@ fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
             SecretFault::Label(secret) => (
                 format!("{what} of MCPGatewayExtension {} lacks its label", object.full_name()),
                 format!("Label the Secret {SECRET_LABEL}=true: the controller sees no other Secrets."),
-                format!("oc -n {namespace} label secret {name} {SECRET_LABEL}=true --overwrite"),
+                shell!("oc -n {} label secret {} {}=true --overwrite", namespace, name, SECRET_LABEL),
                 Some(secret.evidence("/metadata/labels")),
             ),
             SecretFault::Key(secret, present) => {
@@ -280,7 +279,7 @@ fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
                 (
                     format!("{what} of MCPGatewayExtension {} lacks its key", object.full_name()),
                     "Add the key that this use of the Secret needs.".to_owned(),
-                    format!("oc -n {namespace} describe secret {name}"),
+                    shell!("oc -n {} describe secret {}", namespace, name),
                     Some(evidence),
                 )
             }
@@ -299,7 +298,12 @@ fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
                         object.full_name()
                     ),
                     "Write a value that this use of the Secret needs.".to_owned(),
-                    format!("oc -n {namespace} set data secret/{name} --from-file={key}=\"${{VALUE_FILE}}\""),
+                    shell!(
+                        "oc -n {} set data secret/{} --from-file={}=\"${{VALUE_FILE}}\"",
+                        namespace,
+                        name,
+                        key
+                    ),
                     Some(evidence),
                 )
             }
@@ -373,8 +377,8 @@ fn session_store_needed(context: &Context<'_>, findings: &mut Findings) {
             )
             .object(deployment.reference())
             .evidence(object.evidence("/spec/sessionStore"))
-            .command(format!("oc -n {namespace} scale deployment/{} --replicas=1", deployment.name()))
-            .verify(format!("oc -n {namespace} get deployment {}", deployment.name()));
+            .command(shell!("oc -n {} scale deployment/{} --replicas=1", namespace, deployment.name()))
+            .verify(shell!("oc -n {} get deployment {}", namespace, deployment.name()));
     }
 }
 
@@ -431,13 +435,14 @@ fn extension_deprecated_config(context: &Context<'_>, findings: &mut Findings) {
             );
             for key in &old {
                 draft.evidence(object.evidence(&pointer(key)));
-                draft.command(format!(
-                    "oc -n {} annotate mcpgatewayextension {} {key}-",
+                draft.command(shell!(
+                    "oc -n {} annotate mcpgatewayextension {} {}-",
                     object.namespace(),
-                    object.name()
+                    object.name(),
+                    key
                 ));
             }
-            draft.verify(format!(
+            draft.verify(shell!(
                 "oc -n {} get mcpgatewayextension {} -o jsonpath='{{.metadata.annotations}}'",
                 object.namespace(),
                 object.name()
@@ -464,8 +469,8 @@ fn extension_deprecated_config(context: &Context<'_>, findings: &mut Findings) {
                     "Remove the flag from the Deployment; current brokers do not know it or ignore it.",
                 )
                 .object(deployment.reference())
-                .command(format!("oc -n {} edit deployment {}", deployment.namespace(), deployment.name()))
-                .verify(format!(
+                .command(shell!("oc -n {} edit deployment {}", deployment.namespace(), deployment.name()))
+                .verify(shell!(
                     "oc -n {} get deployment {} -o jsonpath='{{.spec.template.spec.containers[0].command}}'",
                     deployment.namespace(),
                     deployment.name()

@@ -8,6 +8,7 @@ use crate::model::{Object, kinds};
 use crate::report::{Evidence, ObjectRef};
 use crate::rules::gateways::condition_pointer;
 use crate::rules::{Context, Draft, Findings, evidence, suggest};
+use crate::shell::shell;
 
 declare_rule! {
     /// The controller does not reconcile an extension
@@ -151,10 +152,16 @@ fn not_reconciled<'f>(
     }
     draft
         .command("oc get deployments -A -l app=mcp-controller")
-        .command(format!(
-            "oc -n {namespace} annotate mcpgatewayextension {name} mcpgw.example.com/touched=\"$(date -u +%s)\" --overwrite"
+        .command(shell!(
+            "oc -n {} annotate mcpgatewayextension {} oc-mcpgw/touched=\"$(date -u +%s)\" --overwrite",
+            namespace,
+            name
         ))
-        .verify(format!("oc -n {namespace} get mcpgatewayextension {name} -o jsonpath='{{.status.conditions}}'"));
+        .verify(shell!(
+            "oc -n {} get mcpgatewayextension {} -o jsonpath='{{.status.conditions}}'",
+            namespace,
+            name
+        ));
     draft
 }
 
@@ -238,7 +245,7 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
                         .command(
                             attach::command(context, route, gateway, chain.extensions.iter())
                                 .filter(|_| broken.is_empty())
-                                .unwrap_or("oc get mcpgatewayextensions -A".to_owned()),
+                                .unwrap_or("oc get mcpgatewayextensions -A".into()),
                         )
                         .verify(crate::rules::registrations::ready_command(object));
                 }
@@ -278,7 +285,7 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
                                 gateway,
                                 valid.iter().map(|&at| &chain.extensions[at]),
                             )
-                            .unwrap_or("oc get mcpgatewayextensions -A".to_owned()),
+                            .unwrap_or("oc get mcpgatewayextensions -A".into()),
                         )
                         .verify(crate::rules::registrations::ready_command(object));
                 }
@@ -334,9 +341,8 @@ fn other_port<'a>(
             .evidence(gateway.evidence(&first.pointer("/port")))
             .evidence(gateway.evidence(&listener.pointer("/port")))
             .command(
-                attach::command(context, route, gateway, std::iter::once(extension)).unwrap_or_else(|| {
-                    format!("oc -n {} edit httproute {}", route.namespace(), route.name())
-                }),
+                attach::command(context, route, gateway, std::iter::once(extension))
+                    .unwrap_or_else(|| shell!("oc -n {} edit httproute {}", route.namespace(), route.name())),
             )
             .verify(crate::rules::registrations::ready_command(object));
     }
@@ -445,7 +451,7 @@ fn broker_not_ready(context: &Context<'_>, findings: &mut Findings) {
         draft.evidence.insert(0, evidence);
         draft
             .object(reference)
-            .command(format!("oc -n {namespace} describe deployment mcp-gateway"))
-            .command(format!("oc -n {namespace} logs deployment/mcp-gateway --tail=50"));
+            .command(shell!("oc -n {} describe deployment mcp-gateway", namespace))
+            .command(shell!("oc -n {} logs deployment/mcp-gateway --tail=50", namespace));
     }
 }

@@ -1,12 +1,16 @@
 //! MG504-MG506: the DestinationRules that make TLS towards a server outside the cluster.
 
+use serde_json::json;
+
 use super::External;
 use crate::declare_rule;
 use crate::model::istio::visibility::{destination_rule, host_matches};
 use crate::model::json::Value;
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
+use crate::rules::remedy;
 use crate::rules::{Context, Findings, suggest};
+use crate::shell::shell;
 
 /// Istio's root namespaces: those of its control planes, unless the bundle does not know one.
 fn roots<'a>(context: &Context<'a>) -> Vec<&'a str> {
@@ -153,13 +157,10 @@ fn destinationrule_missing(context: &Context<'_>, findings: &mut Findings) {
             draft.object(user);
         }
         draft
-            .command(format!(
-                "oc apply -f - <<'EOF'\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  \
-                 name: {}\n  namespace: {namespace}\nspec:\n  host: {host}\n  trafficPolicy:\n    tls: {{mode: SIMPLE, \
-                 sni: {host}}}\nEOF",
-                host.replace('.', "-")
-            ))
-            .verify(format!("oc -n {namespace} get destinationrules"));
+            .command(shell!("oc apply -f - <<'EOF'\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  \
+                 name: {}\n  namespace: {}\nspec:\n  host: {}\n  trafficPolicy:\n    tls: {{mode: SIMPLE, \
+                 sni: {}}}\nEOF", host.replace('.', "-"), namespace, host, host))
+            .verify(shell!("oc -n {} get destinationrules", namespace));
     }
 }
 
@@ -214,13 +215,11 @@ fn destinationrule_host(context: &Context<'_>, findings: &mut Findings) {
         for user in external.users() {
             draft.object(user);
         }
-        draft
-            .command(format!(
-                "oc -n {} patch destinationrule {} --type=merge -p '{{\"spec\":{{\"host\":\"{host}\"}}}}'",
-                rule.namespace(),
-                rule.name()
-            ))
-            .verify(format!("oc -n {} get destinationrule {} -o yaml", rule.namespace(), rule.name()));
+        draft.command(remedy::merge(rule, json!({"spec": {"host": host}}))).verify(shell!(
+            "oc -n {} get destinationrule {} -o yaml",
+            rule.namespace(),
+            rule.name()
+        ));
     }
 }
 
@@ -301,12 +300,10 @@ fn destinationrule_tls(context: &Context<'_>, findings: &mut Findings) {
             draft.object(user);
         }
         draft
-            .command(format!(
-                "oc -n {} patch destinationrule {} --type=merge -p \
-                 '{{\"spec\":{{\"trafficPolicy\":{{\"tls\":{{\"mode\":\"SIMPLE\",\"sni\":\"{host}\"}}}}}}}}'",
-                rule.namespace(),
-                rule.name()
+            .command(remedy::merge(
+                rule,
+                json!({"spec": {"trafficPolicy": {"tls": {"mode": "SIMPLE", "sni": host}}}}),
             ))
-            .verify(format!("oc -n {} get destinationrule {} -o yaml", rule.namespace(), rule.name()));
+            .verify(shell!("oc -n {} get destinationrule {} -o yaml", rule.namespace(), rule.name()));
     }
 }

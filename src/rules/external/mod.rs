@@ -3,8 +3,9 @@
 mod destination_rules;
 mod reach;
 mod routes;
-
 use std::collections::BTreeSet;
+
+use serde_json::json;
 
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
@@ -13,6 +14,8 @@ use crate::model::istio::visibility::{host_matches, is_visible};
 use crate::model::json::Value;
 use crate::model::{Object, kinds};
 use crate::report::ObjectRef;
+use crate::rules::remedy;
+use crate::shell::shell;
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -187,13 +190,16 @@ fn serviceentry_missing(context: &Context<'_>, findings: &mut Findings) {
         }
         suggest::api_missing(context, draft, &kinds::SERVICE_ENTRY);
         draft
-            .command(format!(
+            .command(shell!(
                 "oc apply -f - <<'EOF'\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  \
-                 name: {}\n  namespace: {namespace}\nspec:\n  hosts: [{host}]\n  location: MESH_EXTERNAL\n  \
-                 resolution: DNS\n  ports:\n  - {{number: {port}, name: https, protocol: HTTPS}}\nEOF",
-                host.replace('.', "-")
+                 name: {}\n  namespace: {}\nspec:\n  hosts: [{}]\n  location: MESH_EXTERNAL\n  \
+                 resolution: DNS\n  ports:\n  - {{number: {}, name: https, protocol: HTTPS}}\nEOF",
+                host.replace('.', "-"),
+                namespace,
+                host,
+                port
             ))
-            .verify(format!("oc -n {namespace} get serviceentries"));
+            .verify(shell!("oc -n {} get serviceentries", namespace));
     }
 }
 
@@ -247,12 +253,8 @@ fn serviceentry_host(context: &Context<'_>, findings: &mut Findings) {
             draft.object(user);
         }
         draft
-            .command(format!(
-                "oc -n {} patch serviceentry {} --type=json -p '[{{\"op\":\"add\",\"path\":\"/spec/hosts/-\",\"value\":\"{host}\"}}]'",
-                entry.namespace(),
-                entry.name()
-            ))
-            .verify(format!("oc -n {} get serviceentry {} -o yaml", entry.namespace(), entry.name()));
+            .command(remedy::patch(entry, json!([{"op": "add", "path": "/spec/hosts/-", "value": host}])))
+            .verify(shell!("oc -n {} get serviceentry {} -o yaml", entry.namespace(), entry.name()));
     }
 }
 
@@ -286,12 +288,12 @@ declare_rule! {
 }
 
 /// What keeps a ServiceEntry from working: the field, what is wrong, a JSON patch.
-fn spec_fault(external: &External<'_>, entry: &Object) -> Option<(String, String, String)> {
+fn spec_fault(external: &External<'_>, entry: &Object) -> Option<(String, String, serde_json::Value)> {
     if !external.is_visible() {
         return Some((
             "/spec/exportTo".to_owned(),
             format!("is not exported to namespace {} of the Gateway", external.client()),
-            format!("{{\"op\":\"add\",\"path\":\"/spec/exportTo/-\",\"value\":\"{}\"}}", external.client()),
+            json!({"op": "add", "path": "/spec/exportTo/-", "value": external.client()}),
         ));
     }
     let resolution = entry.str("/spec/resolution");
@@ -299,7 +301,7 @@ fn spec_fault(external: &External<'_>, entry: &Object) -> Option<(String, String
         return Some((
             "/spec/resolution".to_owned(),
             "has resolution NONE, which gives the Gateway no address".to_owned(),
-            "{\"op\":\"replace\",\"path\":\"/spec/resolution\",\"value\":\"DNS\"}".to_owned(),
+            json!({"op": "replace", "path": "/spec/resolution", "value": "DNS"}),
         ));
     }
     if resolution == "STATIC"
@@ -309,7 +311,7 @@ fn spec_fault(external: &External<'_>, entry: &Object) -> Option<(String, String
         return Some((
             "/spec/resolution".to_owned(),
             "has resolution STATIC and no endpoints".to_owned(),
-            "{\"op\":\"replace\",\"path\":\"/spec/resolution\",\"value\":\"DNS\"}".to_owned(),
+            json!({"op": "replace", "path": "/spec/resolution", "value": "DNS"}),
         ));
     }
     let ports = entry.array("/spec/ports").iter().enumerate();
@@ -324,9 +326,7 @@ fn spec_fault(external: &External<'_>, entry: &Object) -> Option<(String, String
             return Some((
                 format!("/spec/ports/{index}/protocol"),
                 format!("declares port {} as {protocol}", number.unwrap_or_default()),
-                format!(
-                    "{{\"op\":\"replace\",\"path\":\"/spec/ports/{index}/protocol\",\"value\":\"HTTPS\"}}"
-                ),
+                json!({"op": "replace", "path": format!("/spec/ports/{index}/protocol"), "value": "HTTPS"}),
             ));
         }
     }
@@ -348,12 +348,10 @@ fn serviceentry_spec(context: &Context<'_>, findings: &mut Findings) {
         for user in external.users() {
             draft.object(user);
         }
-        draft
-            .command(format!(
-                "oc -n {} patch serviceentry {} --type=json -p '[{patch}]'",
-                entry.namespace(),
-                entry.name()
-            ))
-            .verify(format!("oc -n {} get serviceentry {} -o yaml", entry.namespace(), entry.name()));
+        draft.command(remedy::patch(entry, json!([patch]))).verify(shell!(
+            "oc -n {} get serviceentry {} -o yaml",
+            entry.namespace(),
+            entry.name()
+        ));
     }
 }

@@ -1,5 +1,7 @@
 //! MG509-MG511: whether servers outside the cluster can be reached.
 
+use serde_json::json;
+
 use super::External;
 use crate::declare_rule;
 use crate::model::istio::visibility::{host_matches, is_visible};
@@ -10,6 +12,7 @@ use crate::model::probes::{Fault, Purpose, Recorded};
 use crate::model::{Object, kinds};
 use crate::rules::registrations::{Failure, failures};
 use crate::rules::{Context, Findings, Rule, remedy};
+use crate::shell::{Command, shell};
 
 /// The failures of servers outside the cluster, with what leads to them.
 fn failing<'c, 'a>(
@@ -71,8 +74,8 @@ fn report_probe(
     draft
         .object(external.route.reference())
         .evidence(external.route.evidence(&external.backend.pointer("/name")));
-    draft.command(format!("oc -n {} exec {} -- {}", via.namespace, via.pod, via.command.join(" ")));
-    draft.verify(format!("oc mcpgw check --probe exec --only {}", rule.code));
+    draft.command(shell!("oc -n {} exec {} -- {}", via.namespace, via.pod, via.command.join(" ")));
+    draft.verify(shell!("oc mcpgw check --probe exec --only {}", rule.code));
 }
 
 declare_rule! {
@@ -121,12 +124,13 @@ fn external_dns(context: &Context<'_>, findings: &mut Findings) {
             )
             .object(external.route.reference())
             .evidence(external.route.evidence(&external.backend.pointer("/name")))
-            .command(format!(
-                "oc -n {} exec {} -- nslookup {host}",
+            .command(shell!(
+                "oc -n {} exec {} -- nslookup {}",
                 failure.pod.namespace(),
-                failure.pod.name()
+                failure.pod.name(),
+                host
             ))
-            .verify(format!(
+            .verify(shell!(
                 "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{}",
                 failure.pod.namespace(),
                 object.full_name()
@@ -208,12 +212,13 @@ fn external_unreachable(context: &Context<'_>, findings: &mut Findings) {
             )
             .object(external.route.reference())
             .evidence(external.route.evidence(&external.backend.pointer("/name")))
-            .command(format!(
-                "oc -n {} exec {} -- wget -qO- -T 5 https://{host}",
+            .command(shell!(
+                "oc -n {} exec {} -- wget -qO- -T 5 https://{}",
                 failure.pod.namespace(),
-                failure.pod.name()
+                failure.pod.name(),
+                host
             ))
-            .verify(format!(
+            .verify(shell!(
                 "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{}",
                 failure.pod.namespace(),
                 object.full_name()
@@ -335,25 +340,24 @@ fn registry_only<'a>(
 }
 
 /// Makes a host known to a namespace: shows it the ServiceEntry that it does not see, else writes one.
-fn register(context: &Context<'_>, namespace: &str, host: &str, port: i64) -> String {
+fn register(context: &Context<'_>, namespace: &str, host: &str, port: i64) -> Command {
     let hidden = context.bundle.list(&kinds::SERVICE_ENTRY).find(|entry| {
         let mut hosts = entry.array("/spec/hosts").iter().filter_map(Value::as_str);
         !entry.array("/spec/exportTo").is_empty() && hosts.any(|pattern| host_matches(pattern, host))
     });
     if let Some(entry) = hidden {
-        return format!(
-            "oc -n {} patch serviceentry {} --type=json -p \
-             '[{{\"op\":\"add\",\"path\":\"/spec/exportTo/-\",\"value\":\"{namespace}\"}}]'",
-            entry.namespace(),
-            entry.name()
-        );
+        return remedy::patch(entry, json!([{"op": "add", "path": "/spec/exportTo/-", "value": namespace}]));
     }
     let protocol = if port == 443 { "TLS" } else { "HTTP" };
-    format!(
+    shell!(
         "oc apply -f - <<'EOF'\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  name: {}\n  \
-         namespace: {namespace}\nspec:\n  exportTo: [\".\"]\n  hosts: [{host}]\n  location: MESH_EXTERNAL\n  \
-         ports:\n  - {{name: external, number: {port}, protocol: {protocol}}}\n  resolution: DNS\nEOF",
-        host.replace('.', "-")
+         namespace: {}\nspec:\n  exportTo: [\".\"]\n  hosts: [{}]\n  location: MESH_EXTERNAL\n  \
+         ports:\n  - {{name: external, number: {}, protocol: {}}}\n  resolution: DNS\nEOF",
+        host.replace('.', "-"),
+        namespace,
+        host,
+        port,
+        protocol
     )
 }
 
@@ -387,7 +391,7 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
             let mut blocked = barriers.into_iter().next().map(|(policy, pointer)| {
                 let command = if policy.kind() == kinds::NETWORK_POLICY.kind {
                     remedy::allow(pod, "Egress", &[], port, "TCP").unwrap_or_else(|| {
-                        format!("oc -n {namespace} get networkpolicy {} -o yaml", policy.name())
+                        shell!("oc -n {} get networkpolicy {} -o yaml", namespace, policy.name())
                     })
                 } else {
                     remedy::allow_before(policy, "Egress", &[], port, "TCP")
@@ -396,12 +400,9 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
             });
             for firewall in context.bundle.list_in(&kinds::EGRESS_FIREWALL, namespace) {
                 if let Some(index) = denied_by(firewall, host, port) {
-                    let step = serde_json::json!([{"op": "add", "path": "/spec/egress/0", "value":
+                    let step = json!([{"op": "add", "path": "/spec/egress/0", "value":
                         {"type": "Allow", "to": {"dnsName": host}, "ports": [{"protocol": "TCP", "port": port}]}}]);
-                    let command = format!(
-                        "oc -n {namespace} patch egressfirewall {} --type=json -p '{step}'",
-                        firewall.name()
-                    );
+                    let command = remedy::patch(firewall, step);
                     blocked = blocked.or(Some((firewall, format!("/spec/egress/{index}"), command)));
                 }
             }
@@ -426,7 +427,7 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
             for user in external.users() {
                 draft.object(user);
             }
-            draft.command(command).verify(format!("oc -n {namespace} get networkpolicies,egressfirewalls"));
+            draft.command(command).verify(shell!("oc -n {} get networkpolicies,egressfirewalls", namespace));
         }
     }
 }

@@ -1,11 +1,15 @@
 //! MG507, MG508: what routes to servers outside the cluster must look like.
 
+use serde_json::json;
+
 use super::External;
 use crate::declare_rule;
 use crate::model::Object;
 use crate::model::gateway_api::{BackendRef, backend_refs, hostnames};
 use crate::model::json::Value;
+use crate::rules::remedy;
 use crate::rules::{Context, Findings};
+use crate::shell::shell;
 
 /// The URLRewrite hostname of the backendRef's rule, with its JSON pointer.
 fn rewrite<'a>(route: &'a Object, backend: &BackendRef<'_>) -> Option<(String, &'a str)> {
@@ -18,10 +22,6 @@ fn rewrite<'a>(route: &'a Object, backend: &BackendRef<'_>) -> Option<(String, &
         }
     }
     None
-}
-
-fn patch(route: &Object, operations: &str) -> String {
-    format!("oc -n {} patch httproute {} --type=json -p '[{operations}]'", route.namespace(), route.name())
 }
 
 declare_rule! {
@@ -68,10 +68,10 @@ fn external_backendref(context: &Context<'_>, findings: &mut Findings) {
             (
                 "/group",
                 format!("has the group {:?}, Hostname is of networking.istio.io", backend.group),
-                "\"networking.istio.io\"".to_owned(),
+                json!("networking.istio.io"),
             )
         } else if backend.port.is_none() {
-            ("/port", "names no port".to_owned(), ports.first().unwrap_or(&443).to_string())
+            ("/port", "names no port".to_owned(), json!(ports.first().unwrap_or(&443)))
         } else if external.entry.is_some() && !backend.port.is_some_and(|port| ports.contains(&port)) {
             (
                 "/port",
@@ -79,7 +79,7 @@ fn external_backendref(context: &Context<'_>, findings: &mut Findings) {
                     "names port {}, which the ServiceEntry does not have",
                     backend.port.unwrap_or_default()
                 ),
-                ports.first().unwrap_or(&443).to_string(),
+                json!(ports.first().unwrap_or(&443)),
             )
         } else {
             continue;
@@ -99,8 +99,8 @@ fn external_backendref(context: &Context<'_>, findings: &mut Findings) {
             draft.object(user);
         }
         draft
-            .command(patch(route, &format!("{{\"op\":\"add\",\"path\":\"{pointer}\",\"value\":{value}}}")))
-            .verify(format!("oc -n {} get httproute {} -o yaml", route.namespace(), route.name()));
+            .command(remedy::patch(route, json!([{"op": "add", "path": pointer, "value": value}])))
+            .verify(shell!("oc -n {} get httproute {} -o yaml", route.namespace(), route.name()));
     }
     for facts in context.chain().routes.values().filter(|f| !f.registrations.is_empty()) {
         let route = facts.object;
@@ -117,14 +117,14 @@ fn external_backendref(context: &Context<'_>, findings: &mut Findings) {
                     "Name the external host as {group: networking.istio.io, kind: Hostname}.",
                 )
                 .evidence(route.evidence(&backend.pointer("/kind")))
-                .command(patch(
+                .command(remedy::patch(
                     route,
-                    &format!(
-                        "{{\"op\":\"add\",\"path\":\"{pointer}/group\",\"value\":\"networking.istio.io\"}},\
-                         {{\"op\":\"add\",\"path\":\"{pointer}/kind\",\"value\":\"Hostname\"}}"
-                    ),
+                    json!([
+                        {"op": "add", "path": format!("{pointer}/group"), "value": "networking.istio.io"},
+                        {"op": "add", "path": format!("{pointer}/kind"), "value": "Hostname"},
+                    ]),
                 ))
-                .verify(format!("oc -n {} get httproute {} -o yaml", route.namespace(), route.name()));
+                .verify(shell!("oc -n {} get httproute {} -o yaml", route.namespace(), route.name()));
         }
     }
 }
@@ -176,16 +176,15 @@ fn external_urlrewrite(context: &Context<'_>, findings: &mut Findings) {
             ),
         };
         let operations = match &found {
-            Some(_) => format!("{{\"op\":\"replace\",\"path\":\"{pointer}\",\"value\":\"{host}\"}}"),
+            Some(_) => json!([{"op": "replace", "path": pointer, "value": host}]),
             None => {
-                let filter =
-                    format!("{{\"type\":\"URLRewrite\",\"urlRewrite\":{{\"hostname\":\"{host}\"}}}}");
+                let filter = json!({"type": "URLRewrite", "urlRewrite": {"hostname": host}});
                 let (path, value) = if route.array(&pointer).is_empty() {
-                    (pointer.clone(), format!("[{filter}]"))
+                    (pointer.clone(), json!([filter]))
                 } else {
                     (format!("{pointer}/-"), filter)
                 };
-                format!("{{\"op\":\"add\",\"path\":\"{path}\",\"value\":{value}}}")
+                json!([{"op": "add", "path": path, "value": value}])
             }
         };
         let draft = findings.report(
@@ -199,7 +198,7 @@ fn external_urlrewrite(context: &Context<'_>, findings: &mut Findings) {
         for user in external.users() {
             draft.object(user);
         }
-        draft.command(patch(route, &operations)).verify(format!(
+        draft.command(remedy::patch(route, operations)).verify(shell!(
             "oc -n {} get httproute {} -o yaml",
             route.namespace(),
             route.name()

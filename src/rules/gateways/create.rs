@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::model::gateway_api::hostnames;
 use crate::model::kinds;
 use crate::rules::Context;
+use crate::shell::Command;
 
 /// The controllers whose Gateways the MCP gateway works with: Istio's and OpenShift's own.
 const CONTROLLERS: [&str; 2] = ["istio.io/gateway-controller", "openshift.io/gateway-controller/v1"];
@@ -17,7 +18,7 @@ const TLS: [i64; 2] = [443, 8443];
 /// A command that creates a missing Gateway with the listeners that are referred to. `None` unless everything it
 /// needs is known: the one accepted class, the port (the router's EnvoyFilter, which outlives the Gateway, has it),
 /// and a host for each listener, no two alike.
-pub(super) fn command(context: &Context<'_>, namespace: &str, name: &str) -> Option<String> {
+pub(super) fn command(context: &Context<'_>, namespace: &str, name: &str) -> Option<Command> {
     let mut classes = context.bundle.list(&kinds::GATEWAY_CLASS).filter(|class| {
         CONTROLLERS.contains(&class.str("/spec/controllerName"))
             && class.condition("Accepted").is_some_and(|c| c.is_true())
@@ -57,9 +58,8 @@ pub(super) fn command(context: &Context<'_>, namespace: &str, name: &str) -> Opt
         "spec": {"gatewayClassName": class.name(), "listeners": listeners},
     });
     let manifest = gateway.to_string();
-    // A name with a quote, which no API server takes, would end the shell's.
-    let complete = !gateway["spec"]["listeners"].as_array()?.is_empty() && !manifest.contains('\'');
-    complete.then(|| format!("oc apply -f - <<<'{manifest}'"))
+    let complete = !gateway["spec"]["listeners"].as_array()?.is_empty();
+    complete.then(|| Command::from("oc apply -f -").reading(&manifest))
 }
 
 /// The host of a listener for these: the only one, or the wildcard of the domain that they share.

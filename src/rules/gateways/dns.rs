@@ -5,7 +5,9 @@ use crate::model::json::Value;
 use crate::model::mcp::Extension;
 use crate::model::probes::Purpose;
 use crate::model::{Object, kinds};
+use crate::rules::remedy;
 use crate::rules::{Context, Findings};
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// The public hostname does not lead to the Gateway
@@ -103,12 +105,12 @@ fn resolved(
         )
         .object(extension.object.reference())
         .evidence(gateway.evidence("/status/addresses"))
-        .command(format!(
+        .command(shell!(
             "oc -n {} get gateway {} -o jsonpath='{{.status.addresses}}'",
             gateway.namespace(),
             gateway.name()
         ))
-        .verify(format!("dig +short {host}"));
+        .verify(shell!("dig +short {}", host));
 }
 
 fn records(
@@ -156,23 +158,23 @@ fn records(
                 .object(extension.object.reference())
                 .evidence(gateway.evidence("/status/addresses"))
                 .command(record_command(record, index, text("recordType"), &addresses))
-                .verify(format!("dig +short {host}"));
+                .verify(shell!("dig +short {}", host));
         }
     }
 }
 
 /// Sends a record to the Gateway's addresses, unless a DNSPolicy owns it and would write it again.
-fn record_command(record: &Object, index: usize, record_type: &str, addresses: &[&str]) -> String {
+fn record_command(record: &Object, index: usize, record_type: &str, addresses: &[&str]) -> Command {
     let (namespace, name) = (record.namespace(), record.name());
     let fitting: Vec<&str> =
         addresses.iter().copied().filter(|a| a.contains(':') == (record_type == "AAAA")).collect();
     if fitting.is_empty() || !record.array("/metadata/ownerReferences").is_empty() {
-        return format!("oc -n {namespace} describe dnsrecord {name}");
+        return shell!("oc -n {} describe dnsrecord {}", namespace, name);
     }
     let patch = serde_json::json!([
         {"op": "replace", "path": format!("/spec/endpoints/{index}/targets"), "value": fitting}
     ]);
-    format!("oc -n {namespace} patch dnsrecord {name} --type=json -p '{patch}'")
+    remedy::patch(record, patch)
 }
 
 /// A fault of a Route: the field, what is wrong, and the field of a JSON patch with its value where one repairs it.
@@ -259,13 +261,9 @@ fn routes(
         }
         if let Some((path, value)) = repair {
             let step = serde_json::json!([{"op": "add", "path": path, "value": value}]);
-            draft.command(format!(
-                "oc -n {} patch route {} --type=json -p '{step}'",
-                route.namespace(),
-                route.name()
-            ));
+            draft.command(remedy::patch(route, step));
         }
-        draft.verify(format!("oc -n {} get route {} -o yaml", route.namespace(), route.name()));
+        draft.verify(shell!("oc -n {} get route {} -o yaml", route.namespace(), route.name()));
     }
 }
 
@@ -307,6 +305,6 @@ fn not_admitted(
         )
         .object(gateway.reference())
         .object(extension.object.reference())
-        .command("oc get routes -A".to_owned())
-        .verify(format!("oc -n {} get route {} -o yaml", route.namespace(), route.name()));
+        .command("oc get routes -A")
+        .verify(shell!("oc -n {} get route {} -o yaml", route.namespace(), route.name()));
 }

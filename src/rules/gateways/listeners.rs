@@ -1,5 +1,7 @@
 //! MG205-MG207: listeners: their conditions, certificates and ports.
 
+use serde_json::json;
+
 use super::{explain_reason, in_chain};
 use crate::declare_rule;
 use crate::model::certificates::{self, Validity};
@@ -9,8 +11,10 @@ use crate::model::object::{Condition, conditions};
 use crate::model::secret_shape::{self, Shape};
 use crate::model::{Missing, Object, Seen, kinds};
 use crate::report::{Evidence, Severity};
+use crate::rules::remedy;
 use crate::rules::routes::grant_remedy;
 use crate::rules::{Context, Draft, Findings, suggest};
+use crate::shell::shell;
 
 /// Days before its end from which on a certificate is worth a warning.
 const EXPIRES_SOON: i64 = 30;
@@ -108,15 +112,11 @@ fn listener_unhealthy(context: &Context<'_>, findings: &mut Findings) {
             }
             draft.evidence(gateway.evidence(&listener.pointer("/name")));
             if first.reason == "UnsupportedProtocol" {
-                let patch = serde_json::json!([
+                let patch = json!([
                     {"op": "test", "path": listener.pointer("/name"), "value": name},
                     {"op": "remove", "path": listener.pointer("")},
                 ]);
-                draft.command(format!(
-                    "oc -n {} patch gateway {} --type=json -p '{patch}'",
-                    gateway.namespace(),
-                    gateway.name()
-                ));
+                draft.command(remedy::patch(gateway, patch));
             }
             verify(draft, gateway);
         }
@@ -124,7 +124,7 @@ fn listener_unhealthy(context: &Context<'_>, findings: &mut Findings) {
 }
 
 fn verify(draft: &mut Draft, gateway: &Object) {
-    draft.verify(format!("oc -n {} describe gateway {}", gateway.namespace(), gateway.name()));
+    draft.verify(shell!("oc -n {} describe gateway {}", gateway.namespace(), gateway.name()));
 }
 
 declare_rule! {
@@ -187,7 +187,7 @@ fn listener_certificate(context: &Context<'_>, findings: &mut Findings) {
                         gateway.evidence(&listener.pointer("/tls")),
                         "Name the Secret with certificate and key in tls.certificateRefs.",
                     )
-                    .verify(format!("oc -n {} describe gateway {}", gateway.namespace(), gateway.name()));
+                    .verify(shell!("oc -n {} describe gateway {}", gateway.namespace(), gateway.name()));
             }
             // With several certificates Envoy chooses the one that fits.
             let chosen = references.iter().any(|reference| is_for(context, gateway, &listener, reference));
@@ -253,10 +253,11 @@ fn certificate(
         for more in evidence {
             draft.evidence(more);
         }
-        draft
-            .severity(severity)
-            .object(suggest::reference(&kinds::SECRET, namespace, name))
-            .command(format!("oc -n {namespace} describe secret {name}"));
+        draft.severity(severity).object(suggest::reference(&kinds::SECRET, namespace, name)).command(shell!(
+            "oc -n {} describe secret {}",
+            namespace,
+            name
+        ));
         verify(draft, gateway);
     };
     let field = gateway.evidence(&pointer);
@@ -308,8 +309,10 @@ fn certificate(
             let remedy = "Create the Secret (type kubernetes.io/tls), or see why cert-manager has not.";
             let draft =
                 findings.report(&LISTENER_CERTIFICATE, gateway, title, field, format!("{remedy}{near}"));
-            draft.object(suggest::reference(&kinds::SECRET, namespace, name)).command(format!(
-                "oc -n {namespace} create secret tls {name} --cert=\"${{CERTIFICATE_FILE}}\" --key=\"${{KEY_FILE}}\""
+            draft.object(suggest::reference(&kinds::SECRET, namespace, name)).command(shell!(
+                "oc -n {} create secret tls {} --cert=\"${{CERTIFICATE_FILE}}\" --key=\"${{KEY_FILE}}\"",
+                namespace,
+                name
             ));
             verify(draft, gateway);
             return;
@@ -351,7 +354,7 @@ fn certificate(
             &LISTENER_CERTIFICATE,
             Missing {
                 what: format!("the certificate in Secret {namespace}/{name}: {why}"),
-                how: format!("oc -n {namespace} get secret {name} -o jsonpath='{{.data.tls\\.crt}}'"),
+                how: shell!("oc -n {} get secret {} -o jsonpath='{{.data.tls\\.crt}}'", namespace, name),
             },
         ),
     }
@@ -471,11 +474,12 @@ fn listener_port_conflict(context: &Context<'_>, findings: &mut Findings) {
             draft
                 .evidence(gateway.evidence(&first.pointer(field)))
                 .evidence(gateway.evidence(&later.pointer("/port")))
-                .command(format!(
-                    "oc -n {} patch gateway {} --type=json -p '[{{\"op\":\"remove\",\"path\":\"/spec/listeners/{}\"}}]'",
-                    gateway.namespace(),
-                    gateway.name(),
-                    later.index
+                .command(remedy::patch(
+                    gateway,
+                    json!([
+                        {"op": "test", "path": later.pointer("/name"), "value": later.name},
+                        {"op": "remove", "path": later.pointer("")},
+                    ]),
                 ));
             verify(draft, gateway);
         }

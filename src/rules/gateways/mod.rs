@@ -7,7 +7,6 @@ mod proxies;
 mod reasons;
 
 pub(super) use proxies::is_ready;
-
 use std::collections::BTreeMap;
 
 use super::{Context, Findings, Rule, suggest};
@@ -16,6 +15,7 @@ use crate::model::gateway_api::status;
 use crate::model::object::Condition;
 use crate::model::{Object, Seen, kinds};
 use crate::report::Severity;
+use crate::shell::shell;
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -127,8 +127,8 @@ fn gateway_missing(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(object.evidence(pointer));
         }
         draft
-            .command(create::command(context, namespace, name).unwrap_or("oc get gateways -A".to_owned()))
-            .verify(format!("oc -n {namespace} get gateway {name}"));
+            .command(create::command(context, namespace, name).unwrap_or("oc get gateways -A".into()))
+            .verify(shell!("oc -n {} get gateway {}", namespace, name));
     }
 }
 
@@ -271,9 +271,12 @@ fn gateway_condition(
         if status::is_stale(gateway, &condition) {
             draft.evidence(gateway.evidence("/metadata/generation"));
         }
-        draft
-            .command(format!("oc -n {namespace} describe gateway {name}"))
-            .verify(format!("oc -n {namespace} wait --for=condition={kind} gateway/{name} --timeout=120s"));
+        draft.command(shell!("oc -n {} describe gateway {}", namespace, name)).verify(shell!(
+            "oc -n {} wait --for=condition={} gateway/{} --timeout=120s",
+            namespace,
+            kind,
+            name
+        ));
     }
 }
 
@@ -349,7 +352,7 @@ fn gateway_no_address(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(service.evidence("/spec/type"));
             draft.evidence(service.evidence("/status/loadBalancer"));
             draft.object(service.reference());
-            draft.command(format!("oc -n {namespace} describe service {}", service.name()));
+            draft.command(shell!("oc -n {} describe service {}", namespace, service.name()));
         }
         if let Some(behind) = behind {
             behind.add_to(draft);
@@ -357,6 +360,6 @@ fn gateway_no_address(context: &Context<'_>, findings: &mut Findings) {
         if kind == "ClusterIP" || kind == "NodePort" {
             draft.severity(Severity::Warning);
         }
-        draft.verify(format!("oc -n {namespace} get gateway {name} -o jsonpath='{{.status.addresses}}'"));
+        draft.verify(shell!("oc -n {} get gateway {} -o jsonpath='{{.status.addresses}}'", namespace, name));
     }
 }

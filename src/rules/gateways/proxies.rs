@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
 use super::{condition_pointer, in_chain};
 use crate::declare_rule;
 use crate::model::{Object, Seen, graph, kinds};
+use crate::rules::remedy;
 use crate::rules::{Context, Findings, suggest};
+use crate::shell::shell;
 
 declare_rule! {
     /// No ready proxy implements a Gateway
@@ -75,9 +79,9 @@ fn gateway_proxy_down(context: &Context<'_>, findings: &mut Findings) {
             );
             if let Some(deployment) = deployment {
                 draft.object(deployment.reference());
-                draft.command(format!("oc -n {namespace} describe deployment {}", deployment.name()));
+                draft.command(shell!("oc -n {} describe deployment {}", namespace, deployment.name()));
             }
-            draft.verify(format!("oc -n {namespace} get pods -l {label}"));
+            draft.verify(shell!("oc -n {} get pods -l {}", namespace, label));
             continue;
         }
         if !pods.iter().any(|pod| is_ready(pod)) {
@@ -94,9 +98,9 @@ fn gateway_proxy_down(context: &Context<'_>, findings: &mut Findings) {
                 draft.object(pod.reference());
             }
             draft
-                .command(format!("oc -n {namespace} describe pod {}", pod.name()))
-                .command(format!("oc -n {namespace} logs {} -c istio-proxy --tail=50", pod.name()))
-                .verify(format!("oc -n {namespace} get pods -l {label}"));
+                .command(shell!("oc -n {} describe pod {}", namespace, pod.name()))
+                .command(shell!("oc -n {} logs {} -c istio-proxy --tail=50", namespace, pod.name()))
+                .verify(shell!("oc -n {} get pods -l {}", namespace, label));
             continue;
         }
         let Some(service) = service.filter(|s| s.get("/spec/selector").is_some()) else { continue };
@@ -111,9 +115,10 @@ fn gateway_proxy_down(context: &Context<'_>, findings: &mut Findings) {
             draft
                 .object(service.reference())
                 .evidence(pods[0].evidence("/metadata/labels"))
-                .command(format!("oc -n {namespace} delete service {}", service.name()))
-                .verify(format!(
-                    "oc -n {namespace} get endpointslices -l kubernetes.io/service-name={}",
+                .command(shell!("oc -n {} delete service {}", namespace, service.name()))
+                .verify(shell!(
+                    "oc -n {} get endpointslices -l kubernetes.io/service-name={}",
+                    namespace,
                     service.name()
                 ));
         }
@@ -174,15 +179,12 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
                     gateway.evidence("/spec/gatewayClassName"),
                     format!("Create the GatewayClass, or name an existing one.{near}"),
                 );
-                draft.object(gateway.reference()).verify(format!("oc get gatewayclass {name}"));
+                draft.object(gateway.reference()).verify(shell!("oc get gatewayclass {}", name));
                 draft.command(match similar {
-                    Some(right) => format!(
-                        "oc -n {} patch gateway {} --type=merge -p '{{\"spec\":{{\"gatewayClassName\":\"{}\"}}}}'",
-                        gateway.namespace(),
-                        gateway.name(),
-                        right.name()
-                    ),
-                    None => "oc get gatewayclass".to_owned(),
+                    Some(right) => {
+                        remedy::merge(gateway, json!({"spec": {"gatewayClassName": right.name()}}))
+                    }
+                    None => "oc get gatewayclass".into(),
                 });
                 continue;
             }
@@ -206,7 +208,7 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
                     )
                     .evidence(class.evidence("/spec/controllerName"))
                     .command("oc get deployments -A -l app=istiod")
-                    .verify(format!("oc get gatewayclass {name}"));
+                    .verify(shell!("oc get gatewayclass {}", name));
                 continue;
             }
         }
@@ -226,8 +228,8 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
             draft
                 .object(plane.reference())
                 .evidence(plane.evidence("/spec/replicas"))
-                .command(format!("oc -n {} describe deployment {}", plane.namespace(), plane.name()))
-                .verify(format!("oc -n {} rollout status deployment/{}", plane.namespace(), plane.name()));
+                .command(shell!("oc -n {} describe deployment {}", plane.namespace(), plane.name()))
+                .verify(shell!("oc -n {} rollout status deployment/{}", plane.namespace(), plane.name()));
         } else if planes.is_empty()
             && (controller.starts_with("istio.io/") || controller.starts_with("openshift.io/"))
             && let Err(missing) = context.bundle.collected(&kinds::DEPLOYMENT, None)
@@ -236,7 +238,7 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
                 &GATEWAYCLASS,
                 crate::model::Missing {
                     what: format!("the control plane (istiod) of GatewayClass {name}: {}", missing.what),
-                    how: "oc get deployments -A -l app=istiod -o yaml".to_owned(),
+                    how: "oc get deployments -A -l app=istiod -o yaml".into(),
                 },
             );
         }

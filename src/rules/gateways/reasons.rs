@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::model::json::Value;
 use crate::model::{Object, Seen, kinds};
 use crate::report::{Evidence, ObjectRef};
-use crate::rules::{Context, Draft, evidence, suggest};
+use crate::rules::{Context, Draft, evidence, remedy, suggest};
+use crate::shell::Command;
 
 /// The cause of a condition, as the specs and events show it.
 #[derive(Debug, Default)]
@@ -14,7 +15,7 @@ pub(super) struct Behind {
     pub text: String,
     objects: Vec<ObjectRef>,
     evidence: Vec<Evidence>,
-    commands: Vec<String>,
+    commands: Vec<Command>,
 }
 
 impl Behind {
@@ -68,9 +69,7 @@ pub(super) fn parameters(context: &Context<'_>, gateway: &Object) -> Option<Behi
         }
         _ => json!([{"op": "remove", "path": POINTER}]),
     };
-    behind
-        .commands
-        .push(format!("oc -n {namespace} patch gateway {} --type=json -p '{patch}'", gateway.name()));
+    behind.commands.push(remedy::patch(gateway, patch));
     Some(behind)
 }
 
@@ -104,9 +103,7 @@ pub(super) fn quota(context: &Context<'_>, gateway: &Object) -> Option<Behind> {
                     quota.evidence(&format!("/spec/hard/{field}")),
                     quota.evidence(&format!("/status/used/{field}")),
                 ],
-                commands: vec![format!(
-                    "oc -n {namespace} patch resourcequota {name} --type=merge -p '{patch}'"
-                )],
+                commands: vec![remedy::merge(quota, patch)],
             });
         }
     }

@@ -6,6 +6,7 @@ use crate::model::workloads::Component;
 use crate::model::{Bundle, Seen};
 use crate::report::{Evidence, ObjectRef, Severity};
 use crate::rules::{Context, Findings};
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// Evidence is missing
@@ -121,17 +122,17 @@ fn bundle_incomplete(context: &Context<'_>, findings: &mut Findings) {
         for evidence in evidence {
             draft.evidence(evidence);
         }
-        let mut questions: Vec<String> = Vec::new();
+        let mut questions: Vec<Command> = Vec::new();
         for (_, failure) in failures.iter().filter(|(_, f)| f.code == Some(403)) {
             if let Some(resource) = &failure.resource {
-                let scope = failure.namespace.as_ref().map_or("-A".to_owned(), |ns| format!("-n {ns}"));
+                let scope = failure.namespace.as_ref().map_or("-A".into(), |ns| shell!("-n {}", ns));
                 // Subresources are not listed: streams are made, logs are got.
                 let verb = match resource.split_once('/') {
                     None => "list",
                     Some((_, "log")) => "get",
                     Some(_) => "create",
                 };
-                let question = format!("oc auth can-i {verb} {resource} {scope}");
+                let question = shell!("oc auth can-i {} {} {}", verb, resource, scope);
                 if questions.len() < 5 && !questions.contains(&question) {
                     questions.push(question);
                 }
@@ -318,7 +319,7 @@ fn api_not_installed(context: &Context<'_>, findings: &mut Findings) {
             draft.object(object.reference());
             draft.evidence(object.evidence("/metadata/name"));
         }
-        draft.command(format!("oc api-resources --api-group={}", kind.group));
-        draft.verify(format!("oc get crd {crd_name}"));
+        draft.command(shell!("oc api-resources --api-group={}", kind.group));
+        draft.verify(shell!("oc get crd {}", crd_name));
     }
 }

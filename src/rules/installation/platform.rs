@@ -1,5 +1,7 @@
 //! MG004-MG007: versions, clocks, the operators' state, logs that say too much.
 
+use serde_json::json;
+
 use crate::declare_rule;
 use crate::model::json::Value;
 use crate::model::mcp::extension;
@@ -7,6 +9,7 @@ use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::{Context, Findings};
 use crate::rules::{evidence, remedy};
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// A version is not supported
@@ -48,7 +51,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
 
 fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
     let bundle = context.bundle;
-    let mut old = |object: &Object, pointer: &str, title: String, remedy: &str, command: String| {
+    let mut old = |object: &Object, pointer: &str, title: String, remedy: &str, command: Command| {
         findings
             .report(&UNSUPPORTED_VERSION, object, title, object.evidence(pointer), remedy)
             .command(command.clone())
@@ -62,7 +65,7 @@ fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
                 "/status/desired/version",
                 format!("OpenShift {text} is older than 4.16"),
                 "Upgrade OpenShift.",
-                "oc version".to_owned(),
+                "oc version".into(),
             );
         }
     }
@@ -77,7 +80,7 @@ fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
             "/status/nodeInfo/kubeletVersion",
             format!("Kubernetes {text} is older than 1.28"),
             "Upgrade the cluster.",
-            "oc get nodes".to_owned(),
+            "oc get nodes".into(),
         );
     }
     for istiod in context.workloads().deployments_of(Component::Istiod) {
@@ -93,7 +96,7 @@ fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
                     &format!("/spec/template/spec/containers/{index}/image"),
                     format!("Istio {tag} is older than 1.24"),
                     "Upgrade Istio (OpenShift Service Mesh 3).",
-                    format!("oc -n {} get deployment {} -o wide", istiod.namespace(), istiod.name()),
+                    shell!("oc -n {} get deployment {} -o wide", istiod.namespace(), istiod.name()),
                 );
             }
         }
@@ -113,7 +116,7 @@ fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
                 mesh.full_name()
             ),
             "Move to OpenShift Service Mesh 3.",
-            "oc get istio".to_owned(),
+            "oc get istio".into(),
         );
     }
     let legacy: Vec<String> = bundle
@@ -131,7 +134,7 @@ fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
                     object.full_name()
                 ),
                 "Create it anew as mcp.kuadrant.io/v1.",
-                "oc api-resources --api-group=mcp.kagenti.com".to_owned(),
+                "oc api-resources --api-group=mcp.kagenti.com".into(),
             );
         }
     }
@@ -159,7 +162,7 @@ fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
                         object.full_name()
                     ),
                     "Change the manifest to apiVersion mcp.kuadrant.io/v1.",
-                    format!("oc get crd {} -o jsonpath='{{.spec.versions[*].name}}'", kind.resource()),
+                    shell!("oc get crd {} -o jsonpath='{{.spec.versions[*].name}}'", kind.resource()),
                 );
             }
         }
@@ -176,7 +179,7 @@ fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
                     extension.full_name()
                 ),
                 "Upgrade the MCP gateway.",
-                format!("oc get crd {} -o yaml", kinds::MCP_GATEWAY_EXTENSION.resource()),
+                shell!("oc get crd {} -o yaml", kinds::MCP_GATEWAY_EXTENSION.resource()),
             );
         }
     }
@@ -244,8 +247,8 @@ fn clock_skew(context: &Context<'_>, findings: &mut Findings) {
                     node.evidence(&pointer),
                     "Repair time synchronisation on the node, or on the machine that collected.",
                 )
-                .command(format!("oc debug node/{} -- chroot /host chronyc tracking", node.name()))
-                .verify(format!("oc debug node/{} -- date -u", node.name()));
+                .command(shell!("oc debug node/{} -- chroot /host chronyc tracking", node.name()))
+                .verify(shell!("oc debug node/{} -- date -u", node.name()));
         }
     }
     let worst = context
@@ -275,7 +278,7 @@ fn clock_skew(context: &Context<'_>, findings: &mut Findings) {
                 evidence::log_line(log, line, text, Some("after the collection")),
                 "Repair time synchronisation on the pod's node, or on the machine that collected.",
             )
-            .command(format!("oc -n {} get pod {} -o wide", pod.namespace(), pod.name()))
+            .command(shell!("oc -n {} get pod {} -o wide", pod.namespace(), pod.name()))
             .verify("date -u");
     }
 }
@@ -352,8 +355,8 @@ fn installation_unhealthy(context: &Context<'_>, findings: &mut Findings) {
                 "Repair what the message names.",
             )
             .evidence(csv.evidence("/status/message"))
-            .command(format!("oc -n {} describe csv {}", csv.namespace(), csv.name()))
-            .verify(format!("oc -n {} get csv {}", csv.namespace(), csv.name()));
+            .command(shell!("oc -n {} describe csv {}", csv.namespace(), csv.name()))
+            .verify(shell!("oc -n {} get csv {}", csv.namespace(), csv.name()));
     }
     for subscription in bundle.list(&kinds::SUBSCRIPTION).filter(|s| is_ours(s.str("/spec/name"))) {
         for condition in subscription.conditions() {
@@ -373,8 +376,8 @@ fn installation_unhealthy(context: &Context<'_>, findings: &mut Findings) {
                         subscription.evidence(&format!("/status/conditions/{}", condition.index)),
                         "Repair the catalog source, or the subscription's channel and version.",
                     )
-                    .command("oc get catalogsources -A".to_owned())
-                    .verify(format!(
+                    .command("oc get catalogsources -A")
+                    .verify(shell!(
                         "oc -n {} describe subscription {}",
                         subscription.namespace(),
                         subscription.name()
@@ -394,8 +397,8 @@ fn installation_unhealthy(context: &Context<'_>, findings: &mut Findings) {
                         .report(&INSTALLATION_UNHEALTHY, plan, title, plan.evidence("/spec/approved"), "Approve the InstallPlan.")
                         .object(subscription.reference())
                         .evidence(plan.evidence("/status/phase"))
-                        .command(format!("oc -n {namespace} patch installplan {} --type=merge -p '{{\"spec\":{{\"approved\":true}}}}'", plan.name()))
-                        .verify(format!("oc -n {namespace} get csv"));
+                        .command(shell!("oc -n {} patch installplan {} --type=merge -p '{{\"spec\":{{\"approved\":true}}}}'", namespace, plan.name()))
+                        .verify(shell!("oc -n {} get csv", namespace));
                 }
             }
         }
@@ -424,13 +427,13 @@ fn installation_unhealthy(context: &Context<'_>, findings: &mut Findings) {
             draft.object(other.reference()).evidence(other.evidence("/spec/replicas"));
         }
         for extra in controllers.iter().skip(1) {
-            draft.command(format!(
+            draft.command(shell!(
                 "oc -n {} scale deployment/{} --replicas=0",
                 extra.namespace(),
                 extra.name()
             ));
         }
-        draft.command(format!("oc -n {} scale deployment/{} --replicas=1", first.namespace(), first.name()));
+        draft.command(shell!("oc -n {} scale deployment/{} --replicas=1", first.namespace(), first.name()));
         draft.verify("oc get deployments -A | grep mcp-gateway-controller");
     }
     for kind in [&kinds::MCP_GATEWAY_EXTENSION, &kinds::MCP_SERVER_REGISTRATION, &kinds::MCP_VIRTUAL_SERVER] {
@@ -447,8 +450,8 @@ fn installation_unhealthy(context: &Context<'_>, findings: &mut Findings) {
                 definition.evidence(&format!("/status/conditions/{}", condition.index)),
                 "Repair what the message names, commonly a conflict of names with another definition.",
             )
-            .command(format!("oc describe crd {}", definition.name()))
-            .verify(format!("oc wait --for=condition=Established crd/{} --timeout=60s", definition.name()));
+            .command(shell!("oc describe crd {}", definition.name()))
+            .verify(shell!("oc wait --for=condition=Established crd/{} --timeout=60s", definition.name()));
     }
 }
 
@@ -486,12 +489,13 @@ declare_rule! {
 const SECRET_FLAGS: &[&str] = &["cache-connection-string", "session-signing-key", "gateway-signing-key"];
 
 /// Sets the log level in the resource that the pod was made for.
-fn level_command(context: &Context<'_>, kind: &kinds::Kind, pod: &Object) -> String {
+fn level_command(context: &Context<'_>, kind: &kinds::Kind, pod: &Object) -> Command {
     let owner = context.bundle.list_in(kind, pod.namespace()).next().map_or("${NAME}", Object::name);
-    format!(
-        "oc -n {} patch {} {owner} --type=merge -p '{{\"spec\":{{\"logLevel\":\"info\"}}}}'",
+    shell!(
+        "oc -n {} patch {} {} --type=merge -p '{{\"spec\":{{\"logLevel\":\"info\"}}}}'",
         pod.namespace(),
-        kind.kind.to_lowercase()
+        kind.kind.to_lowercase(),
+        owner
     )
 }
 
@@ -516,9 +520,9 @@ fn sensitive_logging(context: &Context<'_>, findings: &mut Findings) {
                 .command(match component {
                     Component::Broker => level_command(context, &kinds::MCP_GATEWAY_EXTENSION, pod),
                     Component::Authorino => level_command(context, &kinds::AUTHORINO, pod),
-                    _ => format!("oc -n {} edit deployment mcp-gateway-controller", pod.namespace()),
+                    _ => shell!("oc -n {} edit deployment mcp-gateway-controller", pod.namespace()),
                 })
-                .verify(format!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
+                .verify(shell!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
         }
     }
     for broker in workloads.deployments_of(Component::Broker) {
@@ -556,29 +560,30 @@ fn sensitive_logging(context: &Context<'_>, findings: &mut Findings) {
                     let extension = context.bundle.list_in(&kinds::MCP_GATEWAY_EXTENSION, namespace).next();
                     if let (Some(extension), "cache-connection-string") = (extension, flag) {
                         let key = "CACHE_CONNECTION_STRING";
-                        for command in
-                            remedy::secret(namespace, "mcp-session-store", key, "CONNECTION_STRING_FILE")
-                        {
+                        for command in remedy::secret(
+                            namespace,
+                            "mcp-session-store",
+                            key,
+                            "\"${CONNECTION_STRING_FILE}\"",
+                        ) {
                             draft.command(command);
                         }
-                        draft.command(format!(
-                            "oc -n {namespace} patch mcpgatewayextension {} --type=merge -p '{{\"spec\":{{\"sessionStore\":{{\"secretName\":\"mcp-session-store\"}}}}}}'",
-                            extension.name()
+                        draft.command(remedy::merge(
+                            extension,
+                            json!({"spec": {"sessionStore": {"secretName": "mcp-session-store"}}}),
                         ));
                     }
                     // A flag with its value in the next word takes two.
                     let words = if argument.as_str().is_some_and(|a| a.contains('=')) { 1 } else { 2 };
-                    let step = format!("{{\"op\":\"remove\",\"path\":\"{pointer}\"}}");
-                    draft
-                        .command(format!(
-                            "oc -n {namespace} patch deployment {} --type=json -p '[{}]'",
+                    let step = json!({"op": "remove", "path": pointer});
+                    draft.command(remedy::patch(broker, serde_json::Value::from(vec![step; words]))).verify(
+                        shell!(
+                            "oc -n {} get deployment {} -o yaml | grep -c -- --{}",
+                            namespace,
                             broker.name(),
-                            vec![step; words].join(",")
-                        ))
-                        .verify(format!(
-                            "oc -n {namespace} get deployment {} -o yaml | grep -c -- --{flag}",
-                            broker.name()
-                        ));
+                            flag
+                        ),
+                    );
                 }
             }
         }

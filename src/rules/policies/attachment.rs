@@ -1,5 +1,7 @@
 //! MG706, MG802, MG803, MG808: what a policy targets, and what its status says.
 
+use serde_json::json;
+
 use super::{behind, listener_names, policies, say_what_is_missing};
 use crate::declare_rule;
 use crate::model::kuadrant::Policy;
@@ -8,17 +10,19 @@ use crate::model::{Missing, Object, Seen, kinds};
 use crate::report::Severity;
 use crate::rules::evidence::{resource, short};
 use crate::rules::{Context, Findings, remedy, suggest};
+use crate::shell::{Command, shell};
 
 /// The command that shows a policy.
-fn describe(policy: &Object) -> String {
-    format!("oc -n {} describe {}", policy.namespace(), resource(&policy.reference()))
+fn describe(policy: &Object) -> Command {
+    shell!("oc -n {} describe {}", policy.namespace(), resource(&policy.reference()))
 }
 
 /// The command that waits for a condition of a policy.
-fn wait(policy: &Object, condition: &str) -> String {
-    format!(
-        "oc -n {} wait --for=condition={condition} {} --timeout=120s",
+fn wait(policy: &Object, condition: &str) -> Command {
+    shell!(
+        "oc -n {} wait --for=condition={} {} --timeout=120s",
         policy.namespace(),
+        condition,
         resource(&policy.reference())
     )
 }
@@ -176,7 +180,7 @@ fn authpolicy_target_missing(context: &Context<'_>, findings: &mut Findings) {
             draft.object(other.reference());
             draft.evidence(other.evidence("/metadata/namespace"));
         }
-        draft.command(format!("oc get {} -A --field-selector metadata.name={name}", kind.to_lowercase()));
+        draft.command(shell!("oc get {} -A --field-selector metadata.name={}", kind.to_lowercase(), name));
         if let Some(namespace) = elsewhere.first() {
             for command in remedy::moved(object, namespace, &[]) {
                 draft.command(command);
@@ -287,11 +291,7 @@ fn authpolicy_section(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(target.evidence(&format!("{list}/{index}/name")));
         }
         if let Some(name) = section_meant(context, &policy, section, &names) {
-            draft.command(format!(
-                "oc -n {} patch {} --type=merge -p '{{\"spec\":{{\"targetRef\":{{\"sectionName\":\"{name}\"}}}}}}'",
-                object.namespace(),
-                resource(&object.reference())
-            ));
+            draft.command(remedy::merge(object, json!({"spec": {"targetRef": {"sectionName": name}}})));
         }
         draft.verify(wait(object, "Accepted"));
     }
@@ -406,9 +406,9 @@ fn policy_not_enforced(context: &Context<'_>, findings: &mut Findings) {
                 .deployments_of(Component::KuadrantOperator)
                 .first()
                 .map_or("kuadrant-system", |d| d.namespace());
-            draft.command(format!(
-                "oc apply -f - <<<'{{\"apiVersion\":\"kuadrant.io/v1beta1\",\"kind\":\"Kuadrant\",\"metadata\":{{\"name\":\"kuadrant\",\"namespace\":\"{namespace}\"}}}}'"
-            ));
+            let kuadrant = json!({"apiVersion": "kuadrant.io/v1beta1", "kind": "Kuadrant",
+                "metadata": {"name": "kuadrant", "namespace": namespace}});
+            draft.command(Command::from("oc apply -f -").reading(&kuadrant.to_string()));
         }
         draft.verify(wait(object, "Enforced"));
     }

@@ -8,6 +8,7 @@ use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::evidence::time;
 use crate::rules::{Context, Draft};
+use crate::shell::shell;
 
 /// The names in `MissingDependency` and the CustomResourceDefinition by which the operator looks for each at its
 /// start, and never again (`isAuthorinoOperatorInstalled` and its like).
@@ -51,7 +52,7 @@ pub(super) fn missing_dependency(context: &Context<'_>, message: &str, draft: &m
         }
     }
     if absent.is_empty() {
-        draft.command(format!(
+        draft.command(shell!(
             "oc -n {} rollout restart deployment/{}",
             operator.namespace(),
             operator.name()

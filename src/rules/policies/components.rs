@@ -9,6 +9,7 @@ use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::evidence;
 use crate::rules::{Context, Findings, Rule};
+use crate::shell::shell;
 
 declare_rule! {
     /// The Kuadrant operator does not run
@@ -182,7 +183,7 @@ fn down(
                 &["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
                 deployment.reference(),
             );
-            draft.command(format!(
+            draft.command(shell!(
                 "oc -n {} describe deployment {}",
                 deployment.namespace(),
                 deployment.name()
@@ -278,12 +279,8 @@ fn identity_server_unreachable(context: &Context<'_>, findings: &mut Findings) {
                     }
                 }
             }
-            draft.command(format!("oc -n {} logs {} | grep 'openid connect'", pod.namespace(), pod.name()));
-            draft.verify(format!(
-                "oc -n {} run mcpgw-probe --rm -i --restart=Never --image=registry.access.redhat.com/ubi9/ubi-minimal -- curl -sS {}/.well-known/openid-configuration",
-                pod.namespace(),
-                issuer.trim_end_matches('/').trim_end_matches("/.well-known/openid-configuration")
-            ));
+            draft.command(shell!("oc -n {} logs {} | grep 'openid connect'", pod.namespace(), pod.name()));
+            draft.verify(shell!("oc -n {} run mcpgw-probe --rm -i --restart=Never --image=registry.access.redhat.com/ubi9/ubi-minimal -- curl -sS {}/.well-known/openid-configuration", pod.namespace(), issuer.trim_end_matches('/').trim_end_matches("/.well-known/openid-configuration")));
         }
     }
     for probe in context.probes() {
@@ -316,7 +313,7 @@ fn identity_server_unreachable(context: &Context<'_>, findings: &mut Findings) {
         for (policy, _, pointer) in &concerned {
             draft.object(policy.object.reference()).evidence(policy.object.evidence(pointer));
         }
-        draft.command(format!("oc -n {} logs {} | grep 'openid connect'", pod.namespace(), pod.name()));
+        draft.command(shell!("oc -n {} logs {} | grep 'openid connect'", pod.namespace(), pod.name()));
         draft.verify("oc mcpgw check --probe exec --only MG810");
     }
 }
@@ -425,11 +422,12 @@ fn gateway_controller_not_known(context: &Context<'_>, findings: &mut Findings) 
         }
         let list =
             names.as_ref().map_or_else(|| controller.to_owned(), |(list, _)| format!("{list},{controller}"));
-        draft.command(format!(
-            "oc -n {} set env deployment/{} ISTIO_GATEWAY_CONTROLLER_NAMES={list}",
+        draft.command(shell!(
+            "oc -n {} set env deployment/{} ISTIO_GATEWAY_CONTROLLER_NAMES={}",
             operator.namespace(),
-            operator.name()
+            operator.name(),
+            list
         ));
-        draft.verify(format!("oc -n {namespace} get authpolicy -o wide"));
+        draft.verify(shell!("oc -n {} get authpolicy -o wide", namespace));
     }
 }

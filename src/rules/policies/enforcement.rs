@@ -10,6 +10,7 @@ use crate::model::{Missing, Object, kinds};
 use crate::report::Evidence;
 use crate::rules::evidence;
 use crate::rules::{Context, Findings};
+use crate::shell::shell;
 
 declare_rule! {
     /// Authentication without authorization
@@ -59,8 +60,8 @@ fn no_authorization(context: &Context<'_>, findings: &mut Findings) {
                 object.evidence(&pointer),
                 "Add authorization rules where not every user may call every tool.",
             )
-            .command(format!("oc -n {} edit authpolicy {}", object.namespace(), object.name()))
-            .verify(format!(
+            .command(shell!("oc -n {} edit authpolicy {}", object.namespace(), object.name()))
+            .verify(shell!(
                 "oc -n {} get authpolicy {} -o jsonpath='{{.spec}}'",
                 object.namespace(),
                 object.name()
@@ -140,7 +141,7 @@ fn role_claims(context: &Context<'_>, findings: &mut Findings) {
                 "Let the identity server put client roles (resource_access) into the token.",
             )
             .evidence(evidence::record(log, record))
-            .command(format!("oc -n {} get authpolicy {} -o yaml", object.namespace(), object.name()))
+            .command(shell!("oc -n {} get authpolicy {} -o yaml", object.namespace(), object.name()))
             .verify("Decode a new token and look for resource_access.");
     }
 }
@@ -236,7 +237,7 @@ fn authconfig_not_linked(context: &Context<'_>, findings: &mut Findings) {
             let at = other.array("/spec/hosts").iter().position(|h| h.as_str() == Some(host)).unwrap_or(0);
             draft.object(other.reference()).evidence(other.evidence(&format!("/spec/hosts/{at}")));
             if !is_managed(other) {
-                draft.command(format!("oc -n {} delete authconfig {}", other.namespace(), other.name()));
+                draft.command(shell!("oc -n {} delete authconfig {}", other.namespace(), other.name()));
             }
         }
         if let Some(available) = available {
@@ -252,8 +253,8 @@ fn authconfig_not_linked(context: &Context<'_>, findings: &mut Findings) {
                 draft.because_of(&["MG806", "MG807"], policy.object.reference());
             }
         }
-        draft.command(format!("oc -n {} describe authconfig {}", config.namespace(), config.name()));
-        draft.verify(format!(
+        draft.command(shell!("oc -n {} describe authconfig {}", config.namespace(), config.name()));
+        draft.verify(shell!(
             "oc -n {} wait --for=condition=Ready authconfig/{} --timeout=60s",
             config.namespace(),
             config.name()
@@ -405,11 +406,11 @@ fn policy_filter_missing(context: &Context<'_>, findings: &mut Findings) {
             for authorino in context.workloads().deployments_of(Component::Authorino) {
                 draft.because_of(&["MG805"], authorino.reference());
             }
-            draft.command(format!(
+            draft.command(shell!(
                 "oc -n {} get envoyfilters,wasmplugins -l kuadrant.io/managed=true",
                 gateway.namespace()
             ));
-            draft.verify(format!("oc -n {} get authpolicy {}", object.namespace(), object.name()));
+            draft.verify(shell!("oc -n {} get authpolicy {}", object.namespace(), object.name()));
         }
         for proxy in &group.proxies {
             for log in context.workloads().logs_of(proxy.pod).into_iter().filter(|log| !log.previous) {
@@ -440,12 +441,12 @@ fn policy_filter_missing(context: &Context<'_>, findings: &mut Findings) {
                 for authorino in context.workloads().deployments_of(Component::Authorino) {
                     draft.because_of(&["MG805"], authorino.reference());
                 }
-                draft.command(format!(
+                draft.command(shell!(
                     "oc -n {} logs {} -c istio-proxy | grep wasm",
                     gateway.namespace(),
                     proxy.pod.name()
                 ));
-                draft.verify(format!(
+                draft.verify(shell!(
                     "oc -n {} logs {} -c istio-proxy --since=5m",
                     gateway.namespace(),
                     proxy.pod.name()
@@ -494,7 +495,7 @@ fn denials(context: &Context<'_>, findings: &mut Findings) {
                 &DENIALS,
                 Missing {
                     what: format!("log of Authorino's pod {}", pod.full_name()),
-                    how: format!("oc -n {} logs {}", pod.namespace(), pod.name()),
+                    how: shell!("oc -n {} logs {}", pod.namespace(), pod.name()),
                 },
             );
         }
@@ -520,12 +521,12 @@ fn denials(context: &Context<'_>, findings: &mut Findings) {
                     evidence::record(log, first),
                     "Check whether the users should have the role that the rule asks for.",
                 )
-                .command(format!(
+                .command(shell!(
                     "oc -n {} logs {} | grep '\"authorized\":false'",
                     pod.namespace(),
                     pod.name()
                 ))
-                .verify(format!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
+                .verify(shell!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::model::{Missing, Object};
 use crate::report::{Evidence, Severity};
 use crate::rules::evidence::{self, resource};
 use crate::rules::{Context, Findings};
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// A CEL expression does not parse
@@ -81,7 +82,7 @@ struct Wrong<'a> {
     environment: Environment,
     found: Vec<Problem>,
     /// The command that writes what was meant, or opens an editor where that cannot be told.
-    command: String,
+    command: Command,
 }
 
 /// Every expression with its problems.
@@ -113,22 +114,20 @@ fn shown(object: &Object, pointer: &str, problem: &Problem) -> Evidence {
     }
 }
 
-fn edit(object: &Object) -> String {
-    format!("oc -n {} edit {}", object.namespace(), resource(&object.reference()))
+fn edit(object: &Object) -> Command {
+    shell!("oc -n {} edit {}", object.namespace(), resource(&object.reference()))
 }
 
 /// A patch that replaces an expression, unless it was changed since. Expressions hold both sorts of quotes, so
 /// that the patch is no argument.
-fn rewrite(object: &Object, pointer: &str, before: &str, after: &str) -> String {
+fn rewrite(object: &Object, pointer: &str, before: &str, after: &str) -> Command {
     let patch = serde_json::json!([
         {"op": "test", "path": pointer, "value": before},
         {"op": "replace", "path": pointer, "value": after},
     ]);
-    format!(
-        "oc -n {} patch {} --type=json --patch-file=/dev/stdin <<'EOF'\n{patch}\nEOF",
-        object.namespace(),
-        resource(&object.reference())
-    )
+    let (namespace, resource) = (object.namespace(), resource(&object.reference()));
+    shell!("oc -n {} patch {} --type=json --patch-file=/dev/stdin", namespace, resource)
+        .reading(&patch.to_string())
 }
 
 fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
@@ -162,7 +161,7 @@ fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(shown(object, &pointer, error));
         }
         draft.command(command);
-        draft.verify(format!(
+        draft.verify(shell!(
             "oc -n {} wait --for=condition=Enforced {} --timeout=120s",
             object.namespace(),
             resource(&object.reference())
@@ -200,7 +199,7 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(shown(object, &pointer, problem));
         }
         draft.command(command);
-        draft.verify(format!(
+        draft.verify(shell!(
             "oc -n {} wait --for=condition=Enforced {} --timeout=120s",
             object.namespace(),
             resource(&object.reference())
@@ -238,7 +237,7 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
         for policy in policies(context).iter().filter(|p| p.object.kind() == "AuthPolicy") {
             draft.object(policy.object.reference());
         }
-        draft.command(format!("oc -n {} logs {} | grep -i cel", pod.namespace(), pod.name()));
-        draft.verify(format!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
+        draft.command(shell!("oc -n {} logs {} | grep -i cel", pod.namespace(), pod.name()));
+        draft.verify(shell!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
     }
 }

@@ -10,6 +10,7 @@ use crate::model::workloads::Component;
 use crate::report::Evidence;
 use crate::rules::evidence::{self, short};
 use crate::rules::{Context, Findings};
+use crate::shell::shell;
 
 declare_rule! {
     /// Envoy has no listener on the Gateway's port
@@ -98,7 +99,7 @@ fn envoy_no_listener(context: &Context<'_>, findings: &mut Findings) {
                     });
                 }
                 draft.because_of(&["MG226"], proxy.pod.reference());
-                draft.command(format!("oc -n {} describe gateway {}", gateway.namespace(), gateway.name()));
+                draft.command(shell!("oc -n {} describe gateway {}", gateway.namespace(), gateway.name()));
                 draft.verify(admin_command(proxy.pod, "listeners"));
             }
             if let Some(missing) = unknown {
@@ -197,9 +198,9 @@ fn envoy_rejected_config(context: &Context<'_>, findings: &mut Findings) {
                 draft.evidence(evidence);
             }
             draft.object(group.gateway.reference());
-            draft.command(format!("oc get envoyfilters -n {}", pod.namespace()));
+            draft.command(shell!("oc get envoyfilters -n {}", pod.namespace()));
             draft.command(admin_command(pod, "config_dump?resource=dynamic_listeners"));
-            draft.verify(format!("{} | grep -c error_state", admin_command(pod, "config_dump")));
+            draft.verify(shell!("{} | grep -c error_state", admin_command(pod, "config_dump")));
         }
     }
 }
@@ -306,13 +307,13 @@ fn envoy_no_route(context: &Context<'_>, findings: &mut Findings) {
                 draft.because_of(&["MG225"], gateway.reference());
                 draft.command(admin_command(proxy.pod, "config_dump?resource=dynamic_route_configs"));
                 if let Some(deployment) = context.workloads().gateway_deployment(gateway) {
-                    draft.command(format!(
+                    draft.command(shell!(
                         "oc -n {} rollout restart deployment/{}",
                         deployment.namespace(),
                         deployment.name()
                     ));
                 }
-                draft.verify(format!("oc -n {} describe httproute {}", route.namespace(), route.name()));
+                draft.verify(shell!("oc -n {} describe httproute {}", route.namespace(), route.name()));
             }
         }
     }

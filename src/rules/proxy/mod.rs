@@ -4,12 +4,12 @@ mod config;
 mod network;
 mod router;
 mod traffic;
-
 use super::{Context, Findings, Rule};
 use crate::model::envoy::Proxy;
 use crate::model::json::Value;
 use crate::model::mcp::Extension;
 use crate::model::{Missing, Object, kinds};
+use crate::shell::{Command, shell};
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -98,10 +98,6 @@ fn say_what_is_missing(context: &Context<'_>, rule: &'static Rule, findings: &mu
 }
 
 /// `oc -n NS exec POD -c istio-proxy -- pilot-agent request GET PATH`.
-fn admin_command(pod: &Object, path: &str) -> String {
-    format!(
-        "oc -n {} exec {} -c istio-proxy -- pilot-agent request GET '{path}'",
-        pod.namespace(),
-        pod.name()
-    )
+fn admin_command(pod: &Object, path: &str) -> Command {
+    shell!("oc -n {} exec {} -c istio-proxy -- pilot-agent request GET {}", pod.namespace(), pod.name(), path)
 }

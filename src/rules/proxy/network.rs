@@ -8,6 +8,7 @@ use crate::model::network::{Barrier, Direction, Peer, Port, forbidding};
 use crate::model::workloads::is_over;
 use crate::model::{Bundle, Object, kinds, secret_shape};
 use crate::rules::{Context, Findings, remedy};
+use crate::shell::shell;
 
 declare_rule! {
     /// A network policy cuts the way through the gateway
@@ -145,12 +146,12 @@ impl Cut<'_, '_> {
         }
         let word = direction.word();
         if first.kind() == kinds::NETWORK_POLICY.kind {
-            draft.command(format!("oc -n {} describe networkpolicy", pod.namespace()));
+            draft.command(shell!("oc -n {} describe networkpolicy", pod.namespace()));
             draft.commands(remedy::allow(pod, word, &namespaces, port.number, port.protocol));
-            draft.verify(format!("oc -n {} get networkpolicy", pod.namespace()));
+            draft.verify(shell!("oc -n {} get networkpolicy", pod.namespace()));
         } else {
             draft.command(remedy::allow_before(first, word, &namespaces, port.number, port.protocol));
-            draft.verify(format!("oc get {} {} -o yaml", first.kind().to_lowercase(), first.name()));
+            draft.verify(shell!("oc get {} {} -o yaml", first.kind().to_lowercase(), first.name()));
         }
     }
 }

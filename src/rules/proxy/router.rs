@@ -9,6 +9,7 @@ use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::evidence::oc;
 use crate::rules::{Context, Findings};
+use crate::shell::shell;
 
 /// The EnvoyFilters of an extension in its Gateway's namespace.
 fn filters_of<'a>(context: &Context<'a>, target: &Target<'_, 'a>) -> Vec<&'a Object> {
@@ -231,7 +232,7 @@ fn router_bypassed(context: &Context<'_>, findings: &mut Findings) {
                 Some(filter) => {
                     draft.object(filter.reference());
                     draft.because_of(&["MG221", "MG222"], filter.reference());
-                    draft.command(format!("oc -n {namespace} get envoyfilter {} -o yaml", filter.name()));
+                    draft.command(shell!("oc -n {} get envoyfilter {} -o yaml", namespace, filter.name()));
                 }
                 None => {
                     draft.because_of(&["MG220"], extension.reference());
@@ -242,15 +243,17 @@ fn router_bypassed(context: &Context<'_>, findings: &mut Findings) {
             if let (Some(filter), [revision]) = (filters.first(), revisions(context).as_slice())
                 && filter.label("istio.io/rev").is_some_and(|own| own != *revision)
             {
-                draft.command(format!(
-                    "oc -n {namespace} label gateway {} istio.io/rev={revision} --overwrite",
-                    target.gateway.name()
+                draft.command(shell!(
+                    "oc -n {} label gateway {} istio.io/rev={} --overwrite",
+                    namespace,
+                    target.gateway.name(),
+                    revision
                 ));
             }
             if let Some(deployment) = context.workloads().gateway_deployment(target.gateway) {
-                draft.command(format!("oc -n {namespace} rollout restart deployment/{}", deployment.name()));
+                draft.command(shell!("oc -n {} rollout restart deployment/{}", namespace, deployment.name()));
             }
-            draft.verify(format!(
+            draft.verify(shell!(
                 "{} | grep -c ext_proc.v3.ExternalProcessor",
                 admin_command(proxy.pod, "config_dump")
             ));
@@ -391,11 +394,12 @@ fn router_unreachable(context: &Context<'_>, findings: &mut Findings) {
                 );
             }
             draft.because_of(&["MG232", "MG312"], extension.reference());
-            draft.command(format!(
-                "oc -n {namespace} get pods,endpointslices -l app.kubernetes.io/name=mcp-gateway"
+            draft.command(shell!(
+                "oc -n {} get pods,endpointslices -l app.kubernetes.io/name=mcp-gateway",
+                namespace
             ));
-            draft.command(format!("{} describe service mcp-gateway", oc(&extension.reference())));
-            draft.verify(format!("{} | grep '50051.*health_flags'", admin_command(proxy.pod, "clusters")));
+            draft.command(shell!("{} describe service mcp-gateway", oc(&extension.reference())));
+            draft.verify(shell!("{} | grep '50051.*health_flags'", admin_command(proxy.pod, "clusters")));
         }
     }
 }
@@ -495,15 +499,15 @@ fn router_duplicated(context: &Context<'_>, findings: &mut Findings) {
             draft.because_of(&["MG304"], extension.reference());
             match by_hand.as_slice() {
                 [] => {
-                    draft.command(format!("oc -n {namespace} get envoyfilters --show-labels"));
+                    draft.command(shell!("oc -n {} get envoyfilters --show-labels", namespace));
                 }
                 copies => {
                     for copy in copies {
-                        draft.command(format!("oc -n {namespace} delete envoyfilter {}", copy.name()));
+                        draft.command(shell!("oc -n {} delete envoyfilter {}", namespace, copy.name()));
                     }
                 }
             }
-            draft.verify(format!(
+            draft.verify(shell!(
                 "{} | grep -c ext_proc.v3.ExternalProcessor",
                 admin_command(proxy.pod, "config_dump")
             ));

@@ -9,6 +9,7 @@ use crate::model::logs::{ErrorClass, access};
 use crate::model::{Missing, broker_config, kinds};
 use crate::rules::evidence;
 use crate::rules::{Context, Findings};
+use crate::shell::shell;
 
 declare_rule! {
     /// An unrelated HTTPRoute shares the router's port
@@ -91,10 +92,11 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(target.gateway.evidence(&listener.pointer("/port")));
             draft.evidence(extension.evidence("/spec/targetRef"));
             draft.object(target.gateway.reference()).object(extension.reference());
-            draft.command(format!("oc -n {} edit httproute {}", route.namespace(), route.name()));
+            draft.command(shell!("oc -n {} edit httproute {}", route.namespace(), route.name()));
             let host = hostnames(route).first().map_or("HOST", |h| h);
-            draft.verify(format!(
-                "curl -s -o /dev/null -w '%{{http_code}}' -H 'Host: {host}' http://GATEWAY:{}/",
+            draft.verify(shell!(
+                "curl -s -o /dev/null -w '%{{http_code}}' -H {} http://GATEWAY:{}/",
+                format!("Host: {host}"),
                 target.port
             ));
         }
@@ -194,7 +196,7 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
                     &PROXY_ERRORS,
                     Missing {
                         what: format!("logs of the Gateway's proxy {}", pod.full_name()),
-                        how: format!("oc -n {} logs {} -c istio-proxy", pod.namespace(), pod.name()),
+                        how: shell!("oc -n {} logs {} -c istio-proxy", pod.namespace(), pod.name()),
                     },
                 );
                 continue;
@@ -260,13 +262,13 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
                         draft.because_of(&["MG224", "MG312", "MG232"], target.extension.object.reference());
                     }
                 }
-                draft.command(format!(
-                    "oc -n {} logs {} -c istio-proxy | grep '{}'",
+                draft.command(shell!(
+                    "oc -n {} logs {} -c istio-proxy | grep {}",
                     pod.namespace(),
                     pod.name(),
                     host
                 ));
-                draft.verify(format!(
+                draft.verify(shell!(
                     "oc -n {} logs {} -c istio-proxy --since=5m",
                     pod.namespace(),
                     pod.name()

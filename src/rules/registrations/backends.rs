@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
 use super::{Registration, WORKLOADS};
 use crate::declare_rule;
 use crate::model::gateway_api::{BackendRef, backend_refs};
@@ -9,7 +11,9 @@ use crate::model::json::{Key, Map, Value};
 use crate::model::{Object, kinds, labels, workloads};
 use crate::report::Severity;
 use crate::rules::gateways::{condition_pointer, is_ready};
+use crate::rules::remedy;
 use crate::rules::{Context, Draft, Findings, suggest};
+use crate::shell::{Command, shell};
 
 /// A Service behind registered routes.
 pub(super) struct Backend<'c, 'a> {
@@ -173,15 +177,15 @@ fn backend_pods(context: &Context<'_>, findings: &mut Findings) {
             draft.severity(Severity::Warning);
         }
         draft
-            .command(format!("oc -n {namespace} describe pod {}", first.name()))
-            .command(format!("oc -n {namespace} logs {} --all-containers --tail=50", first.name()))
-            .verify(format!("oc -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"));
+            .command(shell!("oc -n {} describe pod {}", namespace, first.name()))
+            .command(shell!("oc -n {} logs {} --all-containers --tail=50", namespace, first.name()))
+            .verify(shell!("oc -n {} get endpointslices -l kubernetes.io/service-name={}", namespace, name));
     }
 }
 
 /// Makes a Service for the Deployment of the same name: for the container port that is named like one of
 /// MCP's, has the number that the route wants, or is the only one.
-fn expose(context: &Context<'_>, namespace: &str, name: &str, port: Option<i64>) -> Option<String> {
+fn expose(context: &Context<'_>, namespace: &str, name: &str, port: Option<i64>) -> Option<Command> {
     let deployment = context.bundle.get(&kinds::DEPLOYMENT, namespace, name)?;
     let ports: Vec<i64> = deployment
         .array("/spec/template/spec/containers")
@@ -196,8 +200,13 @@ fn expose(context: &Context<'_>, namespace: &str, name: &str, port: Option<i64>)
         .copied()
         .find(|p| *p == port)
         .or_else(|| ports.first().copied().filter(|_| ports.len() == 1))?;
-    Some(format!(
-        "oc -n {namespace} expose deployment/{name} --name={name} --port={port} --target-port={target}"
+    Some(shell!(
+        "oc -n {} expose deployment/{} --name={} --port={} --target-port={}",
+        namespace,
+        name,
+        name,
+        port,
+        target
     ))
 }
 
@@ -258,20 +267,16 @@ fn backend_service_missing(context: &Context<'_>, findings: &mut Findings) {
         );
         users(draft, &backend);
         if let Some(right) = suggest::similar(context, &kinds::SERVICE, namespace, name) {
-            draft.command(format!(
-                "oc -n {} patch httproute {} --type=json -p \
-                 '[{{\"op\":\"replace\",\"path\":\"{}\",\"value\":\"{}\"}}]'",
-                route.namespace(),
-                route.name(),
-                reference.pointer("/name"),
-                right.name()
+            draft.command(remedy::patch(
+                route,
+                json!([{"op": "replace", "path": reference.pointer("/name"), "value": right.name()}]),
             ));
         } else if let Some(command) = expose(context, namespace, name, reference.port) {
             draft.command(command);
         } else {
-            draft.command(format!("oc -n {namespace} get services"));
+            draft.command(shell!("oc -n {} get services", namespace));
         }
-        draft.verify(format!("oc -n {namespace} get service {name}"));
+        draft.verify(shell!("oc -n {} get service {}", namespace, name));
     }
 }
 
@@ -354,9 +359,11 @@ fn backend_no_endpoints(context: &Context<'_>, findings: &mut Findings) {
             }
         }
         users(draft, &backend);
-        draft
-            .command(format!("oc -n {namespace} describe service {name}"))
-            .verify(format!("oc -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"));
+        draft.command(shell!("oc -n {} describe service {}", namespace, name)).verify(shell!(
+            "oc -n {} get endpointslices -l kubernetes.io/service-name={}",
+            namespace,
+            name
+        ));
     }
 }
 
@@ -447,14 +454,16 @@ fn backend_selector(context: &Context<'_>, findings: &mut Findings) {
                 .filter_map(|k| pod.label(k).map(|v| (Key::from(k), Value::from(v))))
                 .collect();
             if !fixed.is_empty() {
-                draft.command(format!(
-                    "oc -n {namespace} patch service {name} --type=merge -p '{{\"spec\":{{\"selector\":{}}}}}'",
-                    Value::from(fixed)
+                draft.command(remedy::merge(
+                    service,
+                    json!({"spec": {"selector": Value::from(fixed).to_json()}}),
                 ));
             }
         }
-        draft
-            .command(format!("oc -n {namespace} get pods --show-labels"))
-            .verify(format!("oc -n {namespace} get endpointslices -l kubernetes.io/service-name={name}"));
+        draft.command(shell!("oc -n {} get pods --show-labels", namespace)).verify(shell!(
+            "oc -n {} get endpointslices -l kubernetes.io/service-name={}",
+            namespace,
+            name
+        ));
     }
 }

@@ -16,6 +16,7 @@ use crate::model::{Missing, Object, kinds};
 use crate::report::{Evidence, Severity};
 use crate::rules::envoy_filter::record_evidence;
 use crate::rules::{Context, Findings};
+use crate::shell::{Command, shell};
 
 /// The statuses of the brokers of all extensions, with the namespace.
 pub(in crate::rules) fn statuses<'a>(context: &Context<'a>) -> Vec<BrokerStatus<'a>> {
@@ -148,7 +149,7 @@ fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
                 .severity(severity)
                 .object(status.pod.reference())
                 .evidence(object.evidence("/spec/path"))
-                .command(format!("oc -n {} logs {} --tail=100", status.pod.namespace(), status.pod.name()))
+                .command(shell!("oc -n {} logs {} --tail=100", status.pod.namespace(), status.pod.name()))
                 .verify(status_command(&status, &server.name));
         }
     }
@@ -172,15 +173,16 @@ fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
                 "Check the path of the registration and whether the server is an MCP server of streamable HTTP.",
             )
             .evidence(object.evidence("/spec/path"))
-            .command(format!("oc -n {} logs {} --tail=100", via.namespace, via.pod))
+            .command(shell!("oc -n {} logs {} --tail=100", via.namespace, via.pod))
             .verify("oc mcpgw check --probe http,mcp --only MG411");
     }
 }
 
-pub(super) fn status_command(status: &BrokerStatus<'_>, server: &str) -> String {
-    format!(
-        "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{server}",
-        status.pod.namespace()
+pub(super) fn status_command(status: &BrokerStatus<'_>, server: &str) -> Command {
+    shell!(
+        "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{}",
+        status.pod.namespace(),
+        server
     )
 }
 
@@ -312,7 +314,7 @@ fn broker_upstream_failing(context: &Context<'_>, findings: &mut Findings) {
                 &BROKER_UPSTREAM_FAILING,
                 Missing {
                     what: format!("the status or log of broker {}", pod.full_name()),
-                    how: format!("oc -n {} logs {}", pod.namespace(), pod.name()),
+                    how: shell!("oc -n {} logs {}", pod.namespace(), pod.name()),
                 },
             );
         }
@@ -332,8 +334,8 @@ fn broker_upstream_failing(context: &Context<'_>, findings: &mut Findings) {
                 "Repair the cause; the broker tries again every minute.",
             )
             .object(failure.pod.reference())
-            .command(format!("oc -n {} logs {} --tail=100", failure.pod.namespace(), failure.pod.name()))
-            .verify(format!(
+            .command(shell!("oc -n {} logs {} --tail=100", failure.pod.namespace(), failure.pod.name()))
+            .verify(shell!(
                 "oc get --raw /api/v1/namespaces/{}/services/mcp-gateway:8080/proxy/status/{}",
                 failure.pod.namespace(),
                 object.full_name()
@@ -358,7 +360,7 @@ fn broker_upstream_failing(context: &Context<'_>, findings: &mut Findings) {
                 )
                 .severity(Severity::Warning)
                 .object(status.pod.reference())
-                .command(format!("oc -n {} logs {} --tail=100", status.pod.namespace(), status.pod.name()))
+                .command(shell!("oc -n {} logs {} --tail=100", status.pod.namespace(), status.pod.name()))
                 .verify(status_command(&status, &server.name));
         }
     }

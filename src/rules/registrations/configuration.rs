@@ -10,6 +10,7 @@ use crate::model::workloads::Component;
 use crate::model::{Seen, kinds};
 use crate::rules::envoy_filter::record_evidence;
 use crate::rules::{Context, Findings, suggest};
+use crate::shell::shell;
 
 /// How long it may take until the kubelet brings a changed Secret into a pod, and a little more.
 const DELAY: TimeDelta = TimeDelta::minutes(3);
@@ -92,17 +93,20 @@ fn registration_not_seen(context: &Context<'_>, findings: &mut Findings) {
             .report(
                 &REGISTRATION_NOT_SEEN,
                 object,
-                format!("The controller's log has no line about MCPServerRegistration {}", object.full_name()),
+                format!(
+                    "The controller's log has no line about MCPServerRegistration {}",
+                    object.full_name()
+                ),
                 evidence,
                 "Touch the registration and watch the controller's log; look which namespaces it watches.",
             )
             .evidence(object.evidence("/metadata/creationTimestamp"))
-            .command(format!(
-                "oc -n {} annotate mcpserverregistration {} mcpgw.example.com/touched=\"$(date -u +%s)\" --overwrite",
+            .command(shell!(
+                "oc -n {} annotate mcpserverregistration {} oc-mcpgw/touched=\"$(date -u +%s)\" --overwrite",
                 object.namespace(),
                 object.name()
             ))
-            .verify(format!("oc -n {} logs {} --since=1m", log.namespace, log.pod));
+            .verify(shell!("oc -n {} logs {} --since=1m", log.namespace, log.pod));
     }
 }
 
@@ -191,7 +195,7 @@ fn broker_stale_config(context: &Context<'_>, findings: &mut Findings) {
         });
         draft
             .object(secret.reference())
-            .command(format!("oc -n {namespace} rollout restart deployment/mcp-gateway"))
+            .command(shell!("oc -n {} rollout restart deployment/mcp-gateway", namespace))
             .verify(status_command(&status, first));
     }
     for (pod, log) in context.workloads().component_logs(Component::Broker) {
@@ -212,8 +216,8 @@ fn broker_stale_config(context: &Context<'_>, findings: &mut Findings) {
                     record_evidence(&log.file, record),
                     "Make the controller write the configuration again: touch a registration.",
                 )
-                .command(format!("oc -n {} logs {} --tail=100", pod.namespace(), pod.name()))
-                .verify(format!("oc -n {} logs {} --since=3m", pod.namespace(), pod.name()));
+                .command(shell!("oc -n {} logs {} --tail=100", pod.namespace(), pod.name()))
+                .verify(shell!("oc -n {} logs {} --since=3m", pod.namespace(), pod.name()));
         }
     }
 }
@@ -288,8 +292,8 @@ fn stale_server_entry(context: &Context<'_>, findings: &mut Findings) {
                         .object(object.reference())
                         .object(extension.object.reference())
                         .evidence(object.evidence("/spec/targetRef/name"))
-                        .command(format!("oc -n {namespace} delete secret {}", broker_config::NAME))
-                        .verify(format!("oc -n {owner} get mcpserverregistration {name} -o yaml"));
+                        .command(shell!("oc -n {} delete secret {}", namespace, broker_config::NAME))
+                        .verify(shell!("oc -n {} get mcpserverregistration {} -o yaml", owner, name));
                 }
                 Seen::Unknown(missing) => findings.cannot_tell(&STALE_SERVER_ENTRY, missing),
                 Seen::Absent => {
@@ -309,8 +313,8 @@ fn stale_server_entry(context: &Context<'_>, findings: &mut Findings) {
                     draft
                         .object(suggest::reference(&kinds::MCP_SERVER_REGISTRATION, owner, name))
                         .object(extension.object.reference())
-                        .command(format!("oc -n {namespace} delete secret {}", broker_config::NAME))
-                        .verify(format!("oc -n {owner} get mcpserverregistrations"));
+                        .command(shell!("oc -n {} delete secret {}", namespace, broker_config::NAME))
+                        .verify(shell!("oc -n {} get mcpserverregistrations", owner));
                     suggest::api_missing(context, draft, &kinds::MCP_SERVER_REGISTRATION);
                 }
             }

@@ -9,6 +9,7 @@ mod shape;
 
 pub(in crate::rules) use backends::{AllServed, served};
 pub(super) use broker::{Failure, failures};
+use serde_json::json;
 
 use super::gateways::condition_pointer;
 use super::{Context, Draft, Findings, Rule, remedy, suggest};
@@ -17,6 +18,7 @@ use crate::model::gateway_api::{Outcome, Verdict};
 use crate::model::mcp::{Chain, Registration, RegistrationFault, SECRET_LABEL, SecretFault};
 use crate::model::{Object, kinds};
 use crate::report::{ObjectRef, Severity};
+use crate::shell::{Command, shell};
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -50,18 +52,9 @@ const WORKLOADS: [&str; 9] =
     ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"];
 
 /// The command that waits for a registration.
-pub(super) fn ready_command(registration: &Object) -> String {
-    format!(
+pub(super) fn ready_command(registration: &Object) -> Command {
+    shell!(
         "oc -n {} wait --for=condition=Ready mcpserverregistration/{} --timeout=120s",
-        registration.namespace(),
-        registration.name()
-    )
-}
-
-/// The command that merges fields into a registration.
-fn patch(registration: &Object, merge: &str) -> String {
-    format!(
-        "oc -n {} patch mcpserverregistration {} --type=merge -p '{merge}'",
         registration.namespace(),
         registration.name()
     )
@@ -200,12 +193,7 @@ fn registration_target_missing(context: &Context<'_>, findings: &mut Findings) {
         );
         draft.object(suggest::reference(&kinds::HTTP_ROUTE, namespace, name));
         if let Some(right) = similar {
-            draft.command(format!(
-                "oc -n {namespace} patch mcpserverregistration {} --type=merge -p \
-                 '{{\"spec\":{{\"targetRef\":{{\"name\":\"{}\"}}}}}}'",
-                object.name(),
-                right.name()
-            ));
+            draft.command(remedy::merge(object, json!({"spec": {"targetRef": {"name": right.name()}}})));
         } else if let [there] = suggest::elsewhere(context, &kinds::HTTP_ROUTE, namespace, name).as_slice() {
             for command in remedy::moved(object, there.namespace(), &[]) {
                 draft.command(command);
@@ -349,14 +337,14 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
             }
         }
         if first.is_none() && registration.ready().is_none() {
-            draft.command(format!(
-                "oc -n {} annotate mcpserverregistration {} mcpgw.example.com/touched=\"$(date -u +%s)\" --overwrite",
+            draft.command(shell!(
+                "oc -n {} annotate mcpserverregistration {} oc-mcpgw/touched=\"$(date -u +%s)\" --overwrite",
                 object.namespace(),
                 object.name()
             ));
         }
         draft
-            .command(format!(
+            .command(shell!(
                 "oc -n {} get mcpserverregistration {} -o yaml",
                 object.namespace(),
                 object.name()
@@ -377,18 +365,23 @@ fn ca_certificate(draft: &mut Draft, registration: &Object, fault: &SecretFault<
         SecretFault::Missing => {
             draft.remedy.text = format!("Create Secret {namespace}/{name} with the CA certificate.");
             draft
-                .command(format!(
-                    "oc -n {namespace} create secret generic {name} --from-file={key}=\"${{CA_FILE}}\""
+                .command(shell!(
+                    "oc -n {} create secret generic {} --from-file={}=\"${{CA_FILE}}\"",
+                    namespace,
+                    name,
+                    key
                 ))
-                .command(format!("oc -n {namespace} label secret {name} {}=true", SECRET_LABEL));
+                .command(shell!("oc -n {} label secret {} {}=true", namespace, name, SECRET_LABEL));
         }
         SecretFault::Label(secret) => {
             draft.remedy.text =
                 format!("Label Secret {namespace}/{name}: the controller sees no other Secrets.");
-            draft
-                .object(secret.reference())
-                .evidence(secret.evidence("/metadata/labels"))
-                .command(format!("oc -n {namespace} label secret {name} {}=true --overwrite", SECRET_LABEL));
+            draft.object(secret.reference()).evidence(secret.evidence("/metadata/labels")).command(shell!(
+                "oc -n {} label secret {} {}=true --overwrite",
+                namespace,
+                name,
+                SECRET_LABEL
+            ));
         }
         SecretFault::Value(secret, why) => {
             draft.remedy.text = format!(
@@ -397,8 +390,11 @@ fn ca_certificate(draft: &mut Draft, registration: &Object, fault: &SecretFault<
             let mut shown = secret.evidence(&format!("/data/{}", key.replace('~', "~0").replace('/', "~1")));
             shown.value = Some(why.clone());
             shown.note = None;
-            draft.object(secret.reference()).evidence(shown).command(format!(
-                "oc -n {namespace} set data secret/{name} --from-file={key}=\"${{CA_FILE}}\""
+            draft.object(secret.reference()).evidence(shown).command(shell!(
+                "oc -n {} set data secret/{} --from-file={}=\"${{CA_FILE}}\"",
+                namespace,
+                name,
+                key
             ));
         }
         SecretFault::Key(secret, present) => {
@@ -407,8 +403,11 @@ fn ca_certificate(draft: &mut Draft, registration: &Object, fault: &SecretFault<
                  certificate.",
                 suggest::some(present, 5)
             );
-            draft.object(secret.reference()).evidence(secret.evidence("/data")).command(format!(
-                "oc -n {namespace} set data secret/{name} --from-file={key}=\"${{CA_FILE}}\""
+            draft.object(secret.reference()).evidence(secret.evidence("/data")).command(shell!(
+                "oc -n {} set data secret/{} --from-file={}=\"${{CA_FILE}}\"",
+                namespace,
+                name,
+                key
             ));
         }
     }

@@ -1,11 +1,15 @@
 //! MG407, MG408, MG420: types, ports and protocols of the Services behind registered routes.
 
+use serde_json::json;
+
 use super::backends::{Backend, backends, users};
 use crate::declare_rule;
 use crate::model::json::Value;
 use crate::model::{Object, kinds};
 use crate::report::Severity;
+use crate::rules::remedy;
 use crate::rules::{Context, Findings};
+use crate::shell::shell;
 
 declare_rule! {
     /// A server's Service has an unusual type
@@ -63,21 +67,20 @@ fn backend_service_type(context: &Context<'_>, findings: &mut Findings) {
         users(draft, &backend);
         let name = format!("{}-mcp", service.name());
         if service.str("/spec/clusterIP") == "None" {
-            draft.command(format!(
-                "oc -n {} expose service {} --name={name}",
+            draft.command(shell!(
+                "oc -n {} expose service {} --name={}",
                 service.namespace(),
-                service.name()
+                service.name(),
+                name
             ));
             for (route, reference) in backend.routes {
-                draft.command(format!(
-                    "oc -n {} patch httproute {} --type=json -p '[{{\"op\":\"replace\",\"path\":\"{}\",\"value\":\"{name}\"}}]'",
-                    route.namespace(),
-                    route.name(),
-                    reference.pointer("/name")
+                draft.command(remedy::patch(
+                    route,
+                    json!([{"op": "replace", "path": reference.pointer("/name"), "value": name}]),
                 ));
             }
         }
-        draft.verify(format!("oc -n {} get service {}", service.namespace(), service.name()));
+        draft.verify(shell!("oc -n {} get service {}", service.namespace(), service.name()));
     }
 }
 
@@ -182,13 +185,9 @@ fn backend_port(context: &Context<'_>, findings: &mut Findings) {
             } else {
                 Value::from("TCP")
             };
-            draft.command(format!(
-                "oc -n {} patch service {} --type=json -p '[{{\"op\":\"add\",\"path\":\"{pointer}\",\"value\":{value}}}]'",
-                service.namespace(),
-                service.name()
-            ));
+            draft.command(remedy::patch(service, json!([{"op": "add", "path": pointer, "value": value}])));
             users(draft, &backend);
-            draft.verify(format!(
+            draft.verify(shell!(
                 "oc -n {} get endpointslices -l kubernetes.io/service-name={} -o yaml",
                 service.namespace(),
                 service.name()
@@ -261,12 +260,8 @@ fn backend_tls_port(context: &Context<'_>, findings: &mut Findings) {
             draft
                 .object(service.reference())
                 .evidence(service.evidence(&format!("/spec/ports/{index}")))
-                .command(format!(
-                    "oc -n {} patch service {} --type=json -p '[{{\"op\":\"add\",\"path\":\"/spec/ports/{index}/appProtocol\",\"value\":\"https\"}}]'",
-                    service.namespace(),
-                    service.name()
-                ))
-                .verify(format!("oc -n {} get service {} -o yaml", service.namespace(), service.name()));
+                .command(remedy::patch(service, json!([{"op": "add", "path": format!("/spec/ports/{index}/appProtocol"), "value": "https"}])))
+                .verify(shell!("oc -n {} get service {} -o yaml", service.namespace(), service.name()));
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::envoy_filter::record_evidence;
 use crate::rules::{Context, Findings, evidence, remedy};
+use serde_json::json;
 
 /// Whether a prefix is one that the API allows: `^[a-z0-9][a-z0-9_]*$`.
 fn is_prefix(prefix: &str) -> bool {
@@ -75,8 +76,8 @@ fn prefix_invalid(context: &Context<'_>, findings: &mut Findings) {
 
 /// Recreates a registration with another prefix: the field cannot be changed once it is set.
 fn recreate(draft: &mut crate::rules::Draft, object: &Object, pointer: &str, prefix: &str) {
-    let edit = format!("{}=\"{prefix}\"", pointer.replace('/', "."));
-    draft.command(remedy::recreated(object, &[edit])).verify(ready_command(object));
+    let path = pointer.replace('/', ".");
+    draft.command(remedy::recreated(object, &[(&path, json!(prefix))])).verify(ready_command(object));
 }
 
 /// A prefix that no registration of the bundle has: the registration's name, or with its namespace.
@@ -257,7 +258,10 @@ fn prefix_not_applied(context: &Context<'_>, findings: &mut Findings) {
             draft
                 .command(remedy::recreated(
                     object,
-                    &[format!("del(.spec.{old})"), format!(".spec.{new}=\"{value}\"")],
+                    &[
+                        (&format!(".spec.{old}"), serde_json::Value::Null),
+                        (&format!(".spec.{new}"), json!(value)),
+                    ],
                 ))
                 .verify(ready_command(object));
         }

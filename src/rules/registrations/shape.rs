@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{hide, patch, ready_command, strict};
+use super::{hide, ready_command, strict};
 use crate::declare_rule;
 use crate::model::gateway_api::{backend_refs, hostnames};
 use crate::model::mcp::{ExtensionFault, RegistrationFault};
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::{Context, Findings, remedy};
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// A registration names a namespace for its route, which is ignored
@@ -59,11 +60,12 @@ fn registration_target_namespace(context: &Context<'_>, findings: &mut Findings)
                 format!("Create the registration in namespace {target}, where its HTTPRoute is."),
             )
             .evidence(object.evidence("/spec/targetRef/name"));
-        for command in remedy::moved(object, target, &["del(.spec.targetRef.namespace)".to_owned()]) {
+        for command in remedy::moved(object, target, &[(".spec.targetRef.namespace", Value::Null)]) {
             draft.command(command);
         }
-        draft.verify(format!(
-            "oc -n {target} wait --for=condition=Ready mcpserverregistration/{} --timeout=120s",
+        draft.verify(shell!(
+            "oc -n {} wait --for=condition=Ready mcpserverregistration/{} --timeout=120s",
+            target,
             object.name()
         ));
     }
@@ -205,7 +207,7 @@ fn registration_disabled(context: &Context<'_>, findings: &mut Findings) {
                 object.evidence("/spec/state"),
                 "Enable it, if it was not switched off on purpose.",
             )
-            .command(patch(object, "{\"spec\":{\"state\":\"Enabled\"}}"))
+            .command(remedy::merge(object, json!({"spec": {"state": "Enabled"}})))
             .verify(ready_command(object));
     }
 }
@@ -257,7 +259,7 @@ fn route_shape(context: &Context<'_>, findings: &mut Findings) {
             );
             draft
                 .object(route.reference())
-                .command(one_rule(route).unwrap_or(format!(
+                .command(one_rule(route).unwrap_or(shell!(
                     "oc -n {} edit httproute {}",
                     route.namespace(),
                     route.name()
@@ -273,7 +275,7 @@ const MATCHES: usize = 64;
 
 /// A patch that makes one rule of several which differ in nothing but their matches: the requests that the route
 /// takes stay the same. Rules with names stay apart, because policies may target them.
-fn one_rule(route: &Object) -> Option<String> {
+fn one_rule(route: &Object) -> Option<Command> {
     let mut rules: Vec<Value> = route.array("/spec/rules").iter().map(|rule| rule.to_json()).collect();
     let mut matches = Vec::new();
     for rule in &mut rules {
@@ -290,11 +292,7 @@ fn one_rule(route: &Object) -> Option<String> {
     steps.extend(
         (1..rules.len()).rev().map(|at| json!({"op": "remove", "path": format!("/spec/rules/{at}")})),
     );
-    let (namespace, name) = (route.namespace(), route.name());
-    let patch = Value::from(steps).to_string();
-    // An expression of a match may have a quote, which would end the shell's.
-    (!patch.contains('\''))
-        .then(|| format!("oc -n {namespace} patch httproute {name} --type=json -p '{patch}'"))
+    Some(remedy::patch(route, Value::from(steps)))
 }
 
 declare_rule! {
@@ -383,16 +381,15 @@ fn virtual_server_tools(context: &Context<'_>, findings: &mut Findings) {
         let mut steps = Vec::new();
         for (index, tool) in &unknown {
             if let Some(name) = with_prefix(context, &prefixes, tool) {
-                steps.push(serde_json::json!({"op": "replace", "path": format!("/spec/tools/{index}"), "value": name}));
+                steps.push(json!({"op": "replace", "path": format!("/spec/tools/{index}"), "value": name}));
             }
         }
         let (namespace, name) = (server.namespace(), server.name());
         draft
             .command(if steps.is_empty() {
-                format!("oc -n {namespace} edit mcpvirtualserver {name}")
+                shell!("oc -n {} edit mcpvirtualserver {}", namespace, name)
             } else {
-                let patch = serde_json::Value::from(steps);
-                format!("oc -n {namespace} patch mcpvirtualserver {name} --type=json -p '{patch}'")
+                remedy::patch(server, Value::from(steps))
             })
             .verify("oc get mcpserverregistrations -A");
     }
@@ -454,12 +451,9 @@ fn registration_chain_strict(context: &Context<'_>, findings: &mut Findings) {
                 .object(chain.extensions[at].object.reference())
                 .evidence(gateway.evidence(&listener.pointer("/hostname")))
                 .evidence(route.evidence("/spec/parentRefs/0/sectionName"))
-                .command(format!(
-                    "oc -n {} patch httproute {} --type=json -p \
-                     '[{{\"op\":\"add\",\"path\":\"/spec/parentRefs/0/sectionName\",\"value\":\"{}\"}}]'",
-                    route.namespace(),
-                    route.name(),
-                    listener.name
+                .command(remedy::patch(
+                    route,
+                    json!([{"op": "add", "path": "/spec/parentRefs/0/sectionName", "value": listener.name}]),
                 ))
                 .verify(ready_command(object));
             hide(context, draft, registration, fault);

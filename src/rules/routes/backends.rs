@@ -1,11 +1,14 @@
 //! MG215, MG216: the backends of HTTPRoutes and the grants for them.
 
+use serde_json::json;
+
 use super::patch;
 use crate::declare_rule;
 use crate::model::gateway_api::{self, Granted, Reference, backend_refs};
 use crate::model::json::Value;
 use crate::model::{Object, Seen, kinds};
 use crate::rules::{Context, Draft, Findings, suggest};
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// A backendRef names a Service or port that does not exist
@@ -60,9 +63,9 @@ fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
                     );
                     draft.object(service);
                     if let Some(right) = suggest::similar(context, &kinds::SERVICE, namespace, name) {
-                        patch(draft, route, &backend.pointer("/name"), &format!("\"{}\"", right.name()));
+                        patch(draft, route, &backend.pointer("/name"), json!(right.name()));
                     }
-                    draft.verify(format!("oc -n {namespace} get service {name}"));
+                    draft.verify(shell!("oc -n {} get service {}", namespace, name));
                 }
                 Seen::Found(service) => backend_port(findings, route, backend, service),
             }
@@ -78,7 +81,7 @@ fn backend_port(
 ) {
     let ports = service.array("/spec/ports");
     let number = |port: &Value| port.get("port").and_then(Value::as_i64);
-    let offered: Vec<String> = ports.iter().filter_map(number).map(|port| port.to_string()).collect();
+    let offered: Vec<i64> = ports.iter().filter_map(number).collect();
     if ports.iter().any(|port| number(port).is_some() && number(port) == backend.port) {
         return;
     }
@@ -106,13 +109,16 @@ fn backend_port(
         route,
         title,
         route.evidence(&backend.pointer("/port")),
-        format!("Name a port of the Service: {}.{hint}", offered.join(", ")),
+        format!(
+            "Name a port of the Service: {}.{hint}",
+            offered.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")
+        ),
     );
     draft.object(service.reference()).evidence(service.evidence("/spec/ports"));
     if let Some(right) = target.map(|index| &offered[index]).or(offered.first()) {
-        patch(draft, route, &backend.pointer("/port"), right);
+        patch(draft, route, &backend.pointer("/port"), json!(right));
     }
-    draft.verify(format!(
+    draft.verify(shell!(
         "oc -n {} get service {} -o jsonpath='{{.spec.ports[*].port}}'",
         service.namespace(),
         service.name()
@@ -212,11 +218,18 @@ pub(in crate::rules) fn grant_remedy(
     let Reference { from_group, from_kind, from_namespace, to_group, to_kind, to_namespace, to_name } =
         reference;
     let name = format!("allow-{from_namespace}-{}", from_kind.to_lowercase());
-    draft
-        .command(format!(
-            "oc apply -f - <<'EOF'\napiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata:\n  \
-             name: {name}\n  namespace: {to_namespace}\nspec:\n  from:\n  - group: {from_group}\n    kind: {from_kind}\n    \
-             namespace: {from_namespace}\n  to:\n  - group: \"{to_group}\"\n    kind: {to_kind}\n    name: {to_name}\nEOF"
-        ))
-        .verify(format!("oc -n {to_namespace} get referencegrant {name} -o yaml"));
+    let grant = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1beta1",
+        "kind": "ReferenceGrant",
+        "metadata": {"name": name, "namespace": to_namespace},
+        "spec": {
+            "from": [{"group": from_group, "kind": from_kind, "namespace": from_namespace}],
+            "to": [{"group": to_group, "kind": to_kind, "name": to_name}],
+        },
+    });
+    draft.command(Command::from("oc apply -f -").reading_yaml(&grant)).verify(shell!(
+        "oc -n {} get referencegrant {} -o yaml",
+        to_namespace,
+        name
+    ));
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::model::Object;
 use crate::model::json::Value;
-use crate::rules::Draft;
+use crate::rules::{Draft, remedy};
 
 /// A part of a route that its controller does not take, and the patch without it.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,15 +14,15 @@ pub(super) struct Refused {
     /// What it is and what to do, in a sentence.
     pub text: String,
     /// The JSON patch, where only one is right.
-    pub patch: Option<String>,
+    pub patch: Option<serde_json::Value>,
 }
 
 impl Refused {
     /// Adds the part and the patch without it to a finding about the route.
     pub(super) fn add_to(&self, route: &Object, draft: &mut Draft) {
-        draft.evidence(route.evidence(&self.pointer)).commands(self.patch.iter().map(|patch| {
-            format!("oc -n {} patch httproute {} --type=json -p '{patch}'", route.namespace(), route.name())
-        }));
+        draft
+            .evidence(route.evidence(&self.pointer))
+            .commands(self.patch.iter().map(|patch| remedy::patch(route, patch.clone())));
     }
 }
 
@@ -71,7 +71,7 @@ pub(super) fn filter(route: &Object) -> Option<Refused> {
                         "Rule {index} has a filter of type {kind}, which the Gateway's controller does not support: \
                          take it out of the route, and do in the server or a policy what it was meant for."
                     ),
-                    patch: Some(patch.to_string()),
+                    patch: Some(patch),
                     pointer,
                 });
             }
@@ -98,7 +98,7 @@ pub(super) fn host(route: &Object) -> Option<Refused> {
                 text(backend, "namespace")
             };
             let patch = (of_cluster && namespace == named)
-                .then(|| json!([{"op": "replace", "path": pointer, "value": service}]).to_string());
+                .then(|| json!([{"op": "replace", "path": pointer, "value": service}]));
             return Some(Refused {
                 text: format!(
                     "Rule {index} names its backend by the host {name}: a Service is named by its name and port{}.",
@@ -152,7 +152,7 @@ mod tests {
             ),
         ] {
             let refused = host(&route(json!({"backendRefs": [backend.clone()]})));
-            let found = refused.map(|r| r.patch.map(|p| p.contains("\"value\":\"weather\"")));
+            let found = refused.map(|r| r.patch.map(|p| p.to_string().contains("\"value\":\"weather\"")));
             assert_eq!(found, expected.map(|e| e.map(|_| true)), "{backend}");
         }
     }

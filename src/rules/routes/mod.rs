@@ -5,6 +5,7 @@ mod filters;
 mod stale;
 
 pub(super) use backends::grant_remedy;
+use serde_json::json;
 
 use super::{Context, Draft, Findings, Rule, suggest};
 use crate::declare_rule;
@@ -13,6 +14,8 @@ use crate::model::json::Value;
 use crate::model::mcp::RouteFacts;
 use crate::model::{Object, kinds};
 use crate::report::ObjectRef;
+use crate::rules::remedy;
+use crate::shell::{Command, shell};
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -98,7 +101,7 @@ fn route_not_accepted(context: &Context<'_>, findings: &mut Findings) {
                     }
                 }
                 draft
-                    .command(format!("oc -n {namespace} get httproute {name} -o yaml"))
+                    .command(shell!("oc -n {} get httproute {} -o yaml", namespace, name))
                     .verify(accepted(route));
             }
         }
@@ -113,8 +116,8 @@ fn gateway_reference(attachment: &Attachment<'_>) -> ObjectRef {
 }
 
 /// The command that shows whether the parents accept a route.
-fn accepted(route: &Object) -> String {
-    format!(
+fn accepted(route: &Object) -> Command {
+    shell!(
         "oc -n {} get httproute {} -o jsonpath='{{.status.parents[*].conditions[?(@.type==\"Accepted\")].status}}'",
         route.namespace(),
         route.name()
@@ -192,10 +195,12 @@ fn route_refs_unresolved(context: &Context<'_>, findings: &mut Findings) {
                         if condition.reason == "InvalidKind" { &["MG419"] } else { &[] },
                         route.reference(),
                     )
-                    .command(format!("oc -n {namespace} get httproute {name} -o yaml"))
-                    .verify(format!(
-                        "oc -n {namespace} get httproute {name} -o \
-                         jsonpath='{{.status.parents[*].conditions[?(@.type==\"ResolvedRefs\")].status}}'"
+                    .command(shell!("oc -n {} get httproute {} -o yaml", namespace, name))
+                    .verify(shell!(
+                        "oc -n {} get httproute {} -o \
+                         jsonpath='{{.status.parents[*].conditions[?(@.type==\"ResolvedRefs\")].status}}'",
+                        namespace,
+                        name
                     ));
             }
         }
@@ -258,16 +263,11 @@ fn route_parent_missing(context: &Context<'_>, findings: &mut Findings) {
                     if let Some(right) =
                         suggest::similar(context, &kinds::GATEWAY, parent.namespace, parent.name)
                     {
-                        patch(draft, route, &format!("{base}/name"), &format!("\"{}\"", right.name()));
+                        patch(draft, route, &format!("{base}/name"), json!(right.name()));
                     } else if let [right] =
                         suggest::elsewhere(context, &kinds::GATEWAY, parent.namespace, parent.name).as_slice()
                     {
-                        patch(
-                            draft,
-                            route,
-                            &format!("{base}/namespace"),
-                            &format!("\"{}\"", right.namespace()),
-                        );
+                        patch(draft, route, &format!("{base}/namespace"), json!(right.namespace()));
                     }
                     draft.verify(accepted(route));
                 }
@@ -282,13 +282,8 @@ fn route_parent_missing(context: &Context<'_>, findings: &mut Findings) {
 }
 
 /// Adds the command that sets one field of an object.
-fn patch(draft: &mut Draft, object: &Object, pointer: &str, value: &str) {
-    draft.command(format!(
-        "oc -n {} patch {} {} --type=json -p '[{{\"op\":\"add\",\"path\":\"{pointer}\",\"value\":{value}}}]'",
-        object.namespace(),
-        object.kind().to_lowercase(),
-        object.name()
-    ));
+fn patch(draft: &mut Draft, object: &Object, pointer: &str, value: serde_json::Value) {
+    draft.command(remedy::patch(object, json!([{"op": "add", "path": pointer, "value": value}])));
 }
 
 fn no_listener(findings: &mut Findings, facts: &RouteFacts<'_>, attachment: &Attachment<'_>, base: &str) {
@@ -323,7 +318,7 @@ fn no_listener(findings: &mut Findings, facts: &RouteFacts<'_>, attachment: &Att
         draft.evidence(gateway.evidence(&listener.pointer(shown)));
     }
     if let Some(near) = near {
-        patch(draft, route, &format!("{base}/sectionName"), &format!("\"{near}\""));
+        patch(draft, route, &format!("{base}/sectionName"), json!(near));
     }
     draft.verify(accepted(route));
 }
@@ -409,7 +404,7 @@ fn route_hostname_mismatch(context: &Context<'_>, findings: &mut Findings) {
                     Some(domain) => format!("{label}.{domain}"),
                     None => right.to_owned(),
                 };
-                patch(draft, route, "/spec/hostnames", &format!("[\"{fixed}\"]"));
+                patch(draft, route, "/spec/hostnames", json!([fixed]));
             }
             draft.verify(accepted(route));
         }
@@ -499,14 +494,13 @@ fn route_not_allowed(context: &Context<'_>, findings: &mut Findings) {
                     .pointer("/allowedRoutes/namespaces/selector/matchLabels")
                     .and_then(Value::as_object);
                 if let Some(selector) = selector.filter(|s| !s.is_empty()) {
-                    let labels = crate::model::labels::to_text(selector).replace(',', " ");
-                    draft.command(format!("oc label namespace {namespace} {labels} --overwrite"));
+                    draft.command(remedy::label(namespace, selector));
                 } else if field == "/allowedRoutes/namespaces" {
                     patch(
                         draft,
                         gateway,
                         &listener.pointer("/allowedRoutes"),
-                        "{\"namespaces\":{\"from\":\"All\"}}",
+                        json!({"namespaces": {"from": "All"}}),
                     );
                 }
                 draft.verify(accepted(route));

@@ -7,6 +7,7 @@ use crate::model::gateway_api::{Attachment, Outcome, status};
 use crate::model::workloads::Component;
 use crate::rules::policies::auth_policies;
 use crate::rules::{Context, Draft, Findings};
+use crate::shell::shell;
 
 declare_rule! {
     /// A status is older than its spec, or contradicts it
@@ -101,13 +102,13 @@ fn stale_policy(context: &Context<'_>, findings: &mut Findings, policy: &Object)
     );
     draft.evidence(policy.evidence("/metadata/generation"));
     for operator in context.workloads().deployments_of(Component::KuadrantOperator) {
-        draft.because_of(&["MG804"], operator.reference()).command(format!(
+        draft.because_of(&["MG804"], operator.reference()).command(shell!(
             "oc -n {} logs deployment/{} --tail=50",
             operator.namespace(),
             operator.name()
         ));
     }
-    draft.verify(format!(
+    draft.verify(shell!(
         "oc -n {} get authpolicy {} -o jsonpath='{{.metadata.generation}} {{.status.observedGeneration}}'",
         policy.namespace(),
         policy.name()
@@ -165,13 +166,17 @@ fn stale<'f>(
         "The controller that should write this status does not: check istiod (is it running, is it of the \
          revision of this Gateway, may it write statuses), then touch the object to make it look again.",
     );
-    let touch = format!(
-        "oc -n {namespace} annotate {} {name} mcpgw.example.com/touched=\"$(date -u +%s)\" --overwrite",
-        kind.to_lowercase()
+    let touch = shell!(
+        "oc -n {} annotate {} {} oc-mcpgw/touched=\"$(date -u +%s)\" --overwrite",
+        namespace,
+        kind.to_lowercase(),
+        name
     );
-    draft.command("oc get deployments -A -l app=istiod").command(touch).verify(format!(
-        "oc -n {namespace} get {} {name} -o jsonpath='{{.metadata.generation}} {{.status}}'",
-        kind.to_lowercase()
+    draft.command("oc get deployments -A -l app=istiod").command(touch).verify(shell!(
+        "oc -n {} get {} {} -o jsonpath='{{.metadata.generation}} {{.status}}'",
+        namespace,
+        kind.to_lowercase(),
+        name
     ));
     draft
 }

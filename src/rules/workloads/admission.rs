@@ -9,6 +9,7 @@ use crate::model::workloads::containers;
 use crate::model::{Object, Seen, kinds};
 use crate::rules::evidence::{self, oc, resource, short};
 use crate::rules::{Context, Findings};
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// A node that runs a needed pod is in trouble
@@ -89,8 +90,8 @@ fn node_trouble(context: &Context<'_>, findings: &mut Findings) {
             draft.object(pod.reference());
             draft.evidence(pod.evidence("/spec/nodeName"));
         }
-        draft.command(format!("oc describe node {name}"));
-        draft.verify(format!("oc wait --for=condition=Ready node/{name} --timeout=300s"));
+        draft.command(shell!("oc describe node {}", name));
+        draft.verify(shell!("oc wait --for=condition=Ready node/{} --timeout=300s", name));
     }
 }
 
@@ -150,16 +151,17 @@ fn missing_reference(message: &str) -> Option<(&'static str, String, Option<Stri
 }
 
 /// Adds a key from a file that the reader has, to the object or to a new one.
-fn add_key(context: &Context<'_>, namespace: &str, kind: &str, name: &str, key: &str) -> String {
-    let file = "${VALUE_FILE}";
+fn add_key(context: &Context<'_>, namespace: &str, kind: &str, name: &str, key: &str) -> Command {
     let word = kind.to_lowercase();
     let exists = context.bundle.get_dynamic("", kind, namespace, name).is_some();
     match (exists, word.as_str()) {
-        (true, _) => format!("oc -n {namespace} set data {word}/{name} --from-file={key}=\"{file}\""),
-        (false, "secret") => {
-            format!("oc -n {namespace} create secret generic {name} --from-file={key}=\"{file}\"")
+        (true, word) => {
+            shell!("oc -n {} set data {}/{} --from-file={}=\"${{VALUE_FILE}}\"", namespace, word, name, key)
         }
-        (false, _) => format!("oc -n {namespace} create {word} {name} --from-file={key}=\"{file}\""),
+        (false, word) => {
+            let word = if word == "secret" { "secret generic".into() } else { shell!("{}", word) };
+            shell!("oc -n {} create {} {} --from-file={}=\"${{VALUE_FILE}}\"", namespace, word, name, key)
+        }
     }
 }
 
@@ -191,12 +193,12 @@ fn container_config(context: &Context<'_>, findings: &mut Findings) {
                     Some((kind, name, None)) => (
                         format!("{kind} {name} is missing"),
                         format!("Create {kind} {name}, or let its controller do it."),
-                        format!("oc -n {namespace} get {} {name}", kind.to_lowercase()),
+                        shell!("oc -n {} get {} {}", namespace, kind.to_lowercase(), name),
                     ),
                     None => (
                         format!("{reason}: {}", short(said, 100)),
                         "Repair what the kubelet's message names.".to_owned(),
-                        format!("oc -n {namespace} describe pod {}", pod.name()),
+                        shell!("oc -n {} describe pod {}", namespace, pod.name()),
                     ),
                 };
                 let mut shown = super::waits(pod, &container);
@@ -251,21 +253,21 @@ declare_rule! {
 }
 
 /// Who refused, what to do, and a command.
-fn explain_refusal(message: &str, namespace: &str, account: &str) -> (String, String, String) {
+fn explain_refusal(message: &str, namespace: &str, account: &str) -> (String, String, Command) {
     if message.contains("security context constraint") {
         return (
             "no security context constraint admits them".into(),
             format!(
                 "Make the pod's securityContext fit restricted-v2, or grant service account {account} a constraint that admits it."
             ),
-            format!("oc adm policy who-can use scc restricted-v2 -n {namespace}"),
+            shell!("oc adm policy who-can use scc restricted-v2 -n {}", namespace),
         );
     }
     if message.contains("violates PodSecurity") {
         return (
             "the namespace's Pod Security level forbids them".into(),
             "Make the pod's securityContext fit the level, or change the namespace's level.".into(),
-            format!("oc get namespace {namespace} --show-labels"),
+            shell!("oc get namespace {} --show-labels", namespace),
         );
     }
     if message.contains("exceeded quota") || message.contains("failed quota") {
@@ -273,7 +275,7 @@ fn explain_refusal(message: &str, namespace: &str, account: &str) -> (String, St
             "a quota is exceeded".into(),
             "Raise the quota, free what uses it, or set the requests and limits that it wants.".into(),
             raised_quota(message, namespace)
-                .unwrap_or_else(|| format!("oc -n {namespace} describe resourcequota")),
+                .unwrap_or_else(|| shell!("oc -n {} describe resourcequota", namespace)),
         );
     }
     if message.contains("admission webhook") || message.contains("failed calling webhook") {
@@ -288,20 +290,20 @@ fn explain_refusal(message: &str, namespace: &str, account: &str) -> (String, St
         return (
             format!("service account {account} does not exist"),
             format!("Create service account {account}."),
-            format!("oc -n {namespace} get serviceaccount {account}"),
+            shell!("oc -n {} get serviceaccount {}", namespace, account),
         );
     }
     (
         short(message, 100),
         "Repair what the message names.".into(),
-        format!("oc -n {namespace} get events --field-selector reason=FailedCreate"),
+        shell!("oc -n {} get events --field-selector reason=FailedCreate", namespace),
     )
 }
 
 /// The patch that raises a quota to what is used and requested, from the words of the quota's admission:
 /// `exceeded quota: NAME, requested: pods=1,…, used: pods=4,…, limited: pods=4,…`. Only amounts in the same
 /// unit are added.
-fn raised_quota(message: &str, namespace: &str) -> Option<String> {
+fn raised_quota(message: &str, namespace: &str) -> Option<Command> {
     let rest = message.split("exceeded quota: ").nth(1)?;
     let (name, rest) = rest.split_once(", requested: ")?;
     let (requested, rest) = rest.split_once(", used: ")?;
@@ -324,12 +326,11 @@ fn raised_quota(message: &str, namespace: &str) -> Option<String> {
         }
         hard.insert(what.clone(), format!("{}{unit}", before.checked_add(*more)?).into());
     }
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
-    if hard.is_empty() || !name.chars().all(plain) {
+    if hard.is_empty() {
         return None;
     }
     let patch = serde_json::json!({"spec": {"hard": hard}});
-    Some(format!("oc -n {namespace} patch resourcequota {name} --type=merge -p '{patch}'"))
+    Some(shell!("oc -n {} patch resourcequota {} --type=merge -p {}", namespace, name, patch))
 }
 
 fn lacks_pods(subject: &Subject<'_>) -> Option<bool> {
@@ -377,7 +378,7 @@ fn admission_denied(context: &Context<'_>, findings: &mut Findings) {
         }
         draft.evidence(object.evidence("/spec/replicas"));
         draft.command(command);
-        draft.command(format!("{} describe {}", oc(&subject.owner), resource(&subject.owner)));
+        draft.command(shell!("{} describe {}", oc(&subject.owner), resource(&subject.owner)));
         draft.verify(wait_command(&subject.owner));
     }
 }

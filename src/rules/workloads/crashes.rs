@@ -8,6 +8,7 @@ use crate::model::logs::{ErrorClass, Record};
 use crate::model::workloads::{Component, Container, ContainerKind, Role, containers};
 use crate::rules::evidence::{self, oc, resource};
 use crate::rules::{Context, Findings};
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// A container ends with a known crash
@@ -52,15 +53,15 @@ declare_rule! {
 }
 
 /// Shows the limit of the node on which it was reached.
-fn inotify_command(node: &str) -> String {
+fn inotify_command(node: &str) -> Command {
     let node = if node.is_empty() { "${NODE}" } else { node };
-    format!("oc debug node/{node} -- chroot /host sysctl fs.inotify.max_user_instances")
+    shell!("oc debug node/{} -- chroot /host sysctl fs.inotify.max_user_instances", node)
 }
 
 /// What a crash means: what happened, what to do, and a command.
-fn explain(record: &Record, namespace: &str, node: &str) -> Option<(String, String, Option<String>)> {
+fn explain(record: &Record, namespace: &str, node: &str) -> Option<(String, String, Option<Command>)> {
     let class = ErrorClass::from_word(record.field("class")).unwrap_or(ErrorClass::Other);
-    let (what, remedy, command): (String, &str, Option<String>) = match record.template {
+    let (what, remedy, command): (String, &str, Option<Command>) = match record.template {
         "crash.envoyfilter-crd" => (
             "the cluster has no EnvoyFilter (Istio is not installed)".into(),
             "Install Istio (OpenShift Service Mesh 3); then the controller starts.",
@@ -74,27 +75,30 @@ fn explain(record: &Record, namespace: &str, node: &str) -> Option<(String, Stri
         "crash.broker-log-level" => (
             "BROKER_ROUTER_LOG_LEVEL is no number".into(),
             "Set BROKER_ROUTER_LOG_LEVEL of the controller to -4, 0, 4 or 8, or remove it.",
-            Some(format!(
-                "oc -n {namespace} set env deployment/mcp-gateway-controller BROKER_ROUTER_LOG_LEVEL-"
+            Some(shell!(
+                "oc -n {} set env deployment/mcp-gateway-controller BROKER_ROUTER_LOG_LEVEL-",
+                namespace
             )),
         ),
         "crash.public-host" => (
             "it is started without --mcp-gateway-public-host".into(),
             "Undo the edit of the Deployment's command: delete the Deployment, the controller writes it again.",
-            Some(format!("oc -n {namespace} delete deployment mcp-gateway")),
+            Some(shell!("oc -n {} delete deployment mcp-gateway", namespace)),
         ),
         "crash.redis-url" => (
             "the connection string of the session store cannot be parsed".into(),
             "Correct CACHE_CONNECTION_STRING in the session store's Secret: redis://user:password@host:port/db.",
-            Some(format!(
-                "oc -n {namespace} get mcpgatewayextension -o jsonpath='{{.items[*].spec.sessionStore.secretName}}'"
+            Some(shell!(
+                "oc -n {} get mcpgatewayextension -o jsonpath='{{.items[*].spec.sessionStore.secretName}}'",
+                namespace
             )),
         ),
         "crash.redis" => (
             format!("the session store cannot be reached: {}", class.describe()),
             "Make the session store reachable from the broker (Service, NetworkPolicy, password), or remove spec.sessionStore.",
-            Some(format!(
-                "oc -n {namespace} get mcpgatewayextension -o jsonpath='{{.items[*].spec.sessionStore.secretName}}'"
+            Some(shell!(
+                "oc -n {} get mcpgatewayextension -o jsonpath='{{.items[*].spec.sessionStore.secretName}}'",
+                namespace
             )),
         ),
         "crash.session-cache" => (
@@ -105,30 +109,32 @@ fn explain(record: &Record, namespace: &str, node: &str) -> Option<(String, Stri
         "crash.signing-key" => (
             "the session signing key is not set".into(),
             "Let the controller create Secret mcp-gateway-session-signing-key again, and start the broker anew.",
-            Some(format!("oc -n {namespace} get secret mcp-gateway-session-signing-key")),
+            Some(shell!("oc -n {} get secret mcp-gateway-session-signing-key", namespace)),
         ),
         "crash.signing-key-short" => (
             "the session signing key is shorter than 32 bytes".into(),
             "Delete Secret mcp-gateway-session-signing-key; the controller creates a good one. All sessions end.",
-            Some(format!("oc -n {namespace} delete secret mcp-gateway-session-signing-key")),
+            Some(shell!("oc -n {} delete secret mcp-gateway-session-signing-key", namespace)),
         ),
         "crash.ca-bundle" => (
             "its CA bundle cannot be used".into(),
             "Correct the Secret of spec.caCertBundleRef: PEM certificates of CAs, nothing else.",
-            Some(format!(
-                "oc -n {namespace} get mcpgatewayextension -o jsonpath='{{.items[*].spec.caCertBundleRef}}'"
+            Some(shell!(
+                "oc -n {} get mcpgatewayextension -o jsonpath='{{.items[*].spec.caCertBundleRef}}'",
+                namespace
             )),
         ),
         "crash.config" => (
             "its configuration cannot be read".into(),
             "Delete Secret mcp-gateway-config; the controller writes it anew from the registrations.",
-            Some(format!("oc -n {namespace} delete secret mcp-gateway-config")),
+            Some(shell!("oc -n {} delete secret mcp-gateway-config", namespace)),
         ),
         "crash.flag" => (
             format!("it does not know the flag {}", record.field("flag")),
             "Remove the flag from the Deployment's command; it belongs to another version.",
-            Some(format!(
-                "oc -n {namespace} get deployment -o jsonpath='{{.items[*].spec.template.spec.containers[*].command}}'"
+            Some(shell!(
+                "oc -n {} get deployment -o jsonpath='{{.items[*].spec.template.spec.containers[*].command}}'",
+                namespace
             )),
         ),
         "crash.inotify" => (
@@ -164,7 +170,7 @@ fn explain(record: &Record, namespace: &str, node: &str) -> Option<(String, Stri
 
 /// The patch that takes a flag from a container's command or arguments, where the Deployment has it. Its value
 /// goes with it, also where that is the next word.
-fn without_flag(subject: &Subject<'_>, container: &str, flag: &str) -> Option<String> {
+fn without_flag(subject: &Subject<'_>, container: &str, flag: &str) -> Option<Command> {
     let object = subject.object?;
     let flag = flag.trim_start_matches('-');
     let containers = object.array("/spec/template/spec/containers");
@@ -190,10 +196,11 @@ fn without_flag(subject: &Subject<'_>, container: &str, flag: &str) -> Option<St
             .collect();
         // A quote would end the argument of the shell.
         let patch = serde_json::Value::from(steps).to_string().replace('\'', "\\u0027");
-        Some(format!(
-            "{} patch {} --type=json -p '{patch}'",
+        Some(shell!(
+            "{} patch {} --type=json -p {}",
             evidence::oc(&subject.owner),
-            evidence::resource(&subject.owner)
+            evidence::resource(&subject.owner),
+            patch
         ))
     })
 }
@@ -289,7 +296,7 @@ fn known_crash(context: &Context<'_>, findings: &mut Findings) {
             }
         }
         report_faults(&KNOWN_CRASH, subject, faults, findings, |draft, _| {
-            draft.command(format!("{} describe {}", oc(&subject.owner), resource(&subject.owner)));
+            draft.command(shell!("{} describe {}", oc(&subject.owner), resource(&subject.owner)));
             draft.verify(wait_command(&subject.owner));
         });
     }

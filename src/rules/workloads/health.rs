@@ -11,6 +11,7 @@ use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::evidence::{self, duration, oc, resource};
 use crate::rules::{Context, Findings};
+use crate::shell::shell;
 
 declare_rule! {
     /// A container is restarted often
@@ -128,18 +129,18 @@ fn restarts(context: &Context<'_>, findings: &mut Findings) {
                     (
                         "Raise the container's memory limit.",
                         super::raise_memory(&subject.owner, pod, container.name).unwrap_or_else(|| {
-                            format!("oc -n {} describe pod {}", pod.namespace(), pod.name())
+                            shell!("oc -n {} describe pod {}", pod.namespace(), pod.name())
                         }),
                     )
                 } else if kill.is_some() {
                     (
                         "Give the probe more time, or repair why the container does not answer it.",
-                        format!("oc -n {} describe pod {}", pod.namespace(), pod.name()),
+                        shell!("oc -n {} describe pod {}", pod.namespace(), pod.name()),
                     )
                 } else {
                     (
                         "Read how the previous run ended and repair it.",
-                        format!(
+                        shell!(
                             "oc -n {} logs {} -c {} --previous --tail=50",
                             pod.namespace(),
                             pod.name(),
@@ -166,7 +167,7 @@ fn restarts(context: &Context<'_>, findings: &mut Findings) {
             }
         }
         report_faults(&RESTARTS, subject, faults, findings, |draft, _| {
-            draft.verify(format!(
+            draft.verify(shell!(
                 "oc -n {} get pods -w",
                 subject.owner.namespace.as_deref().unwrap_or_default()
             ));
@@ -247,7 +248,7 @@ fn not_ready(context: &Context<'_>, findings: &mut Findings) {
                     crate::model::Missing {
                         what: "the time of the collection: how long a pod is not Ready cannot be told"
                             .to_owned(),
-                        how: "oc-mcpgw gather".to_owned(),
+                        how: "oc-mcpgw gather".into(),
                     },
                 );
                 continue;
@@ -296,8 +297,8 @@ fn not_ready(context: &Context<'_>, findings: &mut Findings) {
                     "Repair why the readiness probe fails.".to_owned()
                 },
                 commands: vec![
-                    format!("oc -n {} describe pod {}", pod.namespace(), pod.name()),
-                    format!("oc -n {} logs {} --tail=50", pod.namespace(), pod.name()),
+                    shell!("oc -n {} describe pod {}", pod.namespace(), pod.name()),
+                    shell!("oc -n {} logs {} --tail=50", pod.namespace(), pod.name()),
                 ],
             });
         }
@@ -379,7 +380,7 @@ fn no_replicas(context: &Context<'_>, findings: &mut Findings) {
             (
                 "is scaled to 0".to_owned(),
                 "Scale it up.".to_owned(),
-                format!("{} scale {} --replicas=1", oc(&subject.owner), resource(&subject.owner)),
+                shell!("{} scale {} --replicas=1", oc(&subject.owner), resource(&subject.owner)),
             )
         } else {
             shown.push(object.evidence("/status/availableReplicas"));
@@ -401,7 +402,7 @@ fn no_replicas(context: &Context<'_>, findings: &mut Findings) {
             (
                 what,
                 "Repair why its pods are not created or not Ready.".to_owned(),
-                format!("{} describe {}", oc(&subject.owner), resource(&subject.owner)),
+                shell!("{} describe {}", oc(&subject.owner), resource(&subject.owner)),
             )
         };
         let Some(first) = shown.first().cloned() else { continue };

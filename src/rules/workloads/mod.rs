@@ -8,7 +8,6 @@ mod crashes;
 mod health;
 mod placement;
 mod start;
-
 use std::collections::BTreeMap;
 
 use super::{Context, Draft, Findings, Rule};
@@ -17,6 +16,7 @@ use crate::model::workloads::container::Ended;
 use crate::model::workloads::{Container, Role, Workloads, interest, is_over};
 use crate::model::{Missing, Object, Seen, kinds};
 use crate::report::{Evidence, ObjectRef};
+use crate::shell::{Command, shell};
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -144,7 +144,7 @@ pub(super) struct PodFault<'a> {
     /// What to do, in words.
     pub(super) remedy: String,
     /// What to do, to paste.
-    pub(super) commands: Vec<String>,
+    pub(super) commands: Vec<Command>,
 }
 
 /// Reports the faults of a workload's pods, one finding per different fault.
@@ -206,30 +206,32 @@ pub(super) fn ended(pod: &Object, end: &Ended<'_>, pointer: &str) -> Evidence {
 }
 
 /// Doubles the memory limit of a container, where the workload's template can be changed.
-pub(super) fn raise_memory(owner: &ObjectRef, pod: &Object, container: &str) -> Option<String> {
+pub(super) fn raise_memory(owner: &ObjectRef, pod: &Object, container: &str) -> Option<Command> {
     if !matches!(owner.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
         return None;
     }
     let name = |c: &&Value| c.get("name").and_then(Value::as_str) == Some(container);
     let limit =
         pod.array("/spec/containers").iter().find(name)?.pointer("/resources/limits/memory")?.as_str()?;
-    Some(format!(
-        "{} set resources {} -c {container} --limits=memory={}",
+    Some(shell!(
+        "{} set resources {} -c {} --limits=memory={}",
         super::evidence::oc(owner),
         super::evidence::resource(owner),
+        container,
         super::remedy::doubled(limit)?
     ))
 }
 
 /// The command that waits for the workload to be well again.
-pub(super) fn wait_command(owner: &ObjectRef) -> String {
+pub(super) fn wait_command(owner: &ObjectRef) -> Command {
     let namespace = owner.namespace.as_deref().unwrap_or_default();
     match owner.kind.as_str() {
         "Deployment" | "StatefulSet" | "DaemonSet" => {
-            format!("oc -n {namespace} rollout status {} --timeout=120s", super::evidence::resource(owner))
+            shell!("oc -n {} rollout status {} --timeout=120s", namespace, super::evidence::resource(owner))
         }
-        _ => format!(
-            "oc -n {namespace} wait --for=condition=Ready {} --timeout=120s",
+        _ => shell!(
+            "oc -n {} wait --for=condition=Ready {} --timeout=120s",
+            namespace,
             super::evidence::resource(owner)
         ),
     }

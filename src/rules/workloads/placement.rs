@@ -10,6 +10,7 @@ use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::evidence::{self, short};
 use crate::rules::{Context, Findings};
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// A pod stays Pending
@@ -108,7 +109,7 @@ fn unscheduled<'a>(context: &Context<'_>, pod: &'a Object, events: &[&Object]) -
         what: format!("no node takes the pod ({why})"),
         evidence: shown,
         remedy,
-        commands: vec![format!("oc -n {} describe pod {}", pod.namespace(), pod.name()), command],
+        commands: vec![shell!("oc -n {} describe pod {}", pod.namespace(), pod.name()), command],
     })
 }
 
@@ -128,14 +129,14 @@ fn too_little(context: &Context<'_>, message: &str, pod: &Object) -> Vec<Evidenc
 }
 
 /// Why the scheduler finds no node: the causes, what to do, and a command.
-fn explain_scheduling(reason: &str, message: &str, pod: &Object) -> (String, String, String) {
+fn explain_scheduling(reason: &str, message: &str, pod: &Object) -> (String, String, Command) {
     let namespace = pod.namespace();
-    let nodes = "oc describe nodes".to_owned();
+    let nodes = Command::from("oc describe nodes");
     if reason == "SchedulingGated" {
         return (
             "a scheduling gate holds it".to_owned(),
             "Find who set spec.schedulingGates and let it lift the gate.".to_owned(),
-            format!("oc -n {namespace} get pod {} -o jsonpath='{{.spec.schedulingGates}}'", pod.name()),
+            shell!("oc -n {} get pod {} -o jsonpath='{{.spec.schedulingGates}}'", namespace, pod.name()),
         );
     }
     let mut why = Vec::new();
@@ -155,16 +156,16 @@ fn explain_scheduling(reason: &str, message: &str, pod: &Object) -> (String, Str
         } else if part.contains("untolerated taint") || part.contains("had taint") {
             why.push("untolerated taints".to_owned());
             remedies.push("Tolerate the taint or remove it from a node.".to_owned());
-            command = "oc get nodes -o custom-columns=NODE:.metadata.name,TAINTS:.spec.taints".to_owned();
+            command = "oc get nodes -o custom-columns=NODE:.metadata.name,TAINTS:.spec.taints".into();
         } else if part.contains("node affinity") || part.contains("node selector") {
             why.push("no node matches its selector or affinity".to_owned());
             remedies.push("Correct nodeSelector or affinity, or label a node.".to_owned());
-            command = "oc get nodes --show-labels".to_owned();
+            command = "oc get nodes --show-labels".into();
         } else if part.contains("PersistentVolumeClaim") || part.contains("persistentvolumeclaim") {
             why.push("a PersistentVolumeClaim is missing or unbound".to_owned());
             remedies
                 .push("Create the claim, or give it a StorageClass that can provide the volume.".to_owned());
-            command = format!("oc -n {namespace} get pvc");
+            command = shell!("oc -n {} get pvc", namespace);
         } else if part.contains("volume node affinity") {
             why.push("its volume is in another zone".to_owned());
             remedies.push("Add a node in the zone of the volume.".to_owned());
@@ -174,7 +175,7 @@ fn explain_scheduling(reason: &str, message: &str, pod: &Object) -> (String, Str
         } else if part.contains("unschedulable") {
             why.push("nodes are cordoned".to_owned());
             remedies.push("Uncordon a node.".to_owned());
-            command = "oc get nodes".to_owned();
+            command = "oc get nodes".into();
         }
     }
     why.dedup();
@@ -213,12 +214,13 @@ fn not_set_up<'a>(context: &Context<'_>, pod: &'a Object, events: &[&Object]) ->
         waiting.map_or_else(|| vec![pod.evidence("/status/phase")], |container| super::waits(pod, container));
     shown.extend(event.map(evidence::event));
     let (why, remedy) = explain_setup(event.map(|e| e.str("/reason")).unwrap_or_default(), message);
-    let mut commands = vec![format!("oc -n {} describe pod {}", pod.namespace(), pod.name())];
+    let mut commands = vec![shell!("oc -n {} describe pod {}", pod.namespace(), pod.name())];
     if let Some(name) = why.strip_prefix("its volume needs Secret ").and_then(|w| w.split(',').next()) {
         // All files of a directory: the keys are known to the program alone.
-        commands.push(format!(
-            "oc -n {} create secret generic {name} --from-file=\"${{DIRECTORY_OF_ITS_FILES}}\"",
-            pod.namespace()
+        commands.push(shell!(
+            "oc -n {} create secret generic {} --from-file=\"${{DIRECTORY_OF_ITS_FILES}}\"",
+            pod.namespace(),
+            name
         ));
     }
     Some(PodFault {

@@ -11,6 +11,7 @@ use crate::model::{Missing, Object};
 use crate::report::ObjectRef;
 use crate::rules::evidence::{self, oc, resource, short};
 use crate::rules::{Context, Findings};
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// A container image cannot be pulled
@@ -84,7 +85,7 @@ fn image_pull(context: &Context<'_>, findings: &mut Findings) {
                     what: format!("{} cannot pull {} ({why})", container.describe(), short(image, 80)),
                     evidence: shown,
                     remedy,
-                    commands: std::iter::once(format!("oc -n {namespace} describe pod {}", pod.name()))
+                    commands: std::iter::once(shell!("oc -n {} describe pod {}", namespace, pod.name()))
                         .chain(commands)
                         .collect(),
                 });
@@ -101,18 +102,20 @@ const DENIED: &str = "access is denied";
 
 /// Makes a pull secret from a file of credentials, gives it to the service account, and starts the pods anew:
 /// a pod takes over the pull secrets of its account when it is created.
-fn pull_secret(owner: &ObjectRef, namespace: &str, account: &str, image: &str) -> Vec<String> {
+fn pull_secret(owner: &ObjectRef, namespace: &str, account: &str, image: &str) -> Vec<Command> {
     let registry = image.split('/').next().filter(|r| r.contains(['.', ':'])).unwrap_or("docker.io");
     let name = format!("pull-{}", registry.replace([':', '_'], "-").to_ascii_lowercase());
     let mut commands = vec![
-        format!(
-            "oc -n {namespace} create secret generic {name} --type=kubernetes.io/dockerconfigjson \
-             --from-file=.dockerconfigjson=\"${{DOCKER_CONFIG_FILE}}\""
+        shell!(
+            "oc -n {} create secret generic {} --type=kubernetes.io/dockerconfigjson \
+             --from-file=.dockerconfigjson=\"${{DOCKER_CONFIG_FILE}}\"",
+            namespace,
+            name
         ),
-        format!("oc -n {namespace} secrets link {account} {name} --for=pull"),
+        shell!("oc -n {} secrets link {} {} --for=pull", namespace, account, name),
     ];
     if matches!(owner.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet") {
-        commands.push(format!("{} rollout restart {}", evidence::oc(owner), evidence::resource(owner)));
+        commands.push(shell!("{} rollout restart {}", evidence::oc(owner), evidence::resource(owner)));
     }
     commands
 }
@@ -124,12 +127,13 @@ fn explain_pull(
     namespace: &str,
     account: &str,
     image: &str,
-) -> (&'static str, String, String) {
+) -> (&'static str, String, Command) {
     let lower = message.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let registry = image.split('/').next().filter(|r| r.contains(['.', ':'])).unwrap_or("the registry");
-    let show_image = format!(
-        "oc -n {namespace} get pods -o custom-columns=POD:.metadata.name,IMAGE:.spec.containers[*].image"
+    let show_image = shell!(
+        "oc -n {} get pods -o custom-columns=POD:.metadata.name,IMAGE:.spec.containers[*].image",
+        namespace
     );
     if reason == "InvalidImageName" {
         return ("the name is invalid", format!("Correct the image name `{image}`."), show_image);
@@ -153,7 +157,7 @@ fn explain_pull(
             "it does not exist for the node's architecture",
             "Use an image built for the architecture of the nodes, or restrict the pod to fitting nodes."
                 .to_owned(),
-            "oc get nodes -L kubernetes.io/arch".to_owned(),
+            "oc get nodes -L kubernetes.io/arch".into(),
         );
     }
     if has(&["unauthorized", "authentication required", "denied", "forbidden", "401", "403", "no basic auth"])
@@ -161,7 +165,7 @@ fn explain_pull(
         return (
             DENIED,
             format!("Give service account {account} a pull secret for {registry}."),
-            format!("oc -n {namespace} get serviceaccount {account} -o yaml"),
+            shell!("oc -n {} get serviceaccount {} -o yaml", namespace, account),
         );
     }
     if has(&["manifest unknown", "not found", "does not exist", "name unknown", "404"]) {
@@ -175,7 +179,7 @@ fn explain_pull(
         return (
             "the registry's certificate is not trusted",
             format!("Add the CA of {registry} to the cluster's trusted CAs."),
-            "oc get image.config.openshift.io/cluster -o yaml".to_owned(),
+            "oc get image.config.openshift.io/cluster -o yaml".into(),
         );
     }
     if has(&[
@@ -192,7 +196,7 @@ fn explain_pull(
             format!(
                 "Make {registry} reachable from the nodes (DNS, proxy, firewall), or configure a mirror."
             ),
-            "oc get imagedigestmirrorset,imagetagmirrorset".to_owned(),
+            "oc get imagedigestmirrorset,imagetagmirrorset".into(),
         );
     }
     if has(&["toomanyrequests", "rate limit"]) {
@@ -295,8 +299,9 @@ fn crash_loop(context: &Context<'_>, findings: &mut Findings) {
                     } else {
                         "Repair what the last lines of the previous log name.".to_owned()
                     },
-                    commands: std::iter::once(format!(
-                        "oc -n {namespace} logs {} -c {} --previous --tail=50",
+                    commands: std::iter::once(shell!(
+                        "oc -n {} logs {} -c {} --previous --tail=50",
+                        namespace,
                         pod.name(),
                         container.name
                     ))
@@ -330,12 +335,7 @@ pub(super) fn crash_log(
                     container.describe(),
                     pod.full_name()
                 ),
-                how: format!(
-                    "oc -n {} logs {} -c {} --previous",
-                    pod.namespace(),
-                    pod.name(),
-                    container.name
-                ),
+                how: shell!("oc -n {} logs {} -c {} --previous", pod.namespace(), pod.name(), container.name),
             }),
         );
     };
@@ -434,7 +434,7 @@ fn init_container_failure(context: &Context<'_>, findings: &mut Findings) {
                                 container.describe(),
                                 pod.full_name()
                             ),
-                            how: format!(
+                            how: shell!(
                                 "oc -n {} logs {} -c {}",
                                 pod.namespace(),
                                 pod.name(),
@@ -445,7 +445,7 @@ fn init_container_failure(context: &Context<'_>, findings: &mut Findings) {
                 }
                 let mut remedy = "Repair what the log of the init container names.".to_owned();
                 let mut commands =
-                    vec![format!("oc -n {} logs {} -c {}", pod.namespace(), pod.name(), container.name)];
+                    vec![shell!("oc -n {} logs {} -c {}", pod.namespace(), pod.name(), container.name)];
                 let denial = logs.iter().find_map(|log| {
                     let (line, text, denial) =
                         log.tail.iter().find_map(|(line, text)| Some((line, text, Denial::parse(text)?)))?;
@@ -475,28 +475,44 @@ fn init_container_failure(context: &Context<'_>, findings: &mut Findings) {
         }
         report_faults(&INIT_CONTAINER_FAILURE, subject, faults, findings, |draft, _| {
             draft.because_of(&["MG108"], subject.owner.clone());
-            draft.command(format!("{} describe {}", oc(&subject.owner), resource(&subject.owner)));
+            draft.command(shell!("{} describe {}", oc(&subject.owner), resource(&subject.owner)));
             draft.verify(wait_command(&subject.owner));
         });
     }
 }
 
 /// Commands that prove a refusal and grant the permission.
-pub(in crate::rules) fn grant_commands(denial: &Denial) -> Vec<String> {
+pub(in crate::rules) fn grant_commands(denial: &Denial) -> Vec<Command> {
     let Denial { user, verb, resource, namespace } = denial;
-    let scope = namespace.as_ref().map(|ns| format!("-n {ns} ")).unwrap_or_default();
-    let mut commands = vec![format!("oc {scope}auth can-i {verb} {resource} --as={user}")];
+    let oc = namespace.as_ref().map_or(Command::from("oc"), |ns| shell!("oc -n {}", ns));
+    let mut commands = vec![shell!("{} auth can-i {} {} --as={}", oc, verb, resource, user)];
     if let Some(account) = user.strip_prefix("system:serviceaccount:") {
-        let subject = format!("--serviceaccount={account}");
+        let subject = shell!("--serviceaccount={}", account);
         let name = format!("allow-{verb}-{}", resource.split('.').next().unwrap_or(resource));
         match namespace {
             Some(ns) => {
-                commands.push(format!("oc -n {ns} create role {name} --verb={verb} --resource={resource}"));
-                commands.push(format!("oc -n {ns} create rolebinding {name} --role={name} {subject}"));
+                commands.push(shell!(
+                    "oc -n {} create role {} --verb={} --resource={}",
+                    ns,
+                    name,
+                    verb,
+                    resource
+                ));
+                commands.push(shell!("oc -n {} create rolebinding {} --role={} {}", ns, name, name, subject));
             }
             None => {
-                commands.push(format!("oc create clusterrole {name} --verb={verb} --resource={resource}"));
-                commands.push(format!("oc create clusterrolebinding {name} --clusterrole={name} {subject}"));
+                commands.push(shell!(
+                    "oc create clusterrole {} --verb={} --resource={}",
+                    name,
+                    verb,
+                    resource
+                ));
+                commands.push(shell!(
+                    "oc create clusterrolebinding {} --clusterrole={} {}",
+                    name,
+                    name,
+                    subject
+                ));
             }
         }
     }
@@ -513,7 +529,7 @@ mod tests {
         let denial = Denial::parse(plain).expect("a denial");
         assert_eq!((denial.verb.as_str(), denial.resource.as_str()), ("list", "secrets"));
         assert_eq!(denial.namespace.as_deref(), Some("a"));
-        assert!(grant_commands(&denial)[1].contains("create role allow-list-secrets"));
+        assert!(grant_commands(&denial)[1].text().contains("create role allow-list-secrets"));
         let escaped = r#"level=ERROR msg="x" err="User \"u\" cannot create resource \"envoyfilters\" in API group \"networking.istio.io\" at the cluster scope""#;
         let denial = Denial::parse(escaped).expect("a denial");
         assert_eq!(denial.resource, "envoyfilters.networking.istio.io");
