@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use chrono::{DateTime, Utc};
+
 use super::extension::SecretUse;
 use super::secret::Content;
 use super::{Extension, ExtensionFault, Registration, RegistrationFault, extension, hostname, secret};
@@ -160,6 +162,7 @@ impl<'a> Chain<'a> {
             route: None,
             faults: Vec::new(),
             unknown: Vec::new(),
+            waits: None,
             extensions: Vec::new(),
         };
         if object.is_deleting() {
@@ -266,6 +269,9 @@ impl<'a> Chain<'a> {
             if let (true, Err(missing)) = (all.is_empty(), collected) {
                 // The extension may be among those that the bundle lacks.
                 verdict.unknown.push(("MG311", missing));
+            } else if let (true, Some(missing)) = (valid.is_empty(), self.settling(all)) {
+                verdict.unknown.push(("MG311", missing.clone()));
+                verdict.waits = Some(missing);
             } else if valid.is_empty() {
                 // The extension that would serve the route if it were valid is the one to repair.
                 let broken = if attached.is_empty() { all.to_vec() } else { attached };
@@ -285,6 +291,13 @@ impl<'a> Chain<'a> {
             _ => {}
         }
         verdict.extensions = serving.into_iter().collect();
+    }
+
+    /// What is still to be seen of the first of these extensions that is in order but for its broker's start.
+    fn settling(&self, extensions: &[usize]) -> Option<Missing> {
+        let all = extensions.iter().map(|&at| &self.extensions[at]).filter(|e| e.faults.is_empty());
+        let mut unknown = all.flat_map(|e| &e.unknown);
+        unknown.find(|(code, _)| matches!(*code, "MG310" | "MG312")).map(|(_, missing)| missing.clone())
     }
 
     /// Two registrations of one extension with the same prefix: the older wins, then the lower UID.
@@ -477,13 +490,21 @@ fn broker<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, verdict: &mut Exten
         Some(deployment) => {
             let ready = deployment.int("/status/readyReplicas").unwrap_or(0);
             let wanted = deployment.int("/status/replicas").unwrap_or(0);
-            if ready > 0 && ready != wanted && is_rolling(bundle, deployment) {
+            let starts = ready == 0 && is_within(bundle, deployment.created(), 60);
+            if starts || (ready > 0 && ready != wanted && is_rolling(bundle, deployment)) {
                 // The controller waits for the end of it, requests do not.
                 let what = format!("the end of the rollout of Deployment {}", deployment.full_name());
                 let how = shell!("oc -n {} rollout status deployment/{}", namespace, deployment.name());
                 verdict.unknown.push(("MG312", Missing { what, how }));
             } else if ready == 0 || ready != wanted {
                 verdict.faults.push(ExtensionFault::BrokerNotReady(Some(deployment)));
+            } else if is_behind(bundle, verdict, deployment) {
+                let what = format!(
+                    "the status of MCPGatewayExtension {}, whose broker has just become ready",
+                    verdict.object.full_name()
+                );
+                let how = shell!("oc -n {} get mcpgatewayextension {}", namespace, verdict.object.name());
+                verdict.unknown.push(("MG310", Missing { what, how }));
             }
         }
         None if verdict.faults.is_empty() && verdict.unknown.is_empty() => {
@@ -496,13 +517,32 @@ fn broker<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, verdict: &mut Exten
     }
 }
 
+/// Whether a time lies within so many seconds before the collection.
+fn is_within(bundle: &Bundle, time: Option<DateTime<Utc>>, seconds: i64) -> bool {
+    time.zip(bundle.meta.collected_at).is_some_and(|(time, now)| (now - time).num_seconds() < seconds)
+}
+
+/// A time of a condition.
+fn time_of(object: &Object, kind: &str, field: &str) -> Option<DateTime<Utc>> {
+    let index = object.condition(kind)?.index;
+    object.time(&format!("/status/conditions/{index}/{field}"))
+}
+
 /// Whether a Deployment's rollout went on within two minutes before the collection.
 fn is_rolling(bundle: &Bundle, deployment: &Object) -> bool {
-    let progressing = deployment.condition("Progressing");
-    let updated = progressing
-        .and_then(|c| deployment.time(&format!("/status/conditions/{}/lastUpdateTime", c.index)))
-        .zip(bundle.meta.collected_at);
-    updated.is_some_and(|(updated, now)| (now - updated).num_seconds() < 120)
+    is_within(bundle, time_of(deployment, "Progressing", "lastUpdateTime"), 120)
+}
+
+/// Whether an extension still waits for its broker, which became ready within the minute before the collection: the
+/// controller looks again every few seconds.
+fn is_behind(bundle: &Bundle, extension: &Extension<'_>, deployment: &Object) -> bool {
+    let waits = extension.ready().is_some_and(|c| c.is_false() && c.reason == "DeploymentNotReady");
+    let changes = [
+        time_of(extension.object, "Ready", "lastTransitionTime"),
+        time_of(deployment, "Available", "lastTransitionTime"),
+        time_of(deployment, "Progressing", "lastUpdateTime"),
+    ];
+    waits && extension.faults.is_empty() && changes.into_iter().any(|time| is_within(bundle, time, 60))
 }
 
 fn target<'a>(bundle: &'a Bundle, grants: &Grants<'a>, verdict: &mut Extension<'a>) {

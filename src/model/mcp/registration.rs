@@ -39,6 +39,8 @@ pub struct Registration<'a> {
     pub faults: Vec<RegistrationFault<'a>>,
     /// Evidence that was missing, with the codes that stay undecided.
     pub unknown: Vec<(&'static str, Missing)>,
+    /// What is still to be seen of the extension that would serve it, whose broker is being started.
+    pub waits: Option<Missing>,
     /// The extensions (positions in [`super::Chain::extensions`]) that serve it, or would if they
     /// were valid.
     pub extensions: Vec<usize>,

@@ -2,11 +2,11 @@
 
 mod drift;
 
-use super::gateways::is_ready;
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
 use crate::model::istio::envoy_filter::{filter_name, is_managed, owner, router_patches, workload_labels};
 use crate::model::mcp::Extension;
+use crate::model::workloads::is_ready;
 use crate::model::{Object, kinds, labels};
 use crate::shell::shell;
 pub(super) use drift::record_evidence;

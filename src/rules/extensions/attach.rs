@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::model::Object;
-use crate::model::gateway_api::{Outcome, attachments, listeners};
+use crate::model::gateway_api::{Listener, Outcome, ParentRef, attachments, listeners};
 use crate::model::mcp::Extension;
 use crate::rules::Context;
 use crate::rules::remedy;
@@ -25,7 +25,19 @@ pub(super) fn command<'a: 'c, 'c>(
         .into_iter()
         .find(|a| a.gateway.found().is_some_and(|g| std::ptr::eq(g, instead_of)))?
         .parent;
-    listeners(gateway).into_iter().filter(|listener| listener.port == port).find_map(|listener| {
+    let on_port = listeners(gateway).into_iter().filter(|listener| listener.port == port);
+    to(context, route, &parent, gateway, on_port)
+}
+
+/// A patch that attaches a route, in place of a parentRef, to the first of these listeners of a Gateway that takes it.
+pub(super) fn to<'a>(
+    context: &Context<'a>,
+    route: &'a Object,
+    parent: &ParentRef<'_>,
+    gateway: &Object,
+    mut candidates: impl Iterator<Item = Listener<'a>>,
+) -> Option<Command> {
+    candidates.find_map(|listener| {
         let reference = json!({"group": parent.group, "kind": parent.kind, "name": gateway.name(),
             "namespace": gateway.namespace(), "sectionName": listener.name});
         let mut value: Value = route.value().to_json();

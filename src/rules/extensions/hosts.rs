@@ -56,6 +56,7 @@ declare_rule! {
     /// `spec.privateHost`, or the value that the controller has put into the broker's command: a name
     /// under `.svc` must be the Gateway's Service, in the Gateway's namespace, with a port that the
     /// Service has, and `https://` exactly where the listener on that port speaks HTTPS. Other hosts are not judged.
+    /// Where the extension's target has a wrong name, the Gateway and listener that it most likely means count.
     ///
     /// ## Causes
     /// A wrong namespace or name; controllers before 0.8 always took the suffix `-istio`, which is
@@ -80,7 +81,9 @@ declare_rule! {
 
 fn private_host_rule(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
-        let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) else { continue };
+        let (Some(gateway), Some(listener)) = (extension.meant_gateway, extension.meant_listener) else {
+            continue;
+        };
         let Some((host, evidence)) = private_host(context, extension) else { continue };
         let https = host.starts_with("https://");
         let bare = host.rsplit("://").next().unwrap_or(&host);
@@ -138,6 +141,10 @@ fn private_host_rule(context: &Context<'_>, findings: &mut Findings) {
             evidence,
             format!("The Gateway's Service is {right}; remove privateHost to take that default."),
         );
+        if !object.str("/spec/privateHost").is_empty() {
+            // What a person wrote is wrong whether the controller looks at it or not.
+            draft.explains_itself();
+        }
         draft
             .object(own.reference())
             .object(gateway.reference())

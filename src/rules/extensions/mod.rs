@@ -3,7 +3,7 @@
 mod attach;
 mod hosts;
 mod log;
-mod settings;
+pub(super) mod settings;
 mod state;
 use serde_json::json;
 

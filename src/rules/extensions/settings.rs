@@ -415,6 +415,10 @@ declare_rule! {
     }
 }
 
+/// Flags of the broker that current versions ignore, or do not know and end over.
+pub(in crate::rules) const OBSOLETE_FLAGS: [&str; 3] =
+    ["gateway-ca-cert", "mcp-router-key", "session-signing-key"];
+
 fn extension_deprecated_config(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let object = extension.object;
@@ -452,7 +456,7 @@ fn extension_deprecated_config(context: &Context<'_>, findings: &mut Findings) {
         if object.version() != "v1" {
             continue;
         }
-        for name in ["gateway-ca-cert", "mcp-router-key", "session-signing-key"] {
+        for name in OBSOLETE_FLAGS {
             let Some((_, pointer)) = flag(deployment, name) else { continue };
             let mut evidence = deployment.evidence(&pointer);
             // The value of the last two is a secret.

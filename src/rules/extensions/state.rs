@@ -2,7 +2,7 @@
 
 use super::{attach, each, log, report, undecided};
 use crate::declare_rule;
-use crate::model::gateway_api::{Attachment, Verdict, status};
+use crate::model::gateway_api::{Attachment, Listener, Verdict, hostname, listeners, status};
 use crate::model::mcp::{Extension, ExtensionFault, Registration, RegistrationFault};
 use crate::model::{Object, kinds};
 use crate::report::{Evidence, ObjectRef};
@@ -177,7 +177,8 @@ declare_rule! {
     /// The chain registration → route → Gateway → extension is followed as the controller does: an
     /// extension in the Gateway's own namespace always counts, one elsewhere needs its ReferenceGrant
     /// and `Ready=True`; then the route must be attached to the port of the extension's listener, for the
-    /// controller and for the Gateway, which differ when a parentRef has a `port`.
+    /// controller and for the Gateway, which differ when a parentRef has a `port`. On a port with several HTTPS listeners
+    /// it must be attached to the one that has the public host: a call stays within the routes of that listener.
     ///
     /// ## Causes
     /// No extension for that Gateway; an extension with a fault of its own (then that is the cause);
@@ -205,7 +206,7 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
         for (_, missing) in registration.unknown.iter().filter(|(code, _)| *code == "MG311") {
             findings.cannot_tell(&EXTENSION_CHAIN, missing.clone());
         }
-        other_port(context, findings, registration, route);
+        out_of_reach(context, findings, registration, route);
         for fault in &registration.faults {
             let object = registration.object;
             match fault {
@@ -295,9 +296,22 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
-/// The controller does not look at the port of a parentRef: it may hand a server to an extension although the Gateway
-/// has the route on another port only, where no router is.
-fn other_port<'a>(
+/// The HTTPS listener at which clients of an extension arrive: Envoy chooses it by the public host, the most specific
+/// hostname first, whatever listener the extension names.
+fn entry<'a>(extension: &Extension<'a>, gateway: &'a Object, port: i64) -> Option<Listener<'a>> {
+    let public = extension.public_host()?;
+    listeners(gateway)
+        .into_iter()
+        .filter(|l| l.port == port && l.protocol == "HTTPS")
+        .filter(|l| hostname::intersection(l.hostname, &public).as_deref() == Some(public.as_str()))
+        .max_by_key(|l| (!l.hostname.is_empty() && !l.hostname.starts_with('*'), l.hostname.len()))
+}
+
+/// A server that the controller hands to an extension although its calls do not reach it: the Gateway has its route on
+/// another port, where no router is (the controller does not look at the port of a parentRef), or on another HTTPS
+/// listener of the same port. Of these each has a table of routes of its own, and a call stays within the one at which it
+/// arrived.
+fn out_of_reach<'a>(
     context: &Context<'a>,
     findings: &mut Findings,
     registration: &Registration<'a>,
@@ -308,42 +322,64 @@ fn other_port<'a>(
     for &at in &registration.extensions {
         let extension = &chain.extensions[at];
         let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) else { continue };
+        let entry =
+            if listener.protocol == "HTTPS" { entry(extension, gateway, listener.port) } else { None };
         let here = |a: &&Attachment<'_>| a.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway));
         let verdicts = || {
             let attachments = facts.attachments.iter().filter(here);
             attachments.flat_map(|a| a.listeners.iter().map(move |(l, verdict)| (a, l, verdict)))
         };
+        let is_reached = |l: &Listener<'_>| match entry {
+            Some(entry) => l.index == entry.index,
+            None => l.port == listener.port,
+        };
         // A refusal of the whole route is not this fault, and one that cannot be decided is none.
-        let on_port = verdicts().any(|(_, l, verdict)| {
-            l.port == listener.port && matches!(verdict, Verdict::Accepts(_) | Verdict::Unknown(_))
+        let reached = verdicts().any(|(_, l, verdict)| {
+            is_reached(l) && matches!(verdict, Verdict::Accepts(_) | Verdict::Unknown(_))
         });
         let elsewhere = verdicts().find(|(_, _, verdict)| matches!(verdict, Verdict::Accepts(_)));
-        let Some((attachment, first, _)) = elsewhere.filter(|_| !on_port) else { continue };
+        let Some((attachment, first, _)) = elsewhere.filter(|_| !reached) else { continue };
         let object = registration.object;
-        let draft = findings.report(
-            &EXTENSION_CHAIN,
-            object,
-            format!(
-                "The route of MCPServerRegistration {} is on port {} of Gateway {}, its MCPGatewayExtension on port {}",
-                object.full_name(),
-                first.port,
-                gateway.full_name(),
-                listener.port
+        let (title, remedy, field) = match entry.filter(|_| first.port == listener.port) {
+            Some(entry) => (
+                format!(
+                    "The route of MCPServerRegistration {} is on listener {} of Gateway {}, its calls arrive at listener {}",
+                    object.full_name(),
+                    first.name,
+                    gateway.full_name(),
+                    entry.name
+                ),
+                "Attach the route to the listener of the public host; one HTTPS listener with a wildcard has to hold the \
+                 public host and all servers, as Envoy looks for the route of a call only among those of the listener at \
+                 which it arrived.",
+                "/hostname",
             ),
-            route.evidence(&format!("/spec/parentRefs/{}", attachment.parent.index)),
-            "Attach the route to a listener on the extension's port; the controller does not look at the port of a \
-             parentRef, and reports the registration as ready.",
-        );
-        draft
+            None => (
+                format!(
+                    "The route of MCPServerRegistration {} is on port {} of Gateway {}, its MCPGatewayExtension on port {}",
+                    object.full_name(),
+                    first.port,
+                    gateway.full_name(),
+                    listener.port
+                ),
+                "Attach the route to a listener on the extension's port; the controller does not look at the port of a \
+                 parentRef, and reports the registration as ready.",
+                "/port",
+            ),
+        };
+        let parent = &attachment.parent;
+        let evidence = route.evidence(&format!("/spec/parentRefs/{}", parent.index));
+        let candidates = listeners(gateway).into_iter().filter(|l| is_reached(l));
+        let command = attach::to(context, route, parent, gateway, candidates)
+            .unwrap_or_else(|| shell!("oc -n {} edit gateway {}", gateway.namespace(), gateway.name()));
+        findings
+            .report(&EXTENSION_CHAIN, object, title, evidence, remedy)
             .object(route.reference())
             .object(gateway.reference())
             .object(extension.object.reference())
-            .evidence(gateway.evidence(&first.pointer("/port")))
-            .evidence(gateway.evidence(&listener.pointer("/port")))
-            .command(
-                attach::command(context, route, gateway, std::iter::once(extension))
-                    .unwrap_or_else(|| shell!("oc -n {} edit httproute {}", route.namespace(), route.name())),
-            )
+            .evidence(gateway.evidence(&first.pointer(field)))
+            .evidence(gateway.evidence(&entry.unwrap_or(listener).pointer(field)))
+            .command(command)
             .verify(crate::rules::registrations::ready_command(object));
     }
 }

@@ -12,7 +12,7 @@ use crate::model::probes::{Fault, Purpose, Recorded};
 use crate::model::{Object, kinds};
 use crate::rules::registrations::{Failure, failures};
 use crate::rules::{Context, Findings, Rule, remedy};
-use crate::shell::{Command, shell};
+use crate::shell::{Command, Words, shell};
 
 /// The failures of servers outside the cluster, with what leads to them.
 fn failing<'c, 'a>(
@@ -74,7 +74,11 @@ fn report_probe(
     draft
         .object(external.route.reference())
         .evidence(external.route.evidence(&external.backend.pointer("/name")));
-    draft.command(shell!("oc -n {} exec {} -- {}", via.namespace, via.pod, via.command.join(" ")));
+    let command = Words(&via.command);
+    draft.command(match &via.container {
+        Some(name) => shell!("oc -n {} exec {} -c {} -- {}", via.namespace, via.pod, name, command),
+        None => shell!("oc -n {} exec {} -- {}", via.namespace, via.pod, command),
+    });
     draft.verify(shell!("oc mcpgw check --probe exec --only {}", rule.code));
 }
 

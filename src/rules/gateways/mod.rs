@@ -6,7 +6,6 @@ mod listeners;
 mod proxies;
 mod reasons;
 
-pub(super) use proxies::is_ready;
 use std::collections::BTreeMap;
 
 use super::{Context, Findings, Rule, suggest};

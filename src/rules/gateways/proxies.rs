@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{condition_pointer, in_chain};
 use crate::declare_rule;
+use crate::model::workloads::is_ready;
 use crate::model::{Object, Seen, graph, kinds};
 use crate::rules::remedy;
 use crate::rules::{Context, Findings, suggest};
@@ -42,11 +43,6 @@ declare_rule! {
         caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG202", "MG209"],
         check: gateway_proxy_down,
     }
-}
-
-/// Whether a pod is Ready.
-pub(in crate::rules) fn is_ready(pod: &Object) -> bool {
-    pod.condition("Ready").is_some_and(|c| c.is_true())
 }
 
 fn gateway_proxy_down(context: &Context<'_>, findings: &mut Findings) {

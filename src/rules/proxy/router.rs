@@ -275,8 +275,8 @@ declare_rule! {
     /// on the listener's port ends with 500 or 503, MCP or not.
     ///
     /// ## How it is decided
-    /// For every proxy whose listener holds the router's external processing filter: its cluster is not among
-    /// Envoy's clusters; or the cluster has no host, or no healthy one; or Envoy has tried at least three
+    /// For every proxy with a listener on the extension's port: the cluster that the router's external processing filter
+    /// names (where no filter chain has it, the one of the EnvoyFilter) is not among Envoy's clusters; or the cluster has no host, or no healthy one; or Envoy has tried at least three
     /// connections and all of them failed.
     ///
     /// ## Causes
@@ -295,10 +295,22 @@ declare_rule! {
     /// During a rollout of the broker with a single replica.
     pub(super) static ROUTER_UNREACHABLE = {
         code: "MG224", name: "router-unreachable", severity: Error, section: "1.2.3",
-        needs: ["mcpgw/envoy config_dump and clusters"], since: "0.1.0",
+        needs: ["mcpgw/envoy config_dump and clusters", "envoyfilters"], since: "0.1.0",
         caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG232", "MG233", "MG312"],
         check: router_unreachable,
     }
+}
+
+/// Where a router's filter names its cluster.
+const CLUSTER: &str = "/typed_config/grpc_service/envoy_grpc/cluster_name";
+
+/// The cluster that an EnvoyFilter wants to be asked, also where no filter chain of Envoy has the filter.
+fn meant_cluster(filter: &Object) -> Option<(&str, Evidence)> {
+    envoy_filter::router_patches(filter).into_iter().find_map(|(patch, _)| {
+        let pointer = format!("{patch}/patch/value{CLUSTER}");
+        let cluster = filter.get(&pointer)?.as_str().filter(|cluster| !cluster.is_empty())?;
+        Some((cluster, filter.evidence(&pointer)))
+    })
 }
 
 fn router_unreachable(context: &Context<'_>, findings: &mut Findings) {
@@ -314,18 +326,23 @@ fn router_unreachable(context: &Context<'_>, findings: &mut Findings) {
             };
             let Ok(Some(listener)) = proxy.listener_on(&target.ports) else { continue };
             let Ok(dump) = proxy.dump() else { continue };
-            let Some(filter) = listener.chains.iter().flat_map(routers).find(|f| !f.cluster().is_empty())
+            let used = listener.chains.iter().flat_map(routers).find(|f| !f.cluster().is_empty());
+            let filters = filters_of(context, &target);
+            let Some((cluster, named)) = used
+                .map(|filter| {
+                    let mut named =
+                        json_evidence(&dump.file, &dump.value, &format!("{}{CLUSTER}", filter.pointer), None);
+                    if named.value.is_none() {
+                        named.value = Some(filter.cluster().to_owned());
+                        named.note = None;
+                    }
+                    (filter.cluster(), named)
+                })
+                .or_else(|| filters.first().and_then(|filter| meant_cluster(filter)))
             else {
                 continue;
             };
-            let cluster = filter.cluster();
-            let cluster_pointer =
-                format!("{}/typed_config/grpc_service/envoy_grpc/cluster_name", filter.pointer);
-            let mut shown = vec![json_evidence(&dump.file, &dump.value, &cluster_pointer, None)];
-            if shown[0].value.is_none() {
-                shown[0].value = Some(cluster.to_owned());
-                shown[0].note = None;
-            }
+            let mut shown = vec![named];
             let what = if clusters.contains_key(cluster) {
                 let Some((file, health)) = proxy.health(cluster) else {
                     findings.cannot_tell(

@@ -282,6 +282,12 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
         }
         let name = object.full_name();
         let first = registration.faults.first();
+        if let (None, Some(missing)) = (first, &registration.waits)
+            && registration.ready().is_none_or(|c| !c.is_true())
+        {
+            findings.cannot_tell(&REGISTRATION_NOT_READY, missing.clone());
+            continue;
+        }
         let draft = match registration.ready() {
             None => findings.report(
                 &REGISTRATION_NOT_READY,

@@ -6,7 +6,7 @@ use super::patch;
 use crate::declare_rule;
 use crate::model::gateway_api::{self, Granted, Reference, backend_refs};
 use crate::model::json::Value;
-use crate::model::{Object, Seen, kinds};
+use crate::model::{Missing, Object, Seen, kinds};
 use crate::rules::{Context, Draft, Findings, suggest};
 use crate::shell::{Command, shell};
 
@@ -21,6 +21,7 @@ declare_rule! {
     /// Every backendRef of kind Service of the routes of the MCP chain: the Service must exist in its
     /// namespace, and `port` must be one of the Service's `spec.ports[].port` (not a targetPort).
     /// Istio does not check the port: the status says `ResolvedRefs=True` and requests still fail.
+    /// A backend of another kind, which the bundle does not hold, stays undecided.
     ///
     /// ## Causes
     /// A typo, a deleted Service, the container's port instead of the Service's.
@@ -44,7 +45,14 @@ declare_rule! {
 fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
     for facts in context.chain().routes.values() {
         let route = facts.object;
-        for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
+        for backend in &backend_refs(route) {
+            // Hosts outside the cluster have rules of their own (MG501-MG508).
+            if !backend.is_service() {
+                if !backend.is_hostname() {
+                    other_kind(context, findings, route, backend);
+                }
+                continue;
+            }
             let (namespace, name) = (backend.namespace, backend.name);
             match context.bundle.find(&kinds::SERVICE, namespace, name) {
                 Seen::Unknown(missing) => findings.cannot_tell(&BACKEND_MISSING, missing),
@@ -71,6 +79,28 @@ fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// A backend of a kind that is no Service: what the bundle does not hold can be neither right nor wrong.
+fn other_kind(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    route: &Object,
+    backend: &gateway_api::BackendRef<'_>,
+) {
+    let gateway_api::BackendRef { group, kind, namespace, name, .. } = *backend;
+    if context.bundle.get_dynamic(group, kind, namespace, name).is_some() {
+        return;
+    }
+    let resource = kind.to_lowercase();
+    let resource = if group.is_empty() { resource } else { format!("{resource}.{group}") };
+    findings.cannot_tell(
+        &BACKEND_MISSING,
+        Missing {
+            what: format!("{kind} {namespace}/{name} to which HTTPRoute {} sends", route.full_name()),
+            how: shell!("oc -n {} get {} {} -o yaml", namespace, resource, name),
+        },
+    );
 }
 
 fn backend_port(

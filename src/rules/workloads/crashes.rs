@@ -7,6 +7,7 @@ use crate::model::logs::format::{self, Level};
 use crate::model::logs::{ErrorClass, Record};
 use crate::model::workloads::{Component, Container, ContainerKind, Role, containers};
 use crate::rules::evidence::{self, oc, resource};
+use crate::rules::extensions::settings::OBSOLETE_FLAGS;
 use crate::rules::{Context, Findings};
 use crate::shell::{Command, shell};
 
@@ -47,7 +48,7 @@ declare_rule! {
     /// A crash that happened once and was repaired since stays visible until the pod is replaced.
     pub(super) static KNOWN_CRASH = {
         code: "MG108", name: "known-crash", severity: Error, section: "1.1",
-        needs: ["pods", "previous logs", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: ["MG003", "MG110", "MG309"],
+        needs: ["pods", "previous logs", "mcpserverregistrations", "mcpgatewayextensions", "gateways", "httproutes", "services"], since: "0.1.0", caused_by: ["MG003", "MG110", "MG309", "MG315"],
         check: known_crash,
     }
 }
@@ -295,9 +296,12 @@ fn known_crash(context: &Context<'_>, findings: &mut Findings) {
                 });
             }
         }
-        report_faults(&KNOWN_CRASH, subject, faults, findings, |draft, _| {
+        report_faults(&KNOWN_CRASH, subject, faults, findings, |draft, fault| {
             draft.command(shell!("{} describe {}", oc(&subject.owner), resource(&subject.owner)));
             draft.verify(wait_command(&subject.owner));
+            if OBSOLETE_FLAGS.iter().any(|flag| fault.key.ends_with(&format!(" -{flag}"))) {
+                draft.because_of(&["MG315"], subject.owner.clone());
+            }
         });
     }
 }

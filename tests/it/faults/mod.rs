@@ -20,6 +20,7 @@ pub use authentication::wristband;
 pub use gateways::{extension_not_ready, registration_not_ready, registrations_not_ready};
 pub use proxy::{edit_answer, edit_filters};
 pub use registrations::broker_fails;
+pub use workloads::crashes;
 
 use crate::fixture::Fixture;
 
