@@ -34,8 +34,11 @@ pub const CHAINS: &[Case] = &[
     ),
 ];
 
-/// What cannot be decided, and the code that would decide it.
-pub const UNDECIDED: &[(&str, fn() -> Fixture, &str)] = &[
+/// An installation, and the code that would decide what cannot be decided there.
+pub type Open = (&'static str, fn() -> Fixture, &'static str);
+
+/// What cannot be decided.
+pub const UNDECIDED: &[Open] = &[
     ("the backend is of a kind that nobody collected", inference_pool, "MG215"),
     ("the broker has just become ready", || behind("2026-09-14T10:29:45Z"), "MG310"),
 ];
