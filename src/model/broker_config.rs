@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::secret_shape::{self, Shape};
+use super::yaml;
 
 /// The annotation of a redacted Secret that holds the projection, as JSON.
 pub const ANNOTATION: &str = "mcpgw.kuadrant.io/config";
@@ -134,7 +135,7 @@ pub fn read(secret: &Value) -> Option<BrokerConfig> {
 
 /// The projection of a configuration: what may be known, credentials as [`Shape`]s.
 pub(crate) fn project(config: &[u8], token: &dyn Fn(&[u8]) -> String) -> Value {
-    let parsed: Result<Value, _> = serde_yaml::from_slice(config);
+    let parsed: Result<Value, _> = yaml::document(config);
     let config = match parsed {
         Ok(Value::Object(config)) => config,
         Ok(Value::Null) => Map::new(),
@@ -171,7 +172,7 @@ pub(crate) fn project(config: &[u8], token: &dyn Fn(&[u8]) -> String) -> Value {
 
 /// The credentials in a configuration, for the redactor to search for.
 pub(crate) fn credentials(config: &[u8]) -> Vec<String> {
-    let Ok(config) = serde_yaml::from_slice::<Value>(config) else { return Vec::new() };
+    let Ok(config) = yaml::document::<Value>(config) else { return Vec::new() };
     let mut found = Vec::new();
     for server in config.get("servers").and_then(Value::as_array).into_iter().flatten() {
         for pointer in ["/credential", "/auth/token", "/auth/password"] {

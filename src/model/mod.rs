@@ -29,6 +29,7 @@ pub mod probes;
 pub mod public_key;
 pub mod secret_shape;
 pub mod workloads;
+pub(crate) mod yaml;
 
 pub use bundle::{Bundle, Missing, Seen};
 pub use kinds::Kind;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Context, Draft, Findings, all};
+use super::{Context, Draft, Findings, all, remedy};
 use crate::model::graph::{Graph, Key, Node};
 use crate::model::mcp::ExtensionFault;
 use crate::model::{Bundle, Missing};
@@ -336,7 +336,7 @@ fn number(drafts: &[Draft], causes: &[Vec<usize>]) -> Vec<Finding> {
                 title: draft.title.clone(),
                 objects: draft.objects.clone(),
                 evidence: draft.evidence.clone(),
-                remedy: draft.remedy.clone(),
+                remedy: remedy::with_proof(&draft.remedy, draft.rule.code),
                 caused_by: name(&causes[at]),
                 hidden_behind: name(&hidden[at]),
                 section: draft.rule.section.to_owned(),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::evidence::oc;
 use crate::model::Object;
 use crate::model::json::Map;
+use crate::report::Remedy;
 use crate::shell::{Command, Words, shell};
 
 /// The resource word of an object for the command line.
@@ -89,6 +90,21 @@ pub(super) fn secret(namespace: &str, name: &str, key: &str, file: &'static str)
         ),
         shell!("oc -n {} label secret {} mcp.kuadrant.io/secret=true", namespace, name),
     ]
+}
+
+/// The remedy, with the tool's own look at the cluster behind commands that only print objects: whether what they
+/// print is right, the reader would have to know.
+#[must_use]
+pub(super) fn with_proof(remedy: &Remedy, code: &str) -> Remedy {
+    let prints = |command: &String| {
+        let shows = [" get ", " describe "].iter().any(|verb| command.contains(verb));
+        shows && !command.contains('|') && !command.contains("--raw")
+    };
+    let mut remedy = remedy.clone();
+    if remedy.verify.iter().all(prints) {
+        remedy.verify.push(shell!("oc mcpgw check --only {}", code).into_text());
+    }
+    remedy
 }
 
 /// The memory limit twice as high: `256Mi` becomes `512Mi`. `None` when it is no number with a unit.

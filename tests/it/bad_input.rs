@@ -85,6 +85,19 @@ fn what_is_broken_costs_only_itself() {
             list(&[route("v1beta1", 0, "else.example.com")]),
             Told::NotAtAll,
         ),
+        // Libyaml takes a minute for either, as its time grows with the square of the depth.
+        (
+            "JSON of 100,000 levels",
+            format!("{routes}/deepest.json"),
+            nested(100_000, "[", "]").into_bytes(),
+            Told::Skipped,
+        ),
+        (
+            "YAML of 100,000 open brackets",
+            format!("{routes}/open.yaml"),
+            format!("a: {}\n", "[".repeat(100_000)).into_bytes(),
+            Told::Skipped,
+        ),
         ("JSON of 200 levels", format!("{routes}/deep.yaml"), nested(200, "[", "]").into_bytes(), Told::Skipped),
         (
             "YAML of 200 levels",

@@ -35,6 +35,7 @@ mod gather_matrix;
 mod gather_peers;
 mod obfuscate;
 mod packaging;
+mod pasted;
 mod probe;
 // Faults for whoever tests a client.
 #[allow(dead_code)]

@@ -1,9 +1,9 @@
 //! From the bytes of a file to the objects in it, saving what can be saved of a broken one.
 
-use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::model::json::{Key, Map, Value};
+use crate::model::yaml;
 
 /// What a file held.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
             Ok(documents) => return Parsed { documents, problems: Vec::new() },
             Err(error) => {
                 // YAML in flow style looks like JSON that is broken.
-                let as_yaml = yaml(bytes);
+                let as_yaml = parse_yaml(bytes);
                 if as_yaml.problems.is_empty() {
                     return as_yaml;
                 }
@@ -32,7 +32,7 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
             }
         }
     }
-    yaml(bytes)
+    parse_yaml(bytes)
 }
 
 fn json(bytes: &[u8]) -> serde_json::Result<Vec<Value>> {
@@ -44,7 +44,7 @@ fn without_place(error: &serde_json::Error) -> String {
     text.split(" at line ").next().unwrap_or(&text).to_owned()
 }
 
-fn yaml(bytes: &[u8]) -> Parsed {
+fn parse_yaml(bytes: &[u8]) -> Parsed {
     let mut parsed = Parsed::default();
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => std::borrow::Cow::Borrowed(text),
@@ -90,12 +90,11 @@ fn values(text: &str) -> Result<Vec<Value>, serde_yaml::Error> {
     if let Some(value) = super::block::parse(text) {
         return Ok(vec![value]);
     }
-    let each = || serde_yaml::Deserializer::from_str(text);
     let some = |value: &Value| !value.is_null();
-    match each().map(Value::deserialize).collect::<Result<Vec<_>, _>>() {
+    match yaml::documents::<Value>(text) {
         Ok(values) => Ok(values.into_iter().filter(some).collect()),
         // A key that is a number or null: through YAML's own value, with keys as text.
-        Err(error) => match each().map(serde_yaml::Value::deserialize).collect::<Result<Vec<_>, _>>() {
+        Err(error) => match yaml::documents::<serde_yaml::Value>(text) {
             Ok(values) => Ok(values.into_iter().map(to_json).filter(some).collect()),
             Err(_) => Err(error),
         },

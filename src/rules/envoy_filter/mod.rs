@@ -7,7 +7,7 @@ use crate::declare_rule;
 use crate::model::istio::envoy_filter::{filter_name, is_managed, owner, router_patches, workload_labels};
 use crate::model::mcp::Extension;
 use crate::model::workloads::is_ready;
-use crate::model::{Object, kinds, labels};
+use crate::model::{Object, kinds};
 use crate::shell::shell;
 pub(super) use drift::record_evidence;
 
@@ -214,7 +214,11 @@ fn envoyfilter_selector(context: &Context<'_>, findings: &mut Findings) {
                 .object(extension.object.reference())
                 .evidence(pod.evidence("/metadata/labels"))
                 .command(shell!("oc -n {} delete envoyfilter {}", namespace, filter.name()))
-                .verify(shell!("oc -n {} get pods -l {}", namespace, labels::to_text(selector)));
+                .verify(shell!(
+                    "oc -n {} get envoyfilter {} -o jsonpath='{{.spec.workloadSelector}}'",
+                    namespace,
+                    filter.name()
+                ));
         }
     }
 }

@@ -175,7 +175,11 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
                     gateway.evidence("/spec/gatewayClassName"),
                     format!("Create the GatewayClass, or name an existing one.{near}"),
                 );
-                draft.object(gateway.reference()).verify(shell!("oc get gatewayclass {}", name));
+                draft.object(gateway.reference()).verify(shell!(
+                    "oc -n {} wait --for=condition=Accepted gateway/{} --timeout=120s",
+                    gateway.namespace(),
+                    gateway.name()
+                ));
                 draft.command(match similar {
                     Some(right) => {
                         remedy::merge(gateway, json!({"spec": {"gatewayClassName": right.name()}}))

@@ -142,7 +142,7 @@ fn role_claims(context: &Context<'_>, findings: &mut Findings) {
             )
             .evidence(evidence::record(log, record))
             .command(shell!("oc -n {} get authpolicy {} -o yaml", object.namespace(), object.name()))
-            .verify("Decode a new token and look for resource_access.");
+            .verify("oc mcpgw check --only MG809");
     }
 }
 
