@@ -3,6 +3,7 @@
 //! Rules name it in their remedies, and judge what stands behind it, so that a fault behind a wrong
 //! reference is found together with the reference.
 
+use super::json::Value;
 use super::{Bundle, Kind, Object, Seen, kinds};
 
 /// How many objects of a namespace are compared with a name.
@@ -48,11 +49,36 @@ pub fn gateway<'a>(bundle: &'a Bundle, extension: &Object) -> Option<&'a Object>
         Seen::Unknown(_) if !namespace.is_empty() => return None,
         Seen::Unknown(_) | Seen::Absent => {}
     }
-    let mut same = bundle.list(&kinds::GATEWAY).filter(|gateway| gateway.name() == name);
-    match (same.next(), same.next()) {
-        (Some(only), None) => Some(only),
-        _ => similar(bundle, &kinds::GATEWAY, namespace, name),
+    let same: Vec<&Object> = bundle.list(&kinds::GATEWAY).filter(|gateway| gateway.name() == name).collect();
+    match same.as_slice() {
+        [only] => Some(only),
+        [] => similar(bundle, &kinds::GATEWAY, namespace, name),
+        several => of_extension(bundle, extension, several)
+            .or_else(|| similar(bundle, &kinds::GATEWAY, namespace, name)),
     }
+}
+
+/// Of several Gateways of one name the one that is an extension's: where its EnvoyFilter still stands, or where a
+/// grant is for its namespace, or in its own namespace.
+fn of_extension<'a>(bundle: &'a Bundle, extension: &Object, gateways: &[&'a Object]) -> Option<&'a Object> {
+    let (namespace, name) = (extension.namespace(), extension.name());
+    let filters = bundle.list(&kinds::ENVOY_FILTER).filter(|filter| {
+        filter.label("mcp.kuadrant.io/extension-namespace") == Some(namespace)
+            && filter.label("mcp.kuadrant.io/extension-name") == Some(name)
+    });
+    let filtered: Vec<&str> = filters.map(Object::namespace).collect();
+    let grants = bundle.list(&kinds::REFERENCE_GRANT).filter(|grant| {
+        grant.array("/spec/from").iter().any(|from| {
+            let is = |key: &str, value: &str| from.get(key).and_then(Value::as_str) == Some(value);
+            is("kind", "MCPGatewayExtension") && is("namespace", namespace)
+        })
+    });
+    let granted: Vec<&str> = grants.map(Object::namespace).collect();
+    let only = |places: &[&str]| {
+        let mut fitting = gateways.iter().copied().filter(|gateway| places.contains(&gateway.namespace()));
+        fitting.next().filter(|_| fitting.next().is_none())
+    };
+    only(&filtered).or_else(|| only(&granted)).or_else(|| only(&[namespace]))
 }
 
 /// The HTTPRoute that a registration means although it names another that does not exist: one of a

@@ -415,7 +415,9 @@ fn create(installation: &mut Installation, done: &mut Done, call: &Call<'_>) -> 
     };
     let content = |file: &str, files: &BTreeMap<String, String>| {
         files.get(file).cloned().unwrap_or_else(|| match file {
-            "tls.crt" => crate::fixture_kinds::certificate(&["mcp.example.com"], 2026, 2027),
+            "tls.crt" => {
+                crate::fixture_kinds::certificate(&["mcp.example.com", "mcp.apps.example.com"], 2026, 2027)
+            }
             _ => "Bearer not-a-real-token-orders-4c1d".to_owned(),
         })
     };

@@ -303,6 +303,9 @@ fn moved(installation: &mut Installation, healthy: &Installation, done: &Done) {
         if !there || healthy.get("MCPServerRegistration", namespace, name).is_some() {
             continue;
         }
+        let registrations = installation.objects.iter().filter(|o| o["kind"] == "MCPServerRegistration");
+        let registered: BTreeSet<(String, String)> =
+            registrations.map(identity).map(|(_, namespace, name)| (namespace, name)).collect();
         let secrets = installation
             .objects
             .iter_mut()
@@ -310,7 +313,8 @@ fn moved(installation: &mut Installation, healthy: &Installation, done: &Done) {
         for secret in secrets {
             let mut config = config(secret);
             for server in config["servers"].as_array_mut().into_iter().flatten() {
-                if server["name"].as_str().and_then(|n| n.split_once('/')).is_some_and(|(_, n)| n == name) {
+                let of = server["name"].as_str().and_then(|n| n.split_once('/')).unwrap_or_default();
+                if of.1 == name && !registered.contains(&(of.0.to_owned(), of.1.to_owned())) {
                     server["name"] = json!(format!("{namespace}/{name}"));
                 }
             }

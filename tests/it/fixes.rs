@@ -6,6 +6,7 @@
 //! superfluous, and after the last one nothing is wrong. A step reaches no further than it says: one Deployment's
 //! pods, one object, one pod's log, one kind's statuses, the answers of one place.
 
+use oc_mcpgw::demo::Installation;
 use serde_json::Value;
 
 use crate::controllers;
@@ -352,10 +353,9 @@ pub const FIXES: &[Fix] = &[
     fix("MG814", "auth cluster gone", "Kuadrant operator's log", &[Answers("/config_dump.json")]),
 ];
 
-/// Takes one step.
+/// Takes one step in an installation that was healthy like this one.
 #[must_use]
-pub fn take(step: Step, mut fixture: Fixture) -> Fixture {
-    let healthy = Fixture::healthy().installation;
+pub fn take(step: Step, mut fixture: Fixture, healthy: &Installation) -> Fixture {
     let installation = &mut fixture.installation;
     match step {
         Pods(namespace, deployment) => {
@@ -420,7 +420,7 @@ pub fn take(step: Step, mut fixture: Fixture) -> Fixture {
         }
         Reconciled(kind) => {
             let mut all = fixture.clone();
-            controllers::statuses(&mut all, &healthy, &std::collections::BTreeSet::new());
+            controllers::statuses(&mut all, healthy, &std::collections::BTreeSet::new());
             let others = fixture.installation.objects.iter_mut().zip(all.installation.objects);
             for (object, written) in others.filter(|(object, _)| object["kind"] == kind) {
                 *object = written;

@@ -296,6 +296,27 @@ impl Fixture {
     }
 }
 
+thread_local! {
+    static QUIET: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Does what may find that a fixture lacks something, without the noise (and the time) of a panic's backtrace.
+pub fn quietly<T>(act: impl FnOnce() -> T) -> Option<T> {
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                loud(panic);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).ok();
+    QUIET.set(false);
+    result
+}
+
 /// The field at a JSON pointer; what is missing on the way is made.
 pub fn field<'a>(object: &'a mut Value, pointer: &str) -> &'a mut Value {
     let mut at = object;

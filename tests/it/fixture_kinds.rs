@@ -121,6 +121,84 @@ pub fn openshift() -> Fixture {
         .refresh_answers()
 }
 
+/// The installation on OpenShift, but under the names of the default one: what is made of it ([`on_openshift`]) is
+/// what people have, and whoever changes it need not know other names.
+pub fn before_openshift() -> Fixture {
+    Fixture::healthy().add(include_str!("fixture_openshift.yaml")).edit(
+        "Gateway",
+        "gateway-system",
+        "mcp-gateway",
+        |gateway| gateway["metadata"]["labels"] = json!({"istio.io/rev": "default"}),
+    )
+}
+
+/// Gives an installation the names that it has on OpenShift: in objects, logs and all that was answered.
+pub fn on_openshift(fixture: Fixture) -> Fixture {
+    const NAMES: &[(&str, &str)] = &[
+        ("gateway-system", "openshift-ingress"),
+        ("istio-system", "openshift-ingress"),
+        ("mcp-gateway-istio", "mcp-gateway-openshift-default"),
+        (r#""gatewayClassName":"istio""#, r#""gatewayClassName":"openshift-default""#),
+        (r#"gateway-class-name":"istio""#, r#"gateway-class-name":"openshift-default""#),
+        (
+            r#""controllerName":"istio.io/gateway-controller""#,
+            r#""controllerName":"openshift.io/gateway-controller/v1""#,
+        ),
+        ("istiod.openshift-ingress", "istiod-openshift-gateway.openshift-ingress"),
+        (r#""name":"istiod""#, r#""name":"istiod-openshift-gateway""#),
+        (r#""serviceAccountName":"istiod""#, r#""serviceAccountName":"istiod-openshift-gateway""#),
+        (r#""name":"REVISION","value":"default""#, r#""name":"REVISION","value":"openshift-gateway""#),
+        (r#""istio.io/rev":"default""#, r#""istio.io/rev":"openshift-gateway""#),
+        ("mcp.example.com", "mcp.apps.example.com"),
+    ];
+    let plain = |text: &str| NAMES.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    // Pods have names made of their Deployment's and its namespace's.
+    let mut generated: Vec<(String, String)> = Vec::new();
+    for (namespace, name) in [("gateway-system", "mcp-gateway-istio"), ("istio-system", "istiod")] {
+        let named = if name == "istiod" { "istiod-openshift-gateway".to_owned() } else { plain(name) };
+        let (before, after) = (fixture.pod_of(namespace, name), fixture.pod_of(&plain(namespace), &named));
+        // Deployment, hash of the ReplicaSet, letters of the pod.
+        let parts = |pod: &str| -> (String, String) {
+            let (set, letters) = pod.rsplit_once('-').expect("a pod's name");
+            (set.rsplit_once('-').expect("a ReplicaSet's name").1.to_owned(), letters.to_owned())
+        };
+        let (before, after) = (parts(&before), parts(&after));
+        generated.push((format!("{name}-{}", before.0), format!("{named}-{}", after.0)));
+        generated.extend([(before.0, after.0), (before.1, after.1)]);
+    }
+    let rename = |text: &str| {
+        let text = generated.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+        plain(&text)
+    };
+    let mut fixture = fixture;
+    let installation = &mut fixture.installation;
+    let mut objects: Vec<Value> = Vec::new();
+    for object in &installation.objects {
+        let mut object: Value = serde_json::from_str(&rename(&object.to_string())).expect("JSON");
+        if object["kind"] == "GatewayClass" && object["metadata"]["name"] == "istio" {
+            object["metadata"]["name"] = json!("openshift-default");
+        }
+        let place = |o: &Value| {
+            (o["kind"].clone(), o["metadata"]["namespace"].clone(), o["metadata"]["name"].clone())
+        };
+        // Two namespaces became one.
+        if object["kind"] != "Namespace" || !objects.iter().any(|o| place(o) == place(&object)) {
+            objects.push(object);
+        }
+    }
+    installation.objects = objects;
+    for log in &mut installation.logs {
+        (log.namespace, log.pod, log.text) = (rename(&log.namespace), rename(&log.pod), rename(&log.text));
+    }
+    for (path, content) in &mut installation.extras {
+        *path = rename(path);
+        if let Ok(text) = std::str::from_utf8(content) {
+            *content = rename(text).into_bytes();
+        }
+    }
+    fixture
+}
+
 /// All servers are outside the cluster.
 pub fn external_servers_only() -> Fixture {
     let gone = ["team-weather", "team-commerce"];

@@ -33,6 +33,7 @@ mod gather_live;
 mod gather_logs;
 mod gather_matrix;
 mod gather_peers;
+mod kinds;
 mod obfuscate;
 mod packaging;
 mod pasted;

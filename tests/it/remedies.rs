@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use oc_mcpgw::demo;
+use oc_mcpgw::demo::{ContainerLog, Installation};
 use oc_mcpgw::report::Report;
 use rayon::prelude::*;
 
@@ -16,6 +16,30 @@ use crate::controllers;
 use crate::faults::{self, Fault};
 use crate::fixes::{self, FIXES, Fix};
 use crate::fixture::Fixture;
+
+/// A healthy installation of one kind, and what is said about it.
+#[derive(Debug)]
+pub struct World {
+    /// The installation as it is with nothing wrong.
+    pub healthy: Installation,
+    normal: BTreeSet<String>,
+}
+
+impl World {
+    /// The world of a healthy installation.
+    pub fn new(healthy: &Fixture) -> Self {
+        Self { healthy: healthy.installation.clone(), normal: said(&healthy.report()) }
+    }
+
+    /// What a report says beyond that of the healthy installation: findings, be they for information only, and what
+    /// it cannot tell.
+    pub fn bad(&self, report: &Report) -> Vec<String> {
+        said(report).difference(&self.normal).cloned().collect()
+    }
+}
+
+/// The installation that faults are made for.
+static DEFAULT: LazyLock<World> = LazyLock::new(|| World::new(&Fixture::healthy()));
 
 /// Why a remedy cannot be tried to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,10 +134,9 @@ fn tried(fix: &Fix) -> Result<(), String> {
     for step in fix.steps {
         let before = state.installation.clone();
         let refused = !state.refusals().kinds.is_empty();
-        state = fixes::take(*step, state);
+        state = fixes::take(*step, state, &DEFAULT.healthy);
         let after = &state.installation;
-        let texts =
-            |logs: &[demo::ContainerLog]| -> Vec<String> { logs.iter().map(|l| l.text.clone()).collect() };
+        let texts = |logs: &[ContainerLog]| -> Vec<String> { logs.iter().map(|l| l.text.clone()).collect() };
         let same = before.objects == after.objects
             && before.extras == after.extras
             && texts(&before.logs) == texts(&after.logs)
@@ -122,14 +145,15 @@ fn tried(fix: &Fix) -> Result<(), String> {
             return Err(format!("{:?}: {step:?} changes nothing", fix.fault));
         }
     }
-    let still = bad(&state.report());
+    let still = DEFAULT.bad(&state.report());
     if !still.is_empty() {
         return Err(format!("{:?}: after the fix: {still:#?}", fix.fault));
     }
     for without in (0..fix.steps.len()).filter(|_| fix.steps.len() > 1) {
         let others = fix.steps.iter().enumerate().filter(|(at, _)| *at != without);
-        let state = others.fold(broken.clone(), |state, (_, step)| fixes::take(*step, state));
-        if bad(&state.report()).is_empty() {
+        let state =
+            others.fold(broken.clone(), |state, (_, step)| fixes::take(*step, state, &DEFAULT.healthy));
+        if DEFAULT.bad(&state.report()).is_empty() {
             return Err(format!("{:?}: {:?} is superfluous", fix.fault, fix.steps[without]));
         }
     }
@@ -137,37 +161,20 @@ fn tried(fix: &Fix) -> Result<(), String> {
 }
 
 fn trial(fault: &Fault) -> Outcome {
-    let healthy = Fixture::healthy().installation;
     let broken = (fault.apply)(Fixture::healthy());
     let report = broken.report();
-    let roots: Vec<_> = report.findings.iter().filter(|f| f.caused_by.is_empty()).collect();
-    let code = roots.first().map_or("", |root| root.code.as_str()).to_owned();
-    let mut after = broken.clone();
-    let mut done = Done::default();
-    for command in roots.iter().flat_map(|root| &root.remedy.commands) {
-        if let Err(error) = commands::run(&mut after.installation, &mut done, command) {
-            let person = error.starts_with("nobody says what");
-            return if person {
-                Outcome::Not(Why::Person)
-            } else {
-                Outcome::Wrong(format!("{command}: {error}"))
-            };
-        }
-    }
-    if done.touched.is_empty() {
-        let pretended = roots.iter().flat_map(|r| &r.remedy.commands).find(|c| commands::changes(c));
-        return match pretended {
-            Some(command) => Outcome::Wrong(format!("{command} changes nothing")),
-            None => Outcome::Not(Why::Person),
-        };
-    }
+    let code = report.findings.iter().find(|f| f.caused_by.is_empty()).map_or("", |root| &root.code);
+    let after = match commanded(&DEFAULT, &broken, &report) {
+        Ok(Some(after)) => after,
+        Ok(None) => return Outcome::Not(Why::Person),
+        Err(error) => return Outcome::Wrong(error),
+    };
     // Without the commands, time and controllers alone must not repair it, or the trial proves nothing.
     let mut control = broken;
-    controllers::work(&mut control, &healthy, None);
-    let report = control.report();
-    let persists = !bad(&report).is_empty() || report.findings.iter().any(|f| f.code == code);
-    controllers::work(&mut after, &healthy, Some(&done));
-    let left = bad(&after.report());
+    controllers::work(&mut control, &DEFAULT.healthy, None);
+    let later = control.report();
+    let persists = !DEFAULT.bad(&later).is_empty() || later.findings.iter().any(|f| f.code == code);
+    let left = DEFAULT.bad(&after.report());
     match (left.is_empty(), persists) {
         (true, true) => Outcome::Solved,
         (true, false) => Outcome::Not(Why::Past),
@@ -175,11 +182,27 @@ fn trial(fault: &Fault) -> Outcome {
     }
 }
 
-/// What a report says beyond that of the healthy installation: findings, be they for information only, and what it
-/// cannot tell.
-fn bad(report: &Report) -> Vec<String> {
-    static NORMAL: LazyLock<BTreeSet<String>> = LazyLock::new(|| said(&Fixture::healthy().report()));
-    said(report).difference(&NORMAL).cloned().collect()
+/// The installation after the commands of a report's roots were run and the controllers have seen it; `None` where
+/// the commands leave something to a person.
+///
+/// # Errors
+/// A command that does not work, or that changes nothing.
+pub fn commanded(world: &World, broken: &Fixture, report: &Report) -> Result<Option<Fixture>, String> {
+    let roots: Vec<_> = report.findings.iter().filter(|f| f.caused_by.is_empty()).collect();
+    let mut after = broken.clone();
+    let mut done = Done::default();
+    for command in roots.iter().flat_map(|root| &root.remedy.commands) {
+        if let Err(error) = commands::run(&mut after.installation, &mut done, command) {
+            let person = error.starts_with("nobody says what");
+            return if person { Ok(None) } else { Err(format!("{command}: {error}")) };
+        }
+    }
+    if done.touched.is_empty() {
+        let pretended = roots.iter().flat_map(|r| &r.remedy.commands).find(|c| commands::changes(c));
+        return pretended.map_or(Ok(None), |command| Err(format!("{command} changes nothing")));
+    }
+    controllers::work(&mut after, &world.healthy, Some(&done));
+    Ok(Some(after))
 }
 
 fn said(report: &Report) -> BTreeSet<String> {

@@ -6,7 +6,7 @@ use oc_mcpgw::report::{Finding, Report};
 use rayon::prelude::*;
 
 use crate::faults::{self, Fault};
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, quietly};
 
 /// The roots of a report as `CODE subject`.
 fn roots(report: &Report) -> Vec<String> {
@@ -106,9 +106,8 @@ fn one_dead_server_explains_the_dead_port() {
 /// the order in which they happen makes no difference.
 fn combined(combination: &[&Fault]) -> Option<Fixture> {
     let apply = |fixture: Fixture, fault: &&Fault| (fault.apply)(fixture);
-    let forward = std::panic::catch_unwind(|| combination.iter().fold(Fixture::healthy(), apply)).ok()?;
-    let backward =
-        std::panic::catch_unwind(|| combination.iter().rev().fold(Fixture::healthy(), apply)).ok()?;
+    let forward = quietly(|| combination.iter().fold(Fixture::healthy(), apply))?;
+    let backward = quietly(|| combination.iter().rev().fold(Fixture::healthy(), apply))?;
     (state(&forward) == state(&backward)).then_some(forward)
 }
 

@@ -124,12 +124,8 @@ fn extension_target_missing(context: &Context<'_>, findings: &mut Findings) {
         let object = extension.object;
         let (namespace, name) = extension.target();
         if matches!(fault, ExtensionFault::NamespaceEmpty) {
-            let candidates = context.named("Gateway", name);
-            let right = match candidates {
-                [one] => one.namespace(),
-                _ => object.namespace(),
-            };
-            report(
+            let right = extension.meant_gateway.filter(|g| g.name() == name).map(Object::namespace);
+            let draft = report(
                 findings,
                 &EXTENSION_TARGET_MISSING,
                 extension,
@@ -137,9 +133,15 @@ fn extension_target_missing(context: &Context<'_>, findings: &mut Findings) {
                 format!("MCPGatewayExtension {} names no namespace for Gateway {name}", object.full_name()),
                 "Set targetRef.namespace: the controller does not take the extension's own by default."
                     .to_owned(),
-            )
-            .evidence(object.evidence("/spec/targetRef/name"))
-            .command(retarget(object, "namespace", right));
+            );
+            draft.evidence(object.evidence("/spec/targetRef/name"));
+            for gateway in context.named("Gateway", name).iter().take(3) {
+                draft.evidence(gateway.evidence("/metadata/namespace"));
+            }
+            draft.command(match right {
+                Some(right) => retarget(object, "namespace", right),
+                None => shell!("oc get gateways -A"),
+            });
             continue;
         }
         let near = suggest::sentence(context, &kinds::GATEWAY, namespace, name);

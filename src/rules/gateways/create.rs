@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::model::gateway_api::hostnames;
-use crate::model::kinds;
+use crate::model::{Object, kinds};
 use crate::rules::Context;
 use crate::shell::Command;
 
@@ -15,15 +15,20 @@ const CONTROLLERS: [&str; 2] = ["istio.io/gateway-controller", "openshift.io/gat
 /// The ports of TLS, whose certificate no reference names.
 const TLS: [i64; 2] = [443, 8443];
 
-/// A command that creates a missing Gateway with the listeners that are referred to. `None` unless everything it
-/// needs is known: the one accepted class, the port (the router's EnvoyFilter, which outlives the Gateway, has it),
-/// and a host for each listener, no two alike.
-pub(super) fn command(context: &Context<'_>, namespace: &str, name: &str) -> Option<Command> {
+/// The one accepted class of a controller that the MCP gateway works with, if there is no other.
+pub(super) fn only_class<'a>(context: &Context<'a>) -> Option<&'a Object> {
     let mut classes = context.bundle.list(&kinds::GATEWAY_CLASS).filter(|class| {
         CONTROLLERS.contains(&class.str("/spec/controllerName"))
             && class.condition("Accepted").is_some_and(|c| c.is_true())
     });
-    let (class, None) = (classes.next()?, classes.next()) else { return None };
+    classes.next().filter(|_| classes.next().is_none())
+}
+
+/// A command that creates a missing Gateway with the listeners that are referred to. `None` unless everything it
+/// needs is known: the one accepted class, the port (the router's EnvoyFilter, which outlives the Gateway, has it),
+/// and a host for each listener, no two alike.
+pub(super) fn command(context: &Context<'_>, namespace: &str, name: &str) -> Option<Command> {
+    let class = only_class(context)?;
     let filters = context.bundle.list(&kinds::ENVOY_FILTER).filter(|filter| {
         let selected = filter.str("/spec/workloadSelector/labels/gateway.networking.k8s.io~1gateway-name");
         filter.namespace() == namespace && selected == name

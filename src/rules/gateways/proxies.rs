@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{condition_pointer, in_chain};
+use super::{condition_pointer, create, in_chain};
 use crate::declare_rule;
 use crate::model::workloads::is_ready;
 use crate::model::{Object, Seen, graph, kinds};
@@ -166,7 +166,8 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
                 continue;
             }
             Seen::Absent => {
-                let similar = suggest::similar(context, &kinds::GATEWAY_CLASS, "", name);
+                let similar = suggest::similar(context, &kinds::GATEWAY_CLASS, "", name)
+                    .or_else(|| create::only_class(context));
                 let near = similar.map(|o| format!(" Did you mean {}?", o.name())).unwrap_or_default();
                 let draft = findings.report_on(
                     &GATEWAYCLASS,

@@ -141,6 +141,19 @@ declare_rule! {
     }
 }
 
+/// The namespace to which a policy whose target is elsewhere belongs: the only one that has an object of the name, or
+/// that of the Gateway which an extension of the policy's own namespace targets.
+fn home<'n>(context: &Context<'_>, policy: &Object, name: &str, elsewhere: &[&'n str]) -> Option<&'n str> {
+    let own = |namespace: &str| {
+        let mut extensions = context.chain().extensions.iter();
+        extensions.any(|e| e.object.namespace() == policy.namespace() && e.target() == (namespace, name))
+    };
+    match elsewhere {
+        [one] => Some(*one),
+        several => several.iter().copied().find(|namespace| own(namespace)),
+    }
+}
+
 fn authpolicy_target_missing(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &AUTHPOLICY_TARGET_MISSING, findings);
     for policy in policies(context) {
@@ -155,7 +168,12 @@ fn authpolicy_target_missing(context: &Context<'_>, findings: &mut Findings) {
         }
         let (kind, name) = (policy.target_kind(), policy.target_name());
         let elsewhere: Vec<&str> = context.named(kind, name).iter().map(|o| o.namespace()).collect();
-        let (hint, remedy) = match elsewhere.first() {
+        let (hint, remedy) = match home(context, object, name, &elsewhere) {
+            None if !elsewhere.is_empty() => (
+                format!("; it exists in namespaces {}", suggest::some(&elsewhere, 5)),
+                "Create the policy in the namespace of its target: a policy cannot target another namespace."
+                    .to_owned(),
+            ),
             Some(namespace) => (
                 format!("; it exists in namespace {namespace}"),
                 format!(
@@ -181,7 +199,7 @@ fn authpolicy_target_missing(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(other.evidence("/metadata/namespace"));
         }
         draft.command(shell!("oc get {} -A --field-selector metadata.name={}", kind.to_lowercase(), name));
-        if let Some(namespace) = elsewhere.first() {
+        if let Some(namespace) = home(context, object, name, &elsewhere) {
             for command in remedy::moved(object, namespace, &[]) {
                 draft.command(command);
             }

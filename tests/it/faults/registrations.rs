@@ -181,13 +181,20 @@ fn old_protocol(fixture: Fixture) -> Fixture {
     })
 }
 
+/// Sets the prefix of a registration, under the name that its version has for the field.
+fn prefix(fixture: Fixture, namespace: &str, name: &str, prefix: &str) -> Fixture {
+    fixture.edit("MCPServerRegistration", namespace, name, |registration| {
+        let field = if registration["spec"]["toolPrefix"].is_string() { "toolPrefix" } else { "prefix" };
+        registration["spec"][field] = json!(prefix);
+    })
+}
+
 fn prefix_hyphen(fixture: Fixture) -> Fixture {
-    set(fixture, "/spec/prefix", json!("weather-v2"))
+    prefix(fixture, REGISTRATION.1, REGISTRATION.2, "weather-v2")
 }
 
 fn same_prefix(fixture: Fixture) -> Fixture {
-    let fixture =
-        fixture.set("MCPServerRegistration", "team-commerce", "inventory", "/spec/prefix", json!("weather_"));
+    let fixture = prefix(fixture, "team-commerce", "inventory", "weather_");
     let fixture = fixture.set(
         "MCPVirtualServer",
         "mcp-system",
