@@ -36,12 +36,13 @@ fn is_helped(fixture: &Fixture, done: &Done, deployment: &Value) -> bool {
 /// What the cluster makes of the objects: statuses and derived objects, and the logs of a later hour. Without
 /// commands (`None`) nothing restarts, nothing that was deleted comes back and Envoy answers as before.
 pub fn work(fixture: &mut Fixture, healthy: &Installation, done: Option<&Done>) {
-    let mut started = BTreeSet::new();
+    let (mut started, mut granted) = (BTreeSet::new(), false);
     if let Some(done) = done {
         managed(fixture, healthy, done);
         started = rollouts(fixture, healthy, done);
+        granted = done.touched.iter().any(|(kind, ..)| kind.ends_with("rolebinding"));
     }
-    statuses(fixture, healthy, &started);
+    statuses(fixture, healthy, &started, granted);
     let later: BTreeSet<String> = healthy
         .objects
         .iter()
@@ -153,7 +154,13 @@ fn refused_again(installation: &Installation, object: &Value, started: &BTreeSet
 }
 
 /// Controllers write statuses for the specs that are there; of Deployments those whose pods were started anew.
-pub fn statuses(fixture: &mut Fixture, healthy: &Installation, started: &BTreeSet<(String, String)>) {
+/// `granted` says whether a right was.
+pub fn statuses(
+    fixture: &mut Fixture,
+    healthy: &Installation,
+    started: &BTreeSet<(String, String)>,
+    granted: bool,
+) {
     let before = fixture.installation.clone();
     for object in &mut fixture.installation.objects {
         let (kind, namespace, name) = identity(object);
@@ -163,7 +170,8 @@ pub fn statuses(fixture: &mut Fixture, healthy: &Installation, started: &BTreeSe
         if kind == "Deployment" && !started.contains(&(namespace.clone(), name.clone())) {
             continue;
         }
-        if refused_again(&before, object, started) {
+        let forbidden = !granted && object["status"].to_string().contains("is forbidden: User");
+        if forbidden || refused_again(&before, object, started) {
             continue;
         }
         let same = healthy.get(&kind, &namespace, &name);

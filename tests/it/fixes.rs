@@ -6,6 +6,8 @@
 //! superfluous, and after the last one nothing is wrong. A step reaches no further than it says: one Deployment's
 //! pods, one object, one pod's log, one kind's statuses, the answers of one place.
 
+use std::collections::BTreeSet;
+
 use oc_mcpgw::demo::Installation;
 use serde_json::Value;
 
@@ -17,8 +19,6 @@ use crate::fixture::{Fixture, field};
 pub enum Step {
     /// The cause is gone and the Deployment (namespace, name) has new pods, which start, are ready and log well.
     Pods(&'static str, &'static str),
-    /// An object (kind, namespace, name) is in order again, as before the fault.
-    Repaired(&'static str, &'static str, &'static str),
     /// A field (kind, namespace, name, pointer, JSON) has this value.
     Set(&'static str, &'static str, &'static str, &'static str, &'static str),
     /// Somebody applied a manifest.
@@ -51,12 +51,19 @@ const fn fix(code: &'static str, name: &'static str, says: &'static str, steps: 
     Fix { fault: (code, name), says, steps }
 }
 
-use Step::{Answers, Applied, Collected, Installed, Log, Pods, Reconciled, Repaired, Set};
+use Step::{Answers, Applied, Collected, Installed, Log, Pods, Reconciled, Set};
 
 const BROKER: Step = Pods("mcp-system", "mcp-gateway");
 const WEATHER: Step = Pods("team-weather", "weather");
 const ISTIOD: Step = Pods("istio-system", "istiod");
-const TOOL_ACCESS: Step = Repaired("AuthPolicy", "gateway-system", "mcp-tool-access");
+/// The rule that the owner of the policy writes: each user has the roles of the tools.
+const TOOL_ACCESS: Step = Set(
+    "AuthPolicy",
+    "gateway-system",
+    "mcp-tool-access",
+    "/spec/rules/authorization",
+    r#"{"tool-access-check": {"patternMatching": {"patterns": [{"predicate": "('tool:' + request.headers['x-mcp-toolname']) in (has(auth.identity.resource_access) && auth.identity.resource_access.exists(p, p == request.headers['x-mcp-servername']) ? auth.identity.resource_access[request.headers['x-mcp-servername']].roles : [])"}]}}}"#,
+);
 
 /// The route that the policy of an otherwise unused listener was made for.
 const ADMIN_ROUTE: &str = r"
@@ -94,7 +101,12 @@ pub const FIXES: &[Fix] = &[
             "MCPServerRegistration",
         ])],
     ),
-    fix("MG004", "old Kubernetes", "Upgrade the cluster", &[Repaired("Node", "", "worker-1")]),
+    fix(
+        "MG004",
+        "old Kubernetes",
+        "Upgrade the cluster",
+        &[Set("Node", "", "worker-1", "/status/nodeInfo/kubeletVersion", "\"v1.34.1\"")],
+    ),
     fix("MG005", "log from the future", "Repair time synchronisation", &[Log("team-weather", "weather")]),
     fix(
         "MG006",
@@ -102,7 +114,12 @@ pub const FIXES: &[Fix] = &[
         "Repair what the message names",
         &[Set("ClusterServiceVersion", "mcp-system", "mcp-gateway.v0.9.0", "/status/phase", "\"Succeeded\"")],
     ),
-    fix("MG109", "node under memory pressure", "Repair the node", &[Repaired("Node", "", "worker-2")]),
+    fix(
+        "MG109",
+        "node under memory pressure",
+        "Repair the node",
+        &[Set("Node", "", "worker-2", "/status/conditions/0/status", "\"False\"")],
+    ),
     fix(
         "MG204",
         "the load balancer gives no address",
@@ -206,7 +223,7 @@ pub const FIXES: &[Fix] = &[
         "MG421",
         "a tool without its prefix",
         "Write tools with the prefix",
-        &[Repaired("MCPVirtualServer", "mcp-system", "shop-assistant")],
+        &[Set("MCPVirtualServer", "mcp-system", "shop-assistant", "/spec/tools/2", "\"inventory_stock\"")],
     ),
     fix(
         "MG606",
@@ -218,12 +235,6 @@ pub const FIXES: &[Fix] = &[
     fix("MG807", "always the same", "always true", &[TOOL_ACCESS]),
     fix("MG807", "metadata that no rule fetches", "no metadata rule", &[TOOL_ACCESS]),
     // The controllers, after what their message names is in order.
-    fix(
-        "MG403",
-        "the config Secret cannot be written",
-        "follow the message",
-        &[Reconciled("MCPServerRegistration")],
-    ),
     fix(
         "MG808",
         "no route on the path",
@@ -382,11 +393,6 @@ pub fn take(step: Step, mut fixture: Fixture, healthy: &Installation) -> Fixture
             });
             installation.apply("");
         }
-        Repaired(kind, namespace, name) => {
-            let good =
-                healthy.get(kind, namespace, name).expect("an object of the healthy installation").clone();
-            *installation.get_mut(kind, namespace, name).expect("an object to repair") = good;
-        }
         Set(kind, namespace, name, pointer, value) => {
             let value = serde_json::from_str(value).expect("JSON");
             *field(installation.get_mut(kind, namespace, name).expect("an object to change"), pointer) =
@@ -420,7 +426,7 @@ pub fn take(step: Step, mut fixture: Fixture, healthy: &Installation) -> Fixture
         }
         Reconciled(kind) => {
             let mut all = fixture.clone();
-            controllers::statuses(&mut all, healthy, &std::collections::BTreeSet::new());
+            controllers::statuses(&mut all, healthy, &BTreeSet::new(), false);
             let others = fixture.installation.objects.iter_mut().zip(all.installation.objects);
             for (object, written) in others.filter(|(object, _)| object["kind"] == kind) {
                 *object = written;

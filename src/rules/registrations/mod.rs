@@ -12,9 +12,11 @@ pub(super) use broker::{Failure, failures};
 use serde_json::json;
 
 use super::gateways::condition_pointer;
+use super::workloads::grant_commands;
 use super::{Context, Draft, Findings, Rule, remedy, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::{Outcome, Verdict};
+use crate::model::logs::Denial;
 use crate::model::mcp::{Chain, Registration, RegistrationFault, SECRET_LABEL, SecretFault};
 use crate::model::{Object, kinds};
 use crate::report::{ObjectRef, Severity};
@@ -288,6 +290,7 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
             findings.cannot_tell(&REGISTRATION_NOT_READY, missing.clone());
             continue;
         }
+        let mut denial = None;
         let draft = match registration.ready() {
             None => findings.report(
                 &REGISTRATION_NOT_READY,
@@ -299,7 +302,13 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
             ),
             Some(condition) if !condition.is_true() && condition.reason != "Disabled" => {
                 let meaning = explain_message(condition.message);
+                denial = Denial::parse(condition.message).filter(|_| first.is_none());
                 let remedy = match (meaning, first) {
+                    _ if denial.is_some() => {
+                        let said = denial.as_ref().map(|d| (d.verb.as_str(), d.resource.as_str(), d.user.as_str()));
+                        let (verb, resource, user) = said.unwrap_or_default();
+                        format!("The API server refuses {user} to {verb} {resource}: grant it the right.")
+                    }
                     ("", Some(_)) => "Repair the cause that is reported with this.".to_owned(),
                     ("", None) => {
                         "The specs show no reason: follow the message, and see the controller's log."
@@ -341,6 +350,9 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
                     draft.object(context.chain().extensions[at].object.reference());
                 }
             }
+        }
+        if let Some(denial) = &denial {
+            draft.commands(grant_commands(denial));
         }
         if first.is_none() && registration.ready().is_none() {
             draft.command(shell!(

@@ -8,6 +8,8 @@ mod crashes;
 mod health;
 mod placement;
 mod start;
+
+pub(super) use start::grant_commands;
 use std::collections::BTreeMap;
 
 use super::{Context, Draft, Findings, Rule};

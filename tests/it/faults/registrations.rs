@@ -76,7 +76,9 @@ fn not_ready(fixture: Fixture) -> Fixture {
         fixture,
         "team-weather",
         "weather",
-        "failed to write config: secrets \"mcp-gateway-config\" is forbidden",
+        "failed to write config: secrets \"mcp-gateway-config\" is forbidden: User \
+         \"system:serviceaccount:mcp-system:mcp-controller\" cannot update resource \"secrets\" in API group \"\" in the \
+         namespace \"mcp-system\"",
     )
 }
 
