@@ -228,7 +228,8 @@ declare_rule! {
     /// `oc -n NAMESPACE get mcpserverregistration NAME -o yaml`.
     ///
     /// ## How to fix
-    /// Repair the cause. The status follows within a minute; no restart is needed.
+    /// Repair the cause. The status follows within a minute; no restart is needed. Where the message says what the API
+    /// server forbids the controller, the commands grant it.
     ///
     /// ## When it may be a false alarm
     /// Within seconds after a change.
