@@ -8,6 +8,7 @@ use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::evidence::oc;
+use crate::rules::registrations::broker_service;
 use crate::rules::{Context, Findings};
 use crate::shell::shell;
 
@@ -281,7 +282,8 @@ declare_rule! {
     ///
     /// ## Causes
     /// - The broker's pod is not Ready, so its Service has no endpoint.
-    /// - The Service mcp-gateway does not exist, or istiod hides it from the Gateway (`exportTo`,
+    /// - The Service mcp-gateway selects no pod (MG410) or has no port 50051 (MG408).
+    /// - It does not exist, or istiod hides it from the Gateway (`exportTo`,
     ///   `discoverySelectors`, `Sidecar`); the cluster's domain is not `cluster.local`.
     /// - A NetworkPolicy cuts the gateway from port 50051 (MG232).
     ///
@@ -296,7 +298,8 @@ declare_rule! {
     pub(super) static ROUTER_UNREACHABLE = {
         code: "MG224", name: "router-unreachable", severity: Error, section: "1.2.3",
         needs: ["mcpgw/envoy config_dump and clusters", "envoyfilters"], since: "0.1.0",
-        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG232", "MG233", "MG312"],
+        caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111", "MG232", "MG233", "MG312",
+            "MG408", "MG410"],
         check: router_unreachable,
     }
 }
@@ -411,6 +414,9 @@ fn router_unreachable(context: &Context<'_>, findings: &mut Findings) {
                 );
             }
             draft.because_of(&["MG232", "MG312"], extension.reference());
+            if let Some(service) = broker_service(context, target.extension) {
+                draft.object(service.reference()).because_of(&["MG408", "MG410"], service.reference());
+            }
             draft.command(shell!(
                 "oc -n {} get pods,endpointslices -l app.kubernetes.io/name=mcp-gateway",
                 namespace

@@ -1,4 +1,4 @@
-//! MG405-MG410, MG420: the Services and pods behind registered routes.
+//! MG405, MG406, MG409: the Services and pods behind registered routes.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,8 @@ use serde_json::json;
 use super::{Registration, WORKLOADS};
 use crate::declare_rule;
 use crate::model::gateway_api::{BackendRef, backend_refs};
-use crate::model::json::{Key, Map, Value};
 use crate::model::workloads::is_ready;
-use crate::model::{Object, kinds, labels, workloads};
+use crate::model::{Object, kinds, workloads};
 use crate::report::Severity;
 use crate::rules::gateways::condition_pointer;
 use crate::rules::remedy;
@@ -361,107 +360,6 @@ fn backend_no_endpoints(context: &Context<'_>, findings: &mut Findings) {
         }
         users(draft, &backend);
         draft.command(shell!("oc -n {} describe service {}", namespace, name)).verify(shell!(
-            "oc -n {} get endpointslices -l kubernetes.io/service-name={}",
-            namespace,
-            name
-        ));
-    }
-}
-
-declare_rule! {
-    /// The selector of an MCP server's Service matches no pod
-    ///
-    /// ## What it means
-    /// No pod of the Service's namespace has all labels that the Service selects, so that it has no
-    /// endpoint.
-    ///
-    /// ## How it is decided
-    /// `spec.selector` against the labels of the namespace's pods, and against the pod templates of
-    /// its Deployments: when a template fits and has no pods, the selector is right and the Deployment
-    /// is to blame (MG107). The pods with the most labels in common are shown.
-    ///
-    /// ## Causes
-    /// A typo in a label, a chart that changed its labels, a Service copied from another application.
-    ///
-    /// ## How to confirm
-    /// `oc -n NAMESPACE get pods --show-labels`.
-    ///
-    /// ## How to fix
-    /// Patch the selector, or the labels of the pod template.
-    ///
-    /// ## When it may be a false alarm
-    /// None known. A Service without selector is not judged.
-    pub(super) static BACKEND_SELECTOR = {
-        code: "MG410", name: "backend-selector", severity: Error, section: "1.4",
-        needs: ["services", "pods", "deployments", "mcpserverregistrations", "httproutes"], since: "0.1.0",
-        caused_by: [], check: backend_selector,
-    }
-}
-
-/// The pods whose labels have most pairs (or else keys) of the selector.
-fn nearest_pods<'a>(context: &Context<'a>, namespace: &str, selector: &Map) -> Vec<&'a Object> {
-    let score = |pod: &Object| {
-        let same = selector.iter().filter(|(k, v)| pod.label(k) == v.as_str()).count();
-        let keys = selector.keys().filter(|k| pod.label(k).is_some()).count();
-        same * 10 + keys
-    };
-    let mut pods: Vec<(usize, &Object)> = context
-        .bundle
-        .list_in(&kinds::POD, namespace)
-        .take(500)
-        .map(|pod| (score(pod), pod))
-        .filter(|(score, _)| *score > 0)
-        .collect();
-    pods.sort_by_key(|(score, pod)| (std::cmp::Reverse(*score), pod.name()));
-    pods.into_iter().map(|(_, pod)| pod).take(3).collect()
-}
-
-fn backend_selector(context: &Context<'_>, findings: &mut Findings) {
-    for backend in backends(context) {
-        let (namespace, name) = (backend.namespace, backend.name);
-        let Some(service) = context.bundle.get(&kinds::SERVICE, namespace, name) else { continue };
-        let Some(selector) = workloads::selector(service).filter(|s| !s.is_empty()) else { continue };
-        if !context.workloads().pods_of_service(service).is_empty() {
-            continue;
-        }
-        if let Err(missing) = context.bundle.collected(&kinds::POD, Some(namespace)) {
-            findings.cannot_tell(&BACKEND_SELECTOR, missing);
-            continue;
-        }
-        if !context.workloads().deployments_matching(namespace, selector).is_empty() {
-            continue;
-        }
-        let near = nearest_pods(context, namespace, selector);
-        let draft = findings.report(
-            &BACKEND_SELECTOR,
-            service,
-            format!("Service {namespace}/{name} selects no pod: {}", labels::to_text(selector)),
-            service.evidence("/spec/selector"),
-            match near.first() {
-                Some(pod) => {
-                    format!("Select the labels of the application's pods; {} comes closest.", pod.name())
-                }
-                None => "Select the labels of the application's pods, or deploy the application.".to_owned(),
-            },
-        );
-        for pod in &near {
-            draft.evidence(pod.evidence("/metadata/labels"));
-        }
-        users(draft, &backend);
-        // Only the labels that the selector names are to be changed, to what the pod has.
-        if let Some(pod) = near.first() {
-            let fixed: Map = selector
-                .keys()
-                .filter_map(|k| pod.label(k).map(|v| (Key::from(k), Value::from(v))))
-                .collect();
-            if !fixed.is_empty() {
-                draft.command(remedy::merge(
-                    service,
-                    json!({"spec": {"selector": Value::from(fixed).to_json()}}),
-                ));
-            }
-        }
-        draft.command(shell!("oc -n {} get pods --show-labels", namespace)).verify(shell!(
             "oc -n {} get endpointslices -l kubernetes.io/service-name={}",
             namespace,
             name

@@ -5,10 +5,12 @@ mod broker;
 mod configuration;
 mod ports;
 mod prefixes;
+mod selectors;
 mod shape;
 
 pub(in crate::rules) use backends::{AllServed, served};
 pub(super) use broker::{Failure, failures};
+pub(super) use selectors::broker_service;
 use serde_json::json;
 
 use super::gateways::condition_pointer;
@@ -33,7 +35,7 @@ pub(super) static RULES: &[&Rule] = &[
     &ports::BACKEND_SERVICE_TYPE,
     &ports::BACKEND_PORT,
     &backends::BACKEND_NO_ENDPOINTS,
-    &backends::BACKEND_SELECTOR,
+    &selectors::BACKEND_SELECTOR,
     &broker::BACKEND_PROTOCOL,
     &prefixes::PREFIX_INVALID,
     &prefixes::PREFIX_CONFLICT,

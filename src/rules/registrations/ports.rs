@@ -3,12 +3,13 @@
 use serde_json::json;
 
 use super::backends::{Backend, backends, users};
+use super::selectors::{ROUTER_PORT, broker_services};
 use crate::declare_rule;
 use crate::model::json::Value;
 use crate::model::{Object, kinds};
 use crate::report::Severity;
 use crate::rules::remedy;
-use crate::rules::{Context, Findings};
+use crate::rules::{Context, Draft, Findings};
 use crate::shell::shell;
 
 declare_rule! {
@@ -89,13 +90,15 @@ declare_rule! {
     ///
     /// ## What it means
     /// The Service leads to a port that the container does not have, or with a protocol other than
-    /// TCP: connections are refused, or the Service gets no endpoint.
+    /// TCP: connections are refused, or the Service gets no endpoint. The broker's Service may also lack the
+    /// port at which the gateway's Envoy calls the router; then every request on the gateway's port fails.
     ///
     /// ## How it is decided
     /// For the Service port that the route names: its protocol must be TCP; a named `targetPort` must
     /// be a port name of the pods' containers (an error, the endpoint has no port); a numeric one that
     /// no container declares is a warning, and nothing where a container (the mesh's proxy aside) declares
-    /// no port at all, as containers need not.
+    /// no port at all, as containers need not. For the Service `mcp-gateway` of an extension these are the
+    /// ports 8080 and 50051, and 50051 must be there: Envoy's cluster of the router is made from it.
     ///
     /// ## Causes
     /// A renamed container port; a typo; the Service of another application.
@@ -126,73 +129,128 @@ fn container_ports<'a>(pods: &[&'a Object]) -> Vec<&'a Value> {
 fn backend_port(context: &Context<'_>, findings: &mut Findings) {
     for (backend, service) in each(context) {
         let wanted: Vec<i64> = backend.routes.iter().filter_map(|(_, b)| b.port).collect();
-        let pods = context.workloads().pods_of_service(service);
-        let declared = container_ports(&pods);
-        // A container that declares nothing may listen anywhere; the mesh's proxy does not count.
-        let silent = pods.iter().flat_map(|pod| pod.array("/spec/containers")).any(|container| {
-            container.get("name").and_then(Value::as_str) != Some("istio-proxy")
-                && container.get("ports").and_then(Value::as_array).is_none_or(<[Value]>::is_empty)
-        });
-        for (index, port) in service.array("/spec/ports").iter().enumerate() {
-            let Some(number) = port.get("port").and_then(Value::as_i64).filter(|n| wanted.contains(n)) else {
-                continue;
-            };
-            let base = format!("/spec/ports/{index}");
-            let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
-            let target = port.get("targetPort").cloned().unwrap_or_else(|| Value::from(number));
-            let known = declared.iter().any(|c| match &target {
-                Value::String(name) => c.get("name").and_then(Value::as_str) == Some(&**name),
-                target => c.get("containerPort") == Some(target),
-            });
-            let has: Vec<String> = declared
-                .iter()
-                .map(|c| {
-                    let name = c.get("name").and_then(Value::as_str).unwrap_or_default();
-                    format!("{} {name}", c.get("containerPort").unwrap_or(&Value::Null)).trim_end().to_owned()
-                })
-                .collect();
-            let (pointer, title, severity) = if protocol != "TCP" {
-                (
-                    format!("{base}/protocol"),
-                    format!("Port {number} of Service {} is {protocol}, MCP needs TCP", service.full_name()),
-                    Severity::Error,
-                )
-            } else if known || pods.is_empty() || (silent && target.is_number()) {
-                continue;
-            } else {
-                (
-                    format!("{base}/targetPort"),
-                    format!(
-                        "Port {number} of Service {} leads to {target}, which no container of its pods has",
-                        service.full_name()
-                    ),
-                    if target.is_string() { Severity::Error } else { Severity::Warning },
-                )
-            };
-            let draft = findings.report(
-                &BACKEND_PORT,
-                service,
-                title,
-                service.evidence(&pointer),
-                format!("Lead the Service to the container's port ({}).", has.join(", ")),
-            );
-            draft.severity(severity);
-            if let Some(pod) = pods.first() {
-                draft.object(pod.reference()).evidence(pod.evidence("/spec/containers/0/ports"));
-            }
-            let value = if protocol == "TCP" {
-                declared.first().and_then(|c| c.get("containerPort")).cloned().unwrap_or(Value::Null)
-            } else {
-                Value::from("TCP")
-            };
-            draft.command(remedy::patch(service, json!([{"op": "add", "path": pointer, "value": value}])));
-            users(draft, &backend);
-            draft.verify(shell!(
-                "oc -n {} get endpointslices -l kubernetes.io/service-name={} -o yaml",
-                service.namespace(),
-                service.name()
-            ));
+        leads_nowhere(context, findings, service, &wanted, |draft| users(draft, &backend));
+    }
+    for (extension, service) in broker_services(context) {
+        let of = |draft: &mut Draft| {
+            draft.object(extension.object.reference());
+        };
+        leads_nowhere(context, findings, service, &[8080, ROUTER_PORT], of);
+        router_port(findings, service, of);
+    }
+}
+
+/// The gateway's Envoy calls the router at a fixed port of the broker's Service.
+fn router_port(findings: &mut Findings, service: &Object, users: impl Fn(&mut Draft)) {
+    let ports = service.array("/spec/ports");
+    let is = |port: &Value, key: &str| port.get(key).and_then(Value::as_i64) == Some(ROUTER_PORT);
+    if service.str("/spec/type") == "ExternalName" || ports.iter().any(|port| is(port, "port")) {
+        return;
+    }
+    let meant = ports
+        .iter()
+        .position(|port| is(port, "targetPort") || port.get("name").and_then(Value::as_str) == Some("grpc"));
+    let draft = findings.report(
+        &BACKEND_PORT,
+        service,
+        format!(
+            "Service {} has no port {ROUTER_PORT}, at which Envoy calls the MCP router",
+            service.full_name()
+        ),
+        service.evidence(&meant.map_or("/spec/ports".to_owned(), |at| format!("/spec/ports/{at}/port"))),
+        "Give the Service the router's port; until then every request on the gateway's port fails.",
+    );
+    users(draft);
+    let step = match meant {
+        Some(at) => {
+            json!([{"op": "replace", "path": format!("/spec/ports/{at}/port"), "value": ROUTER_PORT}])
         }
+        None => json!([{"op": "add", "path": "/spec/ports/-",
+            "value": {"name": "grpc", "port": ROUTER_PORT, "targetPort": ROUTER_PORT}}]),
+    };
+    draft.command(remedy::patch(service, step)).verify(shell!(
+        "oc -n {} get service {} -o jsonpath='{{.spec.ports[*].port}}'",
+        service.namespace(),
+        service.name()
+    ));
+}
+
+/// The ports of a Service, of those that are used, that lead to none of its pods' containers.
+fn leads_nowhere(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    service: &Object,
+    wanted: &[i64],
+    users: impl Fn(&mut Draft),
+) {
+    let pods = context.workloads().pods_of_service(service);
+    let declared = container_ports(&pods);
+    // A container that declares nothing may listen anywhere; the mesh's proxy does not count.
+    let silent = pods.iter().flat_map(|pod| pod.array("/spec/containers")).any(|container| {
+        container.get("name").and_then(Value::as_str) != Some("istio-proxy")
+            && container.get("ports").and_then(Value::as_array).is_none_or(<[Value]>::is_empty)
+    });
+    for (index, port) in service.array("/spec/ports").iter().enumerate() {
+        let Some(number) = port.get("port").and_then(Value::as_i64).filter(|n| wanted.contains(n)) else {
+            continue;
+        };
+        let base = format!("/spec/ports/{index}");
+        let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+        let target = port.get("targetPort").cloned().unwrap_or_else(|| Value::from(number));
+        let known = declared.iter().any(|c| match &target {
+            Value::String(name) => c.get("name").and_then(Value::as_str) == Some(&**name),
+            target => c.get("containerPort") == Some(target),
+        });
+        let has: Vec<String> = declared
+            .iter()
+            .map(|c| {
+                let name = c.get("name").and_then(Value::as_str).unwrap_or_default();
+                format!("{} {name}", c.get("containerPort").unwrap_or(&Value::Null)).trim_end().to_owned()
+            })
+            .collect();
+        let (pointer, title, severity) = if protocol != "TCP" {
+            (
+                format!("{base}/protocol"),
+                format!("Port {number} of Service {} is {protocol}, MCP needs TCP", service.full_name()),
+                Severity::Error,
+            )
+        } else if known || pods.is_empty() || (silent && target.is_number()) {
+            continue;
+        } else {
+            (
+                format!("{base}/targetPort"),
+                format!(
+                    "Port {number} of Service {} leads to {target}, which no container of its pods has",
+                    service.full_name()
+                ),
+                if target.is_string() { Severity::Error } else { Severity::Warning },
+            )
+        };
+        let draft = findings.report(
+            &BACKEND_PORT,
+            service,
+            title,
+            service.evidence(&pointer),
+            format!("Lead the Service to the container's port ({}).", has.join(", ")),
+        );
+        draft.severity(severity);
+        if let Some(pod) = pods.first() {
+            draft.object(pod.reference()).evidence(pod.evidence("/spec/containers/0/ports"));
+        }
+        let value = if protocol == "TCP" {
+            let same = |c: &&&Value| c.get("containerPort").and_then(Value::as_i64) == Some(number);
+            let meant = declared.iter().find(same).or(declared.first());
+            meant.and_then(|c| c.get("containerPort")).cloned().unwrap_or(Value::Null)
+        } else {
+            Value::from("TCP")
+        };
+        draft.command(remedy::patch(service, json!([{"op": "add", "path": pointer, "value": value}])));
+        users(draft);
+        draft.verify(shell!(
+            "oc -n {} get endpointslices -l kubernetes.io/service-name={} -o yaml",
+            service.namespace(),
+            service.name()
+        ));
     }
 }
 

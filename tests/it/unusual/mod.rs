@@ -3,6 +3,7 @@
 
 mod chain;
 mod data_plane;
+mod specs;
 
 use std::collections::BTreeSet;
 
@@ -20,8 +21,15 @@ const EXTENSION: [&str; 3] = ["MCPGatewayExtension", "mcp-system", "mcp-gateway"
 
 #[test]
 fn corners_are_judged_as_the_controllers_and_the_proxy_do() {
-    let all =
-        [NETWORKS, OBJECTS, data_plane::PROXIES, data_plane::POLICIES, data_plane::PASTS, chain::CHAINS];
+    let all = [
+        NETWORKS,
+        OBJECTS,
+        data_plane::PROXIES,
+        data_plane::POLICIES,
+        data_plane::PASTS,
+        chain::CHAINS,
+        specs::SPECS,
+    ];
     let mut wrong = Vec::new();
     for (name, fixture, expected) in all.into_iter().flatten() {
         let report = fixture().report();
