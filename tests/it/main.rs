@@ -37,6 +37,7 @@ mod kinds;
 mod obfuscate;
 mod packaging;
 mod pasted;
+mod patches;
 mod probe;
 // Faults for whoever tests a client.
 #[allow(dead_code)]

@@ -41,6 +41,27 @@ fn finding(id: &str, code: &str, name: &str, severity: Severity, title: &str, su
     }
 }
 
+/// A finding that follows from another.
+fn consequence(
+    id: &str,
+    (code, name): (&str, &str),
+    title: &str,
+    subject: ObjectRef,
+    cause: &str,
+    seen: Evidence,
+) -> Finding {
+    let mut finding = finding(id, code, name, Severity::Error, title, subject);
+    finding.caused_by = vec![cause.to_owned()];
+    finding.evidence = vec![seen];
+    finding
+}
+
+/// The listener whose host several routes miss.
+fn listener() -> Evidence {
+    let file = "namespaces/gateway-system/gateway.networking.k8s.io/gateways/mcp.yaml";
+    evidence(file, 33, "spec.listeners[1].hostname", "*.mcp.example.com", "")
+}
+
 fn report(findings: Vec<Finding>, unknown: Vec<Unknown>) -> Report {
     let mut report = Report {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -89,19 +110,13 @@ fn unknown() -> Vec<Unknown> {
         missing: missing.to_owned(),
         how_to_gather: how.to_owned(),
     };
+    let namespaces = |rule, code| {
+        let refusal = "403 Forbidden: User \"dev\" cannot list resource \"namespaces\" at the cluster scope";
+        entry(rule, code, &format!("namespaces: {refusal}"), "oc get namespaces -o yaml")
+    };
     vec![
-        entry(
-            "route-not-allowed",
-            "MG214",
-            "namespaces: 403 Forbidden: User \"dev\" cannot list resource \"namespaces\" at the cluster scope",
-            "oc get namespaces -o yaml",
-        ),
-        entry(
-            "extension-not-allowed",
-            "MG308",
-            "namespaces: 403 Forbidden: User \"dev\" cannot list resource \"namespaces\" at the cluster scope",
-            "oc get namespaces -o yaml",
-        ),
+        namespaces("route-not-allowed", "MG214"),
+        namespaces("extension-not-allowed", "MG308"),
         entry(
             "broker-upstream-failing",
             "MG417",
@@ -157,54 +172,48 @@ fn three_roots() -> Report {
             "oc -n mcp-system wait --for=condition=Ready mcpgatewayextension/mcp --timeout=120s".to_owned(),
         ],
     };
-    let mut deployment = finding(
+    let deployment = consequence(
         "S1",
-        "MG107",
-        "no-replicas",
-        Severity::Error,
+        ("MG107", "no-replicas"),
         "Deployment mcp-system/mcp-gateway has 0 of 1 replicas available",
         object("apps/v1", "Deployment", "mcp-system", "mcp-gateway"),
+        "R1",
+        evidence(
+            "namespaces/mcp-system/apps/deployments.yaml",
+            77,
+            "items[0].status.unavailableReplicas",
+            "1",
+            "",
+        ),
     );
-    deployment.caused_by = vec!["R1".to_owned()];
-    deployment.evidence = vec![evidence(
-        "namespaces/mcp-system/apps/deployments.yaml",
-        77,
-        "items[0].status.unavailableReplicas",
-        "1",
-        "",
-    )];
-    let mut broker = finding(
+    let broker = consequence(
         "S2",
-        "MG312",
-        "broker-not-ready",
-        Severity::Error,
+        ("MG312", "broker-not-ready"),
         "MCPGatewayExtension mcp-system/mcp is not Ready: DeploymentNotReady",
         object("mcp.kuadrant.io/v1", "MCPGatewayExtension", "mcp-system", "mcp"),
+        "S1",
+        evidence(
+            "namespaces/mcp-system/mcp.kuadrant.io/mcpgatewayextensions/mcp.yaml",
+            33,
+            "status.conditions[0].reason",
+            "DeploymentNotReady",
+            "",
+        ),
     );
-    broker.caused_by = vec!["S1".to_owned()];
-    broker.evidence = vec![evidence(
-        "namespaces/mcp-system/mcp.kuadrant.io/mcpgatewayextensions/mcp.yaml",
-        33,
-        "status.conditions[0].reason",
-        "DeploymentNotReady",
-        "",
-    )];
-    let mut registration = finding(
+    let registration = consequence(
         "S3",
-        "MG403",
-        "registration-not-ready",
-        Severity::Error,
+        ("MG403", "registration-not-ready"),
         "MCPServerRegistration weather/weather is not Ready: no valid mcpgatewayextensions configured",
         object("mcp.kuadrant.io/v1", "MCPServerRegistration", "weather", "weather"),
+        "S2",
+        evidence(
+            "namespaces/weather/mcp.kuadrant.io/mcpserverregistrations/weather.yaml",
+            29,
+            "status.conditions[0].message",
+            "no valid mcpgatewayextensions configured",
+            "",
+        ),
     );
-    registration.caused_by = vec!["S2".to_owned()];
-    registration.evidence = vec![evidence(
-        "namespaces/weather/mcp.kuadrant.io/mcpserverregistrations/weather.yaml",
-        29,
-        "status.conditions[0].message",
-        "no valid mcpgatewayextensions configured",
-        "",
-    )];
     let mut cel = finding(
         "R2",
         "MG806",
@@ -246,13 +255,7 @@ fn three_roots() -> Report {
             "api.weather.mcp.example.com",
             "two labels in front of the listener's domain",
         ),
-        evidence(
-            "namespaces/gateway-system/gateway.networking.k8s.io/gateways/mcp.yaml",
-            33,
-            "spec.listeners[1].hostname",
-            "*.mcp.example.com",
-            "",
-        ),
+        listener(),
     ];
     strict.remedy.text =
         "Add sectionName: mcps to the route's parentRef, or use weather.mcp.example.com.".to_owned();
@@ -297,13 +300,7 @@ fn sixty() -> Report {
                 "orders.example.org",
                 "",
             ),
-            evidence(
-                "namespaces/gateway-system/gateway.networking.k8s.io/gateways/mcp.yaml",
-                33,
-                "spec.listeners[1].hostname",
-                "*.mcp.example.com",
-                "",
-            ),
+            listener(),
         ];
         root.remedy.text = "Use a hostname below mcp.example.com.".to_owned();
         root.remedy.commands = vec![format!(
@@ -313,23 +310,15 @@ fn sixty() -> Report {
     }
     for at in 1..=30 {
         let namespace = format!("team-{at:02}");
-        let mut symptom = finding(
+        let file = format!("namespaces/{namespace}/mcp.kuadrant.io/mcpserverregistrations/orders.yaml");
+        findings.push(consequence(
             &format!("S{at}"),
-            "MG403",
-            "registration-not-ready",
-            Severity::Error,
+            ("MG403", "registration-not-ready"),
             &format!("MCPServerRegistration {namespace}/orders is not Ready"),
             object("mcp.kuadrant.io/v1", "MCPServerRegistration", &namespace, "orders"),
-        );
-        symptom.caused_by = vec!["R1".to_owned()];
-        symptom.evidence = vec![evidence(
-            &format!("namespaces/{namespace}/mcp.kuadrant.io/mcpserverregistrations/orders.yaml"),
-            30,
-            "status.conditions[0].status",
-            "False",
-            "",
-        )];
-        findings.push(symptom);
+            "R1",
+            evidence(&file, 30, "status.conditions[0].status", "False", ""),
+        ));
     }
     report(findings, unknown())
 }
