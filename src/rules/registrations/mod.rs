@@ -287,9 +287,8 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
         }
         let name = object.full_name();
         let first = registration.faults.first();
-        if let (None, Some(missing)) = (first, &registration.waits)
-            && registration.ready().is_none_or(|c| !c.is_true())
-        {
+        // One that says Ready may be wrong as well.
+        if let (None, Some(missing)) = (first, &registration.waits) {
             findings.cannot_tell(&REGISTRATION_NOT_READY, missing.clone());
             continue;
         }

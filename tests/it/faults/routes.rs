@@ -64,7 +64,7 @@ fn unknown_kind(fixture: Fixture) -> Fixture {
 
 fn refused_reference(fixture: Fixture) -> Fixture {
     let host = "weather.team-weather.svc.cluster.local";
-    set(fixture, "/spec/rules/0/backendRefs/0/name", json!(host)).route_status(
+    let fixture = set(fixture, "/spec/rules/0/backendRefs/0/name", json!(host)).route_status(
         ROUTE.0,
         ROUTE.1,
         [
@@ -73,7 +73,9 @@ fn refused_reference(fixture: Fixture) -> Fixture {
             "InvalidDestination",
             "service name invalid; the name of the Service must be used, not the hostname.",
         ],
-    )
+    );
+    let message = format!("failed to get service {host}: services \"{host}\" not found");
+    registration_not_ready(fixture, ROUTE.0, ROUTE.1, &message)
 }
 
 fn section_typo(fixture: Fixture) -> Fixture {
