@@ -309,7 +309,11 @@ impl Proxy<'_> {
                         .is_none_or(|s| listeners.iter().any(|l| l["name"] == *s))
             });
             if attached {
-                for host in items(route, "/spec/hostnames").filter_map(Value::as_str) {
+                // A route without hostnames has those of its listeners.
+                let own: Vec<&str> = items(route, "/spec/hostnames").filter_map(Value::as_str).collect();
+                let of_listeners =
+                    || listeners.iter().map(|l| l["hostname"].as_str().unwrap_or("*")).collect();
+                for host in if own.is_empty() { of_listeners() } else { own } {
                     hosts.entry(host.to_owned()).or_default().extend(envoy_routes(route));
                 }
             }

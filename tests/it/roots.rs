@@ -164,6 +164,18 @@ const EXCLUSIVE: &[Exclusive] = &[
         on: "",
     },
     Exclusive {
+        why: "Whether anybody accepts a class that no Gateway names is nobody's matter.",
+        by: &[("MG209", "the GatewayClass has a typo")],
+        hidden: &["MG209"],
+        on: "GatewayClass istio",
+    },
+    Exclusive {
+        why: "The controller has nothing to say about a registration that is gone.",
+        by: &[("MG422", "an entry that nobody registered")],
+        hidden: &["MG415"],
+        on: "team-weather/weather",
+    },
+    Exclusive {
         why: "Without the Gateway there is no listener, no host and no proxy that a policy or an entry could miss, and \
               that could refuse anything.",
         by: &[("MG201", "the Gateway was deleted")],
@@ -183,7 +195,7 @@ const EXCLUSIVE: &[Exclusive] = &[
     Exclusive {
         why: "A server that is switched off on purpose is not judged.",
         by: &[("MG418", "switched off")],
-        hidden: &["MG408", "MG410"],
+        hidden: &["MG406", "MG407", "MG408", "MG409", "MG410", "MG420"],
         on: "team-weather/weather",
     },
     Exclusive {

@@ -19,6 +19,8 @@ expression!(AND, r"\band\b");
 expression!(OR, r"\bor\b");
 expression!(NOT, r"\bnot\s*\(");
 expression!(EQUALS, r"\s=\s");
+expression!(TWO_DOTS, r"(\w)\.\.(\w)");
+expression!(WORD, r"[A-Za-z_]\w*");
 expression!(DASHED, r"\bheaders\.([A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)+)");
 expression!(HEADER, r#"\bheaders\[(?:'([^'"\\]*)'|"([^'"\\]*)")\]"#);
 // A whole path, so that nothing before it belongs to what is compared.
@@ -32,8 +34,9 @@ expression!(
     r#"(^|[(\s&|])([A-Za-z_][\w.]*(?:\['[^'\\]*'\])?)\.matches\((?:'\^\(\?!([\w/-]+)\)(?:\.\*\$?)?'|"\^\(\?!([\w/-]+)\)(?:\.\*\$?)?")\)"#
 );
 
-/// The expression as it was meant, where that can be told from these problems: `and` for `&&`, a header's name
-/// behind a dot or in capitals, a value compared with `has()`, a look-ahead that RE2 lacks. `None` when nothing
+/// The expression as it was meant, where that can be told from these problems: `and` for `&&`, a name that comes
+/// close to one that there is, a header's name behind a dot or in capitals, a value compared with `has()`, a
+/// look-ahead that RE2 lacks. `None` when nothing
 /// is known to help, or something else stays wrong.
 #[must_use]
 pub fn corrected(
@@ -54,7 +57,16 @@ pub fn corrected(
             let part = OR.replace_all(&part, "||");
             let part = NOT.replace_all(&part, "!(");
             let part = EQUALS.replace_all(&part, " == ");
+            let part = TWO_DOTS.replace_all(&part, "$1.$2");
             part.replace("!==", "!=").replace("===", "==")
+        });
+    }
+    for (wrong, right) in found.iter().filter_map(|problem| problem.meant.as_ref()) {
+        text = outside_strings(&text, |part| {
+            let word = |found: &Captures<'_>| {
+                if &found[0] == wrong { (*right).to_owned() } else { found[0].to_owned() }
+            };
+            WORD.replace_all(part, word).into_owned()
         });
     }
     text = outside_strings(&text, |part| {
@@ -132,6 +144,13 @@ mod tests {
             ("request.path == '/é", None),
             ("request.path == \"\\", None),
             ("request.path == '/fine'", None),
+            ("requests.path == '/requests'", Some("request.path == '/requests'")),
+            (
+                "request.pth == '/a' && auth.identity.sub != ''",
+                Some("request.path == '/a' && auth.identity.sub != ''"),
+            ),
+            ("auth.identity..sub != 'a..b'", Some("auth.identity.sub != 'a..b'")),
+            ("x.requests == '/a'", None),
             ("no_such_name && request.headers['X-A'] == '1'", None),
         ];
         for (source, expected) in cases {

@@ -13,6 +13,7 @@ mod correct;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use crate::model::near;
 use cel::Env;
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo};
 
@@ -73,6 +74,8 @@ pub struct Problem {
     pub message: String,
     /// The line of the expression with a caret under the place.
     pub excerpt: String,
+    /// A name that is not defined, and the one that was most likely meant.
+    pub meant: Option<(String, &'static str)>,
 }
 
 /// The names of the rules that an expression may refer to; `None` when they are not known.
@@ -348,6 +351,7 @@ fn problem(source: &str, kind: ProblemKind, line: usize, column: usize, message:
         column,
         message,
         excerpt: format!("{text}\n{}^", " ".repeat((column - 1).min(160))),
+        meant: None,
     }
 }
 
@@ -458,12 +462,23 @@ impl Walk<'_> {
             self.names += 1;
         }
         if !known && !self.within_header(name) {
-            let roots = self.environment.roots()[..5].join(", ");
+            let roots = self.environment.roots();
+            let there = roots[..5].join(", ");
             self.add(
                 ProblemKind::UnknownName,
                 id,
-                format!("`{name}` is not defined here; there are {roots}"),
+                format!("`{name}` is not defined here; there are {there}"),
             );
+            self.name_meant(name, roots);
+        }
+    }
+
+    /// Adds to the last problem which of the known names was most likely meant.
+    fn name_meant(&mut self, name: &str, known: &[&'static str]) {
+        let right = near::closest(name, known.iter().map(|known| (*known, *known)));
+        if let (Some(right), Some(problem)) = (right, self.found.last_mut()) {
+            problem.message = format!("`{name}` is not defined here; did you mean `{right}`?");
+            problem.meant = Some((name.to_owned(), right));
         }
     }
 
@@ -487,6 +502,7 @@ impl Walk<'_> {
                         id,
                         format!("`{root}` has no field `{field}`; there are {}", fields.join(", ")),
                     );
+                    self.name_meant(field, fields);
                 }
             }
             Expr::Select(outer) => {

@@ -95,16 +95,22 @@ fn credential_secret_missing(context: &Context<'_>, findings: &mut Findings) {
             object.evidence("/spec/credentialRef/name"),
             format!("Create the Secret with the label {SECRET_LABEL}=true, or correct credentialRef.{near}"),
         );
-        draft
-            .object(suggest::reference(&kinds::SECRET, namespace, name))
-            .command(shell!(
-                "oc -n {} create secret generic {} --from-file={}=\"${{TOKEN_FILE}}\"",
-                namespace,
-                name,
-                credential_key(object)
-            ))
-            .command(shell!("oc -n {} label secret {} {}=true", namespace, name, SECRET_LABEL))
-            .verify(ready_command(object));
+        draft.object(suggest::reference(&kinds::SECRET, namespace, name)).verify(ready_command(object));
+        // A Secret for credentials of nearly that name is the one that was meant.
+        let meant = suggest::similar(context, &kinds::SECRET, namespace, name);
+        match meant.filter(|secret| secret.label(SECRET_LABEL) == Some("true")) {
+            Some(meant) => {
+                draft.object(meant.reference()).evidence(meant.evidence("/metadata/name"));
+                draft.command(remedy::merge(
+                    object,
+                    json!({"spec": {"credentialRef": {"name": meant.name()}}}),
+                ));
+            }
+            None => {
+                let file = "\"${TOKEN_FILE}\"";
+                draft.commands(remedy::secret(namespace, name, credential_key(object), file));
+            }
+        }
         hide(context, draft, registration, fault);
     }
 }

@@ -252,9 +252,22 @@ fn serviceentry_host(context: &Context<'_>, findings: &mut Findings) {
         for user in external.users() {
             draft.object(user);
         }
-        draft
-            .command(remedy::patch(entry, json!([{"op": "add", "path": "/spec/hosts/-", "value": host}])))
-            .verify(shell!("oc -n {} get serviceentry {} -o yaml", entry.namespace(), entry.name()));
+        // Nobody sends to a host that only comes close: the name is a slip, and goes.
+        let slip = hosts(entry).nth(index).filter(|wrong| {
+            !wrong.contains('*') && !context.externals().iter().any(|other| other.backend.name == *wrong)
+        });
+        let steps = match slip {
+            Some(wrong) => json!([
+                {"op": "test", "path": pointer, "value": wrong},
+                {"op": "replace", "path": pointer, "value": host},
+            ]),
+            None => json!([{"op": "add", "path": "/spec/hosts/-", "value": host}]),
+        };
+        draft.command(remedy::patch(entry, steps)).verify(shell!(
+            "oc -n {} get serviceentry {} -o yaml",
+            entry.namespace(),
+            entry.name()
+        ));
     }
 }
 

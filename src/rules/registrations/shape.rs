@@ -1,10 +1,12 @@
 //! MG402, MG404, MG418, MG419, MG421, MG423: what registrations and their routes say.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{hide, ready_command, strict};
 use crate::declare_rule;
-use crate::model::gateway_api::{backend_refs, hostnames};
+use crate::model::gateway_api::{Listener, attachments, backend_refs, hostnames, listeners};
 use crate::model::mcp::{ExtensionFault, RegistrationFault};
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
@@ -259,7 +261,7 @@ fn route_shape(context: &Context<'_>, findings: &mut Findings) {
             );
             draft
                 .object(route.reference())
-                .command(one_rule(route).unwrap_or(shell!(
+                .command(one_rule(route).or_else(|| with_host(context, route)).unwrap_or(shell!(
                     "oc -n {} edit httproute {}",
                     route.namespace(),
                     route.name()
@@ -268,6 +270,29 @@ fn route_shape(context: &Context<'_>, findings: &mut Findings) {
             hide(context, draft, registration, fault);
         }
     }
+}
+
+/// A patch that gives a route without hostname one of its own, under the only wildcard of the listeners that it
+/// attaches to. `None` where it has a hostname, or where that host is another route's.
+fn with_host(context: &Context<'_>, route: &Object) -> Option<Command> {
+    if !hostnames(route).is_empty() {
+        return None;
+    }
+    let attached = attachments(context.bundle, route);
+    let domains: BTreeSet<&str> = attached
+        .iter()
+        .filter_map(|attachment| Some((attachment.parent, attachment.gateway.found()?)))
+        .flat_map(|(parent, gateway)| {
+            let section = move |l: &Listener<'_>| parent.section.is_none_or(|section| section == l.name);
+            let port = move |l: &Listener<'_>| parent.port.is_none_or(|port| port == l.port);
+            listeners(gateway).into_iter().filter(move |l| section(l) && port(l))
+        })
+        .filter_map(|listener| listener.hostname.strip_prefix("*."))
+        .collect();
+    let host = format!("{}.{}", route.name(), domains.first().filter(|_| domains.len() == 1)?);
+    let taken =
+        context.bundle.list(&kinds::HTTP_ROUTE).any(|other| hostnames(other).contains(&host.as_str()));
+    (!taken).then(|| remedy::patch(route, json!([{"op": "add", "path": "/spec/hostnames", "value": [host]}])))
 }
 
 /// The most matches that the API takes in one rule.

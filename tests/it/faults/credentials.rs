@@ -12,6 +12,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG605", name: "the server refuses the token", root: true, apply: rejected },
     Fault { code: "MG606", name: "calls are refused, discovery is not", root: true, apply: calls_refused },
     Fault { code: "MG601", name: "the Secret is gone", root: true, apply: missing },
+    Fault { code: "MG601", name: "the Secret's name has a typo", root: true, apply: typo },
     Fault { code: "MG602", name: "the Secret lacks the label", root: true, apply: label },
     Fault { code: "MG603", name: "the key has another name", root: true, apply: key },
 ];
@@ -24,6 +25,15 @@ fn refused(fixture: Fixture, message: &str) -> Fixture {
 
 fn missing(fixture: Fixture) -> Fixture {
     refused(fixture.remove(SECRET.0, SECRET.1, SECRET.2), "credential secret orders-credentials not found")
+}
+
+fn typo(fixture: Fixture) -> Fixture {
+    let registration = ("MCPServerRegistration", "team-commerce", "orders");
+    let name = json!("order-credentials");
+    refused(
+        fixture.set(registration.0, registration.1, registration.2, "/spec/credentialRef/name", name),
+        "credential secret order-credentials not found",
+    )
 }
 
 fn label(fixture: Fixture) -> Fixture {

@@ -27,6 +27,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG807", name: "metadata that no rule fetches", root: true, apply: no_evaluator },
     Fault { code: "MG807", name: "a pattern that RE2 refuses", root: true, apply: bad_pattern },
     Fault { code: "MG807", name: "a header in capitals", root: true, apply: capital_header },
+    Fault { code: "MG807", name: "a name with a letter too many", root: true, apply: near_name },
     Fault { code: "MG808", name: "no route on the path", root: true, apply: not_enforced },
     Fault { code: "MG808", name: "expression refused", root: false, apply: broken_cel },
     Fault { code: "MG809", name: "tokens without roles", root: true, apply: no_roles },
@@ -154,6 +155,10 @@ fn broken_cel(fixture: Fixture) -> Fixture {
 
 fn dotted_header(fixture: Fixture) -> Fixture {
     tool_predicate(fixture, "request.headers.x-mcp-toolname in auth.identity.tools")
+}
+
+fn near_name(fixture: Fixture) -> Fixture {
+    tool_predicate(fixture, "requests.headers['x-mcp-toolname'] in auth.identity.tools")
 }
 
 fn compared_has(fixture: Fixture) -> Fixture {

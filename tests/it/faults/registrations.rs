@@ -31,6 +31,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG417", name: "the server's Service lost its pods", root: false, apply: unreachable },
     Fault { code: "MG418", name: "switched off", root: true, apply: disabled },
     Fault { code: "MG419", name: "a route with two rules", root: true, apply: two_rules },
+    Fault { code: "MG419", name: "a route without hostname", root: true, apply: no_hostname },
     Fault { code: "MG420", name: "a TLS port without saying so", root: true, apply: tls_port },
     Fault { code: "MG421", name: "a tool without its prefix", root: true, apply: unprefixed_tool },
     Fault { code: "MG422", name: "an entry that nobody registered", root: true, apply: stale_entry },
@@ -285,6 +286,18 @@ fn two_rules(fixture: Fixture) -> Fixture {
         "team-weather",
         "weather",
         "HTTPRoute team-weather/weather has > 1 rule, which is unsupported",
+    )
+}
+
+fn no_hostname(fixture: Fixture) -> Fixture {
+    let fixture = fixture.edit("HTTPRoute", "team-weather", "weather", |route| {
+        route["spec"].as_object_mut().expect("a spec").remove("hostnames");
+    });
+    registration_not_ready(
+        fixture.refresh_answers(),
+        "team-weather",
+        "weather",
+        "HTTPRoute team-weather/weather must have at least one hostname",
     )
 }
 
