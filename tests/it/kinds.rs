@@ -101,6 +101,7 @@ const PERSONAL: &[(&str, &str, &str, &str)] = &[
         "the target is in another namespace",
         "two namespaces have a route of the name",
     ),
+    ("two-gateways", "MG419", "a route without hostname", "its listeners have wildcards of two domains"),
     ("https-wildcard", "MG201", "the Gateway was deleted", "nobody knows the certificate of its listener"),
     ("no-kuadrant", "MG702", "the running gateway answers 401", "no policy tells who asks for credentials"),
 ];

@@ -1,6 +1,7 @@
 //! Questions from inside of existing pods, with what their image offers: `getent`, `nslookup`,
-//! `curl`, `wget`, and Istio's `pilot-agent`, which a proxy's image has when it has nothing else. No pod is made, no shell is run: a command is a fixed list of words with a checked
-//! host name in it, and what it prints is bounded and kept only as the few facts below.
+//! `curl`, `wget`, and Istio's `pilot-agent`, which a proxy's image has when it has nothing else. No pod is
+//! made, no shell is run: a command is a fixed list of words with a checked host name in it, and what it prints
+//! is bounded and kept only as the few facts below.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,9 +25,9 @@ const CURL_FORMAT: &str =
 
 /// What stands for the address in [`PILOT_AGENT`].
 const URL: &str = "URL";
-/// Istio's agent waits until a GET of an address is answered with 200, and says at the end why not. The
-/// time is over before a second request would be due, so that this is one. It follows redirects, tells
-/// neither timings nor the status of a redirect, and trusts what the proxy's image trusts.
+/// Istio's agent waits until a GET of an address is answered with 200, and says at the end why not. Newer agents
+/// ask once before the time is over, older ones, which ask before they wait, at most twice. It follows redirects,
+/// tells neither timings nor the status of a redirect, and trusts what the proxy's image trusts.
 const PILOT_AGENT: [&str; 10] = [
     "pilot-agent",
     "wait",

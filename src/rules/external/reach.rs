@@ -12,7 +12,7 @@ use crate::model::probes::{Fault, Purpose, Recorded};
 use crate::model::{Object, kinds};
 use crate::rules::registrations::{Failure, failures};
 use crate::rules::{Context, Findings, Rule, remedy};
-use crate::shell::{Command, Words, shell};
+use crate::shell::{Command, shell};
 
 /// The failures of servers outside the cluster, with what leads to them.
 fn failing<'c, 'a>(
@@ -54,6 +54,19 @@ fn probed<'c, 'a>(
         .collect()
 }
 
+/// The question of a probe once more, for the program that was asked. What the bundle says was run is not repeated:
+/// a bundle is not to put commands into a pod.
+fn question(program: &str, host: &str, port: &str) -> Command {
+    let url = format!("https://{host}{port}/");
+    match program {
+        "getent" => shell!("getent ahosts {}", host),
+        "nslookup" => shell!("nslookup {}", host),
+        "wget" => shell!("wget -S -O /dev/null -T 8 {}", url),
+        "pilot-agent" => shell!("pilot-agent wait --timeoutSeconds 1 --url {}", url),
+        _ => shell!("curl -sSv -o /dev/null --max-time 10 {}", url),
+    }
+}
+
 /// The finding of a probe that failed.
 fn report_probe(
     findings: &mut Findings,
@@ -74,7 +87,9 @@ fn report_probe(
     draft
         .object(external.route.reference())
         .evidence(external.route.evidence(&external.backend.pointer("/name")));
-    let command = Words(&via.command);
+    let program = via.command.first().map_or("curl", String::as_str);
+    let port = external.backend.port.filter(|port| *port != 443);
+    let command = question(program, host, &port.map_or(String::new(), |port| format!(":{port}")));
     draft.command(match &via.container {
         Some(name) => shell!("oc -n {} exec {} -c {} -- {}", via.namespace, via.pod, name, command),
         None => shell!("oc -n {} exec {} -- {}", via.namespace, via.pod, command),
