@@ -185,14 +185,15 @@ fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
         if let Some(denied) = denied {
             draft.evidence(denied.status_evidence());
         }
-        let path = policy.bodies().first().map_or("spec", |(_, p, _)| p.trim_start_matches('/'));
-        let when = json!({"when": [{"predicate": "!request.path.contains(\"/.well-known\")"}]});
-        let patch = match path {
-            "spec/defaults" => json!({"spec": {"defaults": when}}),
-            "spec/overrides" => json!({"spec": {"overrides": when}}),
-            _ => json!({"spec": when}),
+        let body = policy.bodies().first().map_or("/spec", |(_, pointer, _)| *pointer);
+        let predicate = json!({"predicate": "!request.path.contains(\"/.well-known\")"});
+        // All predicates must hold: one more leaves those that are there as they are.
+        let step = if object.array(&format!("{body}/when")).is_empty() {
+            json!({"op": "add", "path": format!("{body}/when"), "value": [predicate]})
+        } else {
+            json!({"op": "add", "path": format!("{body}/when/-"), "value": predicate})
         };
-        draft.command(remedy::merge(object, patch));
+        draft.command(remedy::patch(object, json!([step])));
         draft.verify(curl(extension, WELL_KNOWN));
     }
 }

@@ -37,7 +37,9 @@ fn no_wellknown_rule(fixture: Fixture) -> Fixture {
 
 fn wellknown_protected(fixture: Fixture) -> Fixture {
     let [kind, namespace, name] = authentication();
-    fixture.set(kind, namespace, name, "/spec/defaults/when", json!(null))
+    // Another predicate, which the remedy has to leave as it is.
+    let when = json!([{"predicate": "request.path != '/healthz'"}]);
+    fixture.set(kind, namespace, name, "/spec/defaults/when", when)
 }
 
 fn wellknown_404(fixture: Fixture) -> Fixture {
