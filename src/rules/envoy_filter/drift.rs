@@ -4,9 +4,11 @@ use crate::declare_rule;
 use crate::model::istio::envoy_filter::{is_managed, owner, router_patches};
 use crate::model::json::Value;
 use crate::model::logs::Record;
+use crate::model::mcp::Extension;
 use crate::model::workloads::Component;
 use crate::model::{Bundle, Object, Seen, kinds};
 use crate::report::Evidence;
+use crate::rules::proxy::other_revision;
 use crate::rules::{Context, Findings, suggest};
 use crate::shell::shell;
 
@@ -148,6 +150,7 @@ declare_rule! {
     /// The ext_proc patch of each managed filter is compared in what all versions of the controller
     /// write: `operation: INSERT_FIRST`, `context: GATEWAY`, `failure_mode_allow: false`,
     /// `mutation_rules.allow_all_routing: true`, and the cluster of the broker of its extension.
+    /// Its label `istio.io/rev` must be the revision of an istiod that serves the Gateway.
     /// Besides, more than 20 updates of one filter in the controller's log.
     ///
     /// ## Causes
@@ -164,9 +167,36 @@ declare_rule! {
     pub(super) static ENVOYFILTER_DRIFT = {
         code: "MG227", name: "envoyfilter-drift", severity: Warning, section: "1.2.3",
         needs: ["envoyfilters", "controller log", "mcpgatewayextensions"], since: "0.1.0",
-        caused_by: ["MG221", "MG222", "MG310"], versions: "from 0.5.1 on, where the controller writes the EnvoyFilter",
+        caused_by: ["MG221", "MG222", "MG223", "MG310"], versions: "from 0.5.1 on, where the controller writes the EnvoyFilter",
         check: envoyfilter_drift,
     }
+}
+
+/// Proxies may still have a filter that istiod no longer reads.
+fn relabelled(context: &Context<'_>, findings: &mut Findings, extension: &Extension<'_>, filter: &Object) {
+    let Some(gateway) = extension.meant_gateway else { return };
+    let group = context.proxies().iter().find(|group| std::ptr::eq(group.gateway, gateway));
+    // Without a look into Envoy this is all that is known, and a fault of the router (MG223).
+    if !group.is_some_and(|group| group.proxies.iter().any(|proxy| proxy.dump().is_ok())) {
+        return;
+    }
+    let Some((why, evidence)) = other_revision(context, gateway, filter) else { return };
+    findings
+        .report(
+            &ENVOYFILTER_DRIFT,
+            filter,
+            format!("{why}: istiod no longer reads it"),
+            evidence,
+            "Delete the filter, the controller writes it again; label the Gateway with the revision of its istiod.",
+        )
+        .object(extension.object.reference())
+        .because_of(&["MG223"], extension.object.reference())
+        .command(shell!("oc -n {} delete envoyfilter {}", filter.namespace(), filter.name()))
+        .verify(shell!(
+            "oc -n {} get envoyfilter {} -o jsonpath='{{.metadata.labels}}'",
+            filter.namespace(),
+            filter.name()
+        ));
 }
 
 fn envoyfilter_drift(context: &Context<'_>, findings: &mut Findings) {
@@ -174,6 +204,7 @@ fn envoyfilter_drift(context: &Context<'_>, findings: &mut Findings) {
         let namespace = extension.object.namespace();
         let cluster = format!("outbound|50051||mcp-gateway.{namespace}.svc.cluster.local");
         for filter in filters_of(context, extension) {
+            relabelled(context, findings, extension, filter);
             for (patch, _) in router_patches(filter) {
                 let config = format!("{patch}/patch/value/typed_config");
                 let wanted = [

@@ -4,12 +4,14 @@ mod config;
 mod network;
 mod router;
 mod traffic;
+
 use super::{Context, Findings, Rule};
 use crate::model::envoy::Proxy;
 use crate::model::json::Value;
 use crate::model::mcp::Extension;
 use crate::model::{Missing, Object, kinds};
 use crate::shell::{Command, shell};
+pub(super) use router::other_revision;
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[

@@ -9,7 +9,7 @@ use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::evidence::oc;
 use crate::rules::registrations::broker_service;
-use crate::rules::{Context, Findings};
+use crate::rules::{Context, Draft, Findings};
 use crate::shell::shell;
 
 /// The EnvoyFilters of an extension in its Gateway's namespace.
@@ -53,7 +53,8 @@ declare_rule! {
     /// Service, whatever its name; processors of other products do not count. Why it is absent is decided in this order: the filter is rejected (MG226); its
     /// `istio.io/rev` is not the revision of the istiod that serves the Gateway; its selector or
     /// namespace does not fit (MG221); its port does not (MG222); the proxy's configuration is older
-    /// than the filter.
+    /// than the filter. Without a dump the revision alone is judged, from the labels of the EnvoyFilter, the Gateway
+    /// and the istiods.
     ///
     /// ## Causes
     /// Those five.
@@ -82,6 +83,59 @@ fn revisions<'a>(context: &Context<'a>) -> Vec<&'a str> {
         .iter()
         .filter_map(|d| d.get("/spec/template/metadata/labels")?.get("istio.io/rev")?.as_str())
         .collect()
+}
+
+const OTHER_REVISION: &str = "Label the Gateway with the revision (not a tag) of its istiod; the controller copies it to the EnvoyFilter.";
+
+/// Whether an EnvoyFilter is for another istiod than the one that serves its Gateway: istiod reads only what
+/// carries its own revision; an absent label counts for every revision.
+pub(in crate::rules) fn other_revision(
+    context: &Context<'_>,
+    gateway: &Object,
+    filter: &Object,
+) -> Option<(String, Evidence)> {
+    let revision = filter.label("istio.io/rev")?;
+    let serving = revisions(context);
+    let wanted = gateway.label("istio.io/rev");
+    let known = serving.is_empty() || serving.contains(&revision);
+    if wanted.is_none_or(|wanted| wanted == revision) && known {
+        return None;
+    }
+    let of = wanted.map_or_else(|| serving.join(", "), str::to_owned);
+    let name = filter.full_name();
+    Some((
+        format!("EnvoyFilter {name} is for Istio revision {revision}, the Gateway is served by {of}"),
+        filter.evidence("/metadata/labels/istio.io~1rev"),
+    ))
+}
+
+/// The controller copies the Gateway's label to the filter.
+fn relabel(context: &Context<'_>, gateway: &Object, filter: &Object, draft: &mut Draft) {
+    if let [revision] = revisions(context).as_slice()
+        && filter.label("istio.io/rev").is_some_and(|own| own != *revision)
+    {
+        draft.command(shell!(
+            "oc -n {} label gateway {} istio.io/rev={} --overwrite",
+            gateway.namespace(),
+            gateway.name(),
+            revision
+        ));
+    }
+}
+
+/// Without a look into Envoy the specs tell whether istiod gives it the filter at all.
+fn never_read(context: &Context<'_>, findings: &mut Findings, target: &Target<'_, '_>, filter: &Object) {
+    let gateway = target.gateway;
+    let Some((why, evidence)) = other_revision(context, gateway, filter) else { return };
+    let title = format!("No proxy of Gateway {} asks the MCP router: {why}", gateway.full_name());
+    let draft = findings.report(&ROUTER_BYPASSED, target.extension.object, title, evidence, OTHER_REVISION);
+    draft.object(gateway.reference()).object(filter.reference()).explains_itself();
+    relabel(context, gateway, filter, draft);
+    draft.verify(shell!(
+        "oc -n {} get envoyfilter {} -o jsonpath='{{.metadata.labels}}'",
+        filter.namespace(),
+        filter.name()
+    ));
 }
 
 /// Why the filter is not in the proxy.
@@ -113,21 +167,8 @@ fn reason(
             Vec::new(),
         );
     }
-    // istiod reads only what carries its own revision; an absent label counts for every revision.
-    let revision = filter.label("istio.io/rev");
-    let serving = revisions(context);
-    let wanted = target.gateway.label("istio.io/rev");
-    if let Some(revision) = revision {
-        let known = serving.is_empty() || serving.contains(&revision);
-        let fits = wanted.is_none_or(|w| w == revision) && known;
-        if !fits {
-            let of = wanted.map_or_else(|| serving.join(", "), str::to_owned);
-            return (
-                format!("EnvoyFilter {name} is for Istio revision {revision}, the Gateway is served by {of}"),
-                "Label the Gateway with the revision (not a tag) of its istiod; the controller copies it to the EnvoyFilter.".to_owned(),
-                vec![filter.evidence("/metadata/labels/istio.io~1rev")],
-            );
-        }
+    if let Some((why, evidence)) = other_revision(context, target.gateway, filter) {
+        return (why, OTHER_REVISION.to_owned(), vec![evidence]);
     }
     if let Some(labels) = envoy_filter::workload_labels(filter)
         && !labels.iter().all(|(key, value)| proxy.pod.label(key) == value.as_str())
@@ -182,6 +223,9 @@ fn router_bypassed(context: &Context<'_>, findings: &mut Findings) {
         }
         if filters.iter().any(|f| context.is_younger(f, 30)) {
             continue;
+        }
+        if let (Some(filter), true) = (filters.first(), target.proxies.iter().all(|p| p.dump().is_err())) {
+            never_read(context, findings, &target, filter);
         }
         for proxy in target.proxies {
             let listener = match proxy.listener_on(&target.ports) {
@@ -240,16 +284,8 @@ fn router_bypassed(context: &Context<'_>, findings: &mut Findings) {
                 }
             }
             draft.because_of(&["MG226"], proxy.pod.reference());
-            // The controller copies the Gateway's label to the filter.
-            if let (Some(filter), [revision]) = (filters.first(), revisions(context).as_slice())
-                && filter.label("istio.io/rev").is_some_and(|own| own != *revision)
-            {
-                draft.command(shell!(
-                    "oc -n {} label gateway {} istio.io/rev={} --overwrite",
-                    namespace,
-                    target.gateway.name(),
-                    revision
-                ));
+            if let Some(filter) = filters.first() {
+                relabel(context, target.gateway, filter, draft);
             }
             if let Some(deployment) = context.workloads().gateway_deployment(target.gateway) {
                 draft.command(shell!("oc -n {} rollout restart deployment/{}", namespace, deployment.name()));

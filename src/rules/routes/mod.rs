@@ -5,11 +5,15 @@ mod filters;
 mod stale;
 
 pub(super) use backends::grant_remedy;
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::{Context, Draft, Findings, Rule, suggest};
 use crate::declare_rule;
-use crate::model::gateway_api::{Attachment, Outcome, Refusal, Verdict, hostnames, status};
+use crate::model::gateway_api::{
+    Attachment, Listener, Outcome, ParentRef, Refusal, Verdict, hostnames, status,
+};
 use crate::model::json::Value;
 use crate::model::mcp::RouteFacts;
 use crate::model::{Object, kinds};
@@ -217,7 +221,9 @@ declare_rule! {
     /// ## How it is decided
     /// Each parentRef is resolved with the API's defaults (group, kind, the route's own namespace).
     /// With both `sectionName` and `port` the same listener must have both. For a missing Gateway
-    /// Istio writes no status entry at all; for a missing listener it writes `NoMatchingParent`.
+    /// Istio writes no status entry at all; for a missing listener it writes `NoMatchingParent`. A namespace that was not
+    /// collected is taken for a typo when nothing in the bundle nor the route's status knows it, and the only Gateway of
+    /// the name lives in a namespace that is called nearly the same.
     ///
     /// ## Causes
     /// A typo; a `namespace` left out although the Gateway lives elsewhere; a renamed listener.
@@ -273,12 +279,49 @@ fn route_parent_missing(context: &Context<'_>, findings: &mut Findings) {
                 }
                 Outcome::NoListener => no_listener(findings, facts, attachment, &base),
                 Outcome::Unknown(missing) if attachment.gateway.found().is_none() => {
-                    findings.cannot_tell(&ROUTE_PARENT_MISSING, missing);
+                    match slipped(context, route, &parent) {
+                        Some(right) => other_namespace(findings, route, &parent, right),
+                        None => findings.cannot_tell(&ROUTE_PARENT_MISSING, missing),
+                    }
                 }
                 _ => {}
             }
         }
     }
+}
+
+/// The Gateway that a parentRef means although its namespace was not collected: the only one of the name, in a namespace
+/// of nearly the same name, while the bundle has nothing of the one that is named, nor has the route's status.
+fn slipped<'a>(context: &'a Context<'_>, route: &Object, parent: &ParentRef<'_>) -> Option<&'a Object> {
+    let known = context.bundle.objects().any(|o| {
+        o.namespace() == parent.namespace || (o.kind() == "Namespace" && o.name() == parent.namespace)
+    });
+    if known || status::of_parent(route, parent).next().is_some() {
+        return None;
+    }
+    let all = suggest::elsewhere(context, &kinds::GATEWAY, parent.namespace, parent.name);
+    let [right] = all.as_slice() else { return None };
+    suggest::closest(parent.namespace, std::iter::once((right.namespace(), *right)))
+}
+
+fn other_namespace(findings: &mut Findings, route: &Object, parent: &ParentRef<'_>, right: &Object) {
+    let pointer = format!("/spec/parentRefs/{}/namespace", parent.index);
+    let draft = findings.report(
+        &ROUTE_PARENT_MISSING,
+        route,
+        format!(
+            "HTTPRoute {} names Gateway {}/{}, of whose namespace the bundle has nothing; {} exists",
+            route.full_name(),
+            parent.namespace,
+            parent.name,
+            right.full_name()
+        ),
+        route.evidence(&pointer),
+        format!("Correct the parentRef. Did you mean namespace {}?", right.namespace()),
+    );
+    draft.object(right.reference()).evidence(right.evidence("/metadata/namespace"));
+    patch(draft, route, &pointer, json!(right.namespace()));
+    draft.verify(accepted(route));
 }
 
 /// Adds the command that sets one field of an object.
@@ -445,6 +488,8 @@ declare_rule! {
 }
 
 fn route_not_allowed(context: &Context<'_>, findings: &mut Findings) {
+    type Refused<'c, 'a> = Vec<(&'a Object, &'a Object, &'c Listener<'a>, String)>;
+    let mut groups: BTreeMap<(String, &str, &str, &str), Refused<'_, '_>> = BTreeMap::new();
     for facts in context.chain().routes.values() {
         for attachment in &facts.attachments {
             let Some(gateway) = attachment.gateway.found() else { continue };
@@ -465,46 +510,64 @@ fn route_not_allowed(context: &Context<'_>, findings: &mut Findings) {
                     }
                     _ => continue,
                 };
-                let namespace = route.namespace();
-                let draft = findings.report(
-                    &ROUTE_NOT_ALLOWED,
-                    route,
-                    format!(
-                        "Listener {} of Gateway {} does not allow HTTPRoute {}",
-                        listener.name,
-                        gateway.full_name(),
-                        route.full_name()
-                    ),
-                    gateway.evidence(&listener.pointer(field)),
-                    format!("Admit the route: {why}."),
-                );
-                draft.object(gateway.reference());
-                // The managed route of an extension is refused because its extension is.
-                for &at in context.chain().extensions_of((gateway.namespace(), gateway.name())) {
-                    let extension = context.chain().extensions[at].object;
-                    if extension.namespace() == namespace {
-                        draft.because_of(&["MG308"], extension.reference());
-                    }
-                }
-                if let Some(object) = context.bundle.get(&kinds::NAMESPACE, "", namespace) {
-                    draft.evidence(object.evidence("/metadata/labels"));
-                }
-                let selector = listener
-                    .value
-                    .pointer("/allowedRoutes/namespaces/selector/matchLabels")
-                    .and_then(Value::as_object);
-                if let Some(selector) = selector.filter(|s| !s.is_empty()) {
-                    draft.command(remedy::label(namespace, selector));
-                } else if field == "/allowedRoutes/namespaces" {
-                    patch(
-                        draft,
-                        gateway,
-                        &listener.pointer("/allowedRoutes"),
-                        json!({"namespaces": {"from": "All"}}),
-                    );
-                }
-                draft.verify(accepted(route));
+                let place = (gateway.full_name(), listener.name, route.namespace(), field);
+                groups.entry(place).or_default().push((route, gateway, listener, why));
             }
+        }
+    }
+    // One fault of a namespace or a listener, however many routes it refuses.
+    for ((_, _, namespace, field), refused) in groups {
+        let (route, gateway, listener, why) = &refused[0];
+        let (routes, which): (_, Vec<String>) = match refused.as_slice() {
+            [_] => ("HTTPRoute", vec![route.full_name()]),
+            several => ("HTTPRoutes", several.iter().take(4).map(|(route, ..)| route.full_name()).collect()),
+        };
+        let more = match refused.len() {
+            0..=4 => String::new(),
+            all => format!(" and {} more", all - 4),
+        };
+        let draft = findings.report(
+            &ROUTE_NOT_ALLOWED,
+            route,
+            format!(
+                "Listener {} of Gateway {} does not allow {routes} {}{more}",
+                listener.name,
+                gateway.full_name(),
+                which.join(", ")
+            ),
+            gateway.evidence(&listener.pointer(field)),
+            format!("Admit the {}: {why}.", if refused.len() == 1 { "route" } else { "routes" }),
+        );
+        for (route, ..) in &refused {
+            draft.object(route.reference());
+        }
+        draft.object(gateway.reference());
+        // The managed route of an extension is refused because its extension is.
+        for &at in context.chain().extensions_of((gateway.namespace(), gateway.name())) {
+            let extension = context.chain().extensions[at].object;
+            if extension.namespace() == namespace {
+                draft.because_of(&["MG308"], extension.reference());
+            }
+        }
+        if let Some(object) = context.bundle.get(&kinds::NAMESPACE, "", namespace) {
+            draft.evidence(object.evidence("/metadata/labels"));
+        }
+        let selector = listener
+            .value
+            .pointer("/allowedRoutes/namespaces/selector/matchLabels")
+            .and_then(Value::as_object);
+        if let Some(selector) = selector.filter(|s| !s.is_empty()) {
+            draft.command(remedy::label(namespace, selector));
+        } else if field == "/allowedRoutes/namespaces" {
+            patch(
+                draft,
+                gateway,
+                &listener.pointer("/allowedRoutes"),
+                json!({"namespaces": {"from": "All"}}),
+            );
+        }
+        for (route, ..) in refused.iter().take(4) {
+            draft.verify(accepted(route));
         }
     }
 }

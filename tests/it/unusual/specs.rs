@@ -23,7 +23,52 @@ pub const SPECS: &[Case] = &[
         },
         &["MG002"],
     ),
+    ("the router's filter is for another revision, and Envoy was not asked", without_envoy, &["MG223"]),
+    ("the router's filter was labelled with another revision, and Envoy still has it", canary, &["MG227"]),
+    (
+        "a namespace with a typo is not in the bundle",
+        || {
+            healthy()
+                .edit("HTTPRoute", "team-commerce", "orders", |route| {
+                    route["spec"]["parentRefs"][0]["namespace"] = json!("gateway-sytem");
+                })
+                .uncollected(&oc_mcpgw::model::kinds::GATEWAY, Some("gateway-sytem"))
+        },
+        &["MG212", "+MG002"],
+    ),
 ];
+
+fn without_envoy() -> Fixture {
+    let mut fixture = canary();
+    fixture.installation.extras.retain(|(path, _)| !path.starts_with("mcpgw/envoy/"));
+    fixture
+}
+
+fn canary() -> Fixture {
+    healthy().set(
+        "EnvoyFilter",
+        "gateway-system",
+        "mcp-ext-proc-mcp-system-gateway",
+        "/metadata/labels/istio.io~1rev",
+        json!("canary"),
+    )
+}
+
+#[test]
+fn one_namespace_without_its_label_is_one_root() {
+    let report = healthy()
+        .edit("Namespace", "", "team-commerce", |namespace| {
+            namespace["metadata"]["labels"] =
+                json!({"kubernetes.io/metadata.name": "team-commerce", "mcp.example.com/servers": "allow"});
+        })
+        .report();
+    let found: Vec<_> = report.findings.iter().filter(|f| f.code == "MG214").collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let routes: Vec<&str> =
+        found[0].objects.iter().filter(|o| o.kind == "HTTPRoute").map(|o| o.name.as_str()).collect();
+    assert_eq!(routes, ["inventory", "orders"]);
+    assert_eq!(report.findings.iter().filter(|f| f.caused_by.is_empty()).count(), 1);
+}
 
 fn router_port(fixture: Fixture) -> Fixture {
     fixture.edit(BROKER[0], BROKER[1], BROKER[2], |service| {
