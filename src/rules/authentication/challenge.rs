@@ -4,9 +4,10 @@ use serde_json::json;
 
 use super::discovery::{authenticating, curl};
 use crate::declare_rule;
+use crate::model::gateway_api::Verdict;
 use crate::model::json::Value;
 use crate::model::kinds;
-use crate::model::kuadrant::Policy;
+use crate::model::kuadrant::{Policy, effective};
 use crate::model::mcp::Extension;
 use crate::model::probes::{Purpose, Recorded, WELL_KNOWN};
 use crate::rules::policies::{Entrance, auth_policies, entrances, say_what_is_missing};
@@ -158,7 +159,9 @@ declare_rule! {
     /// ## How it is decided
     /// The header's value (a literal, not an expression) of the policy in effect on the MCP path has no
     /// `resource_metadata=`, or its URL's host is not the extension's public host, or its path does not start with
-    /// `/.well-known/oauth-protected-resource`. Scheme, port, quotes and a `/mcp` behind the path may differ.
+    /// `/.well-known/oauth-protected-resource`. Scheme, port, quotes and a `/mcp` behind the path may differ, as a load
+    /// balancer or Route in front may have others. So are the policies in effect on the servers' routes, where calls
+    /// arrive after the router, if they name a `resource_metadata`.
     ///
     /// ## Causes
     /// Copied from an example, or the public host was changed since.
@@ -193,14 +196,50 @@ fn wrong_value(value: &str, host: &str) -> Option<String> {
     (!path.starts_with(WELL_KNOWN)).then(|| format!("its path is {path}"))
 }
 
+/// The policies that authenticate calls of an extension's servers: these pass the listeners of their routes.
+fn on_the_way_to_servers<'a>(context: &Context<'a>, extension: &Extension<'a>) -> Vec<Policy<'a>> {
+    let Some(gateway) = extension.meant_gateway else { return Vec::new() };
+    let chain = context.chain();
+    let all = auth_policies(context);
+    let ours = |at: &usize| std::ptr::eq(chain.extensions[*at].object, extension.object);
+    let routes = chain.registrations.iter().filter(|r| r.extensions.iter().any(ours));
+    let mut found: Vec<Policy<'a>> = Vec::new();
+    for route in routes.filter_map(|r| r.route) {
+        let Some(facts) = chain.route(route.namespace(), route.name()) else { continue };
+        let here =
+            facts.attachments.iter().filter(|a| a.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway)));
+        for (listener, verdict) in here.flat_map(|a| &a.listeners) {
+            if !matches!(verdict, Verdict::Accepts(_)) {
+                continue;
+            }
+            for policy in effective(&all, gateway, listener.name, Some((route, "rule-1"))) {
+                if policy.authenticates() && !found.iter().any(|f| std::ptr::eq(f.object, policy.object)) {
+                    found.push(policy);
+                }
+            }
+        }
+    }
+    found
+}
+
 fn www_authenticate_value(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &WWW_AUTHENTICATE_VALUE, findings);
     for extension in &context.chain().extensions {
         let Some(host) = extension.public_host() else { continue };
-        let Some((_, policies)) = authenticating(context, extension) else { continue };
-        for policy in policies {
+        let Some((_, mut policies)) = authenticating(context, extension) else { continue };
+        let entrance = policies.len();
+        for policy in on_the_way_to_servers(context, extension) {
+            if !policies.iter().any(|known| std::ptr::eq(known.object, policy.object)) {
+                policies.push(policy);
+            }
+        }
+        for (at, policy) in policies.into_iter().enumerate() {
             let Some((pointer, header)) = policy.www_authenticate() else { continue };
             let text = header.as_str().or_else(|| header.get("value").and_then(Value::as_str));
+            // Behind the entrance the clients know the metadata already, unless they are led elsewhere.
+            if at >= entrance && !text.is_some_and(|text| text.contains("resource_metadata=")) {
+                continue;
+            }
             let Some(why) = text.and_then(|text| wrong_value(text, &host)) else { continue };
             let object = policy.object;
             let title = format!("AuthPolicy {}: WWW-Authenticate is wrong, {why}", object.full_name());

@@ -264,6 +264,27 @@ fn section_meant<'n>(
     }
 }
 
+/// The names that a `sectionName` may have: of a Gateway's listeners, or of a route's rules.
+fn sections(target: &Object) -> Vec<String> {
+    if target.kind() == "Gateway" {
+        return listener_names(target).into_iter().map(str::to_owned).collect();
+    }
+    let rules = target.array("/spec/rules");
+    let named = rules.iter().filter_map(|r| r.get("name")?.as_str()).map(str::to_owned);
+    named.chain((1..=rules.len()).map(|n| format!("rule-{n}"))).collect()
+}
+
+/// Whether a policy is attached to nothing, as its target or its section does not exist.
+pub(in crate::rules) fn leads_nowhere(context: &Context<'_>, policy: &Policy<'_>) -> bool {
+    match target(context, policy) {
+        Some(Seen::Absent) => true,
+        Some(Seen::Found(target)) => {
+            policy.section().is_some_and(|section| !sections(target).iter().any(|name| name == section))
+        }
+        _ => false,
+    }
+}
+
 fn authpolicy_section(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &AUTHPOLICY_SECTION, findings);
     for policy in policies(context) {
@@ -277,13 +298,7 @@ fn authpolicy_section(context: &Context<'_>, findings: &mut Findings) {
             }
             _ => continue,
         };
-        let names: Vec<String> = if target.kind() == "Gateway" {
-            listener_names(target).into_iter().map(str::to_owned).collect()
-        } else {
-            let rules = target.array("/spec/rules");
-            let named = rules.iter().filter_map(|r| r.get("name")?.as_str()).map(str::to_owned);
-            named.chain((1..=rules.len()).map(|n| format!("rule-{n}"))).collect()
-        };
+        let names = sections(target);
         if names.iter().any(|n| n == section) {
             continue;
         }

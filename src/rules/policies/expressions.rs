@@ -157,6 +157,8 @@ fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
         };
         let remedy = format!("Correct the expression: {}. {effect}", first.message);
         let draft = findings.report(&CEL_SYNTAX, object, title, shown(object, &pointer, first), remedy);
+        // Nobody reads the expressions of a policy that is attached to nothing.
+        draft.hidden_behind(&["MG802", "MG803"], object.reference());
         for error in &errors[1..] {
             draft.evidence(shown(object, &pointer, error));
         }
@@ -191,6 +193,7 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
         );
         let remedy = format!("Correct the expression: {}.", first.message);
         let draft = findings.report(&CEL_REFERENCE, object, title, shown(object, &pointer, first), remedy);
+        draft.hidden_behind(&["MG802", "MG803"], object.reference());
         if constant && first.message.contains("always true") {
             // Often written on purpose, as a place for a condition to come.
             draft.severity(Severity::Info);

@@ -10,6 +10,7 @@ use super::{Context, Findings, Rule};
 use crate::model::gateway_api::{Verdict, listeners};
 use crate::model::kuadrant::{POLICIES, Policy};
 use crate::model::{Missing, Object, kinds};
+pub(super) use attachment::leads_nowhere;
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::patch;
 use crate::declare_rule;
-use crate::model::gateway_api::{self, Granted, Reference, backend_refs};
+use crate::model::gateway_api::{self, BackendRef, Granted, Reference, backend_refs};
 use crate::model::json::Value;
 use crate::model::{Missing, Object, Seen, kinds};
 use crate::rules::{Context, Draft, Findings, suggest};
@@ -175,7 +175,8 @@ declare_rule! {
     /// `oc -n SERVICE_NAMESPACE get referencegrants -o yaml`.
     ///
     /// ## How to fix
-    /// Apply the ReferenceGrant that is printed with the finding.
+    /// Apply the ReferenceGrant that is printed with the finding; where the namespace does not exist, correct or remove
+    /// it in the backendRef.
     ///
     /// ## When it may be a false alarm
     /// None known.
@@ -220,11 +221,58 @@ fn backend_not_granted(context: &Context<'_>, findings: &mut Findings) {
                         "Allow the reference with a ReferenceGrant in the Service's namespace.",
                     );
                     draft.object(suggest::reference(&kinds::SERVICE, backend.namespace, backend.name));
-                    grant_remedy(draft, &reference, &near);
+                    match no_namespace(context, route, backend) {
+                        None => grant_remedy(draft, &reference, &near),
+                        Some(right) => other_namespace(draft, route, backend, right),
+                    }
                 }
             }
         }
     }
+}
+
+/// Whether the namespace of a backendRef does not exist, and the one that was meant: the only one with a Service of the
+/// name, or of several the one that is called nearly the same.
+fn no_namespace<'a>(
+    context: &'a Context<'_>,
+    route: &Object,
+    backend: &BackendRef<'_>,
+) -> Option<Option<&'a Object>> {
+    let bundle = context.bundle;
+    if !matches!(bundle.find(&kinds::NAMESPACE, "", backend.namespace), Seen::Absent)
+        || bundle.list_in(&kinds::SERVICE, backend.namespace).next().is_some()
+    {
+        return None;
+    }
+    let all = suggest::elsewhere(context, &kinds::SERVICE, backend.namespace, backend.name);
+    let own = || all.iter().find(|service| service.namespace() == route.namespace());
+    let near = suggest::closest(backend.namespace, all.iter().map(|service| (service.namespace(), service)));
+    Some(near.or_else(own).or(all.first().filter(|_| all.len() == 1)).copied())
+}
+
+/// A grant in a namespace that does not exist would help nobody.
+fn other_namespace(draft: &mut Draft, route: &Object, backend: &BackendRef<'_>, right: Option<&Object>) {
+    let pointer = backend.pointer("/namespace");
+    draft.remedy.text = format!("Namespace {} does not exist: correct the backendRef.", backend.namespace);
+    match right {
+        Some(right) => {
+            draft.remedy.text.push_str(&format!(" Did you mean {}?", right.namespace()));
+            draft.object(right.reference()).evidence(right.evidence("/metadata/namespace"));
+            if right.namespace() == route.namespace() {
+                draft.command(crate::rules::remedy::patch(route, json!([{"op": "remove", "path": pointer}])));
+            } else {
+                patch(draft, route, &pointer, json!(right.namespace()));
+            }
+        }
+        None => {
+            draft.command(shell!("oc get services -A --field-selector metadata.name={}", backend.name));
+        }
+    }
+    draft.verify(shell!(
+        "oc -n {} get httproute {} -o jsonpath='{{.status.parents[*].conditions[?(@.type==\"ResolvedRefs\")].status}}'",
+        route.namespace(),
+        route.name()
+    ));
 }
 
 /// Adds the near misses as evidence, the grant to apply, and how to check it.

@@ -4,8 +4,9 @@ use super::{PARENT_CODES, gateway_reference};
 use crate::declare_rule;
 use crate::model::Object;
 use crate::model::gateway_api::{Attachment, Outcome, status};
+use crate::model::kuadrant::Policy;
 use crate::model::workloads::Component;
-use crate::rules::policies::auth_policies;
+use crate::rules::policies::{auth_policies, leads_nowhere};
 use crate::rules::{Context, Draft, Findings};
 use crate::shell::shell;
 
@@ -20,7 +21,8 @@ declare_rule! {
     /// For Gateways, HTTPRoutes and AuthPolicies of the MCP chain: a condition whose `observedGeneration` is below
     /// `metadata.generation`; a parentRef that the specs accept and that has no entry with the condition
     /// `Accepted` in `status.parents` (entries of policy controllers have none); an entry `Accepted=True` of this generation for a parentRef that the specs
-    /// refuse.
+    /// refuse; an AuthPolicy that says `Accepted=True` although its target or section does not exist. `ResolvedRefs` is not
+    /// compared: istiod does not look whether a Service has the port.
     ///
     /// ## Causes
     /// istiod is down, of another revision, or cannot write statuses (MG209); for policies the Kuadrant
@@ -38,7 +40,7 @@ declare_rule! {
     pub(super) static STATUS_STALE = {
         code: "MG217", name: "status-stale", severity: Warning, section: "1.2.2",
         needs: ["httproutes", "gateways", "namespaces", "mcpgatewayextensions", "authpolicies"], since: "0.1.0",
-        caused_by: ["MG209", "MG201", "MG102", "MG107", "MG804"], check: status_stale,
+        caused_by: ["MG209", "MG201", "MG102", "MG107", "MG804", "MG802", "MG803"], check: status_stale,
     }
 }
 
@@ -63,7 +65,7 @@ fn status_stale(context: &Context<'_>, findings: &mut Findings) {
         }
     }
     for policy in auth_policies(context) {
-        stale_policy(context, findings, policy.object);
+        stale_policy(context, findings, &policy);
     }
     for facts in context.chain().routes.values() {
         if context.is_younger(facts.object, 60) {
@@ -76,7 +78,9 @@ fn status_stale(context: &Context<'_>, findings: &mut Findings) {
 }
 
 /// An AuthPolicy that the Kuadrant operator has not looked at since it was changed.
-fn stale_policy(context: &Context<'_>, findings: &mut Findings, policy: &Object) {
+fn stale_policy(context: &Context<'_>, findings: &mut Findings, policy: &Policy<'_>) {
+    let attached_to_nothing = leads_nowhere(context, policy);
+    let policy = policy.object;
     if context.is_younger(policy, 60) || policy.is_manifest() {
         return;
     }
@@ -90,6 +94,10 @@ fn stale_policy(context: &Context<'_>, findings: &mut Findings, policy: &Object)
     } else if let Some(condition) = old {
         let pointer = format!("/status/conditions/{}/observedGeneration", condition.index);
         ("has a status of an older generation", policy.evidence(&pointer))
+    } else if let Some(accepted) = policy.condition("Accepted").filter(|c| c.is_true() && attached_to_nothing)
+    {
+        let pointer = format!("/status/conditions/{}", accepted.index);
+        ("says accepted, but is attached to nothing", policy.evidence(&pointer))
     } else {
         return;
     };
@@ -101,6 +109,9 @@ fn stale_policy(context: &Context<'_>, findings: &mut Findings, policy: &Object)
         "The Kuadrant operator has not looked at the policy since: see whether it runs and what it logs.",
     );
     draft.evidence(policy.evidence("/metadata/generation"));
+    if attached_to_nothing {
+        draft.because_of(&["MG802", "MG803"], policy.reference());
+    }
     for operator in context.workloads().deployments_of(Component::KuadrantOperator) {
         draft.because_of(&["MG804"], operator.reference()).command(shell!(
             "oc -n {} logs deployment/{} --tail=50",

@@ -93,3 +93,54 @@ fn the_selector_of_one_application_is_not_led_to_another() {
     let finding = report.findings.iter().find(|f| f.code == "MG410").expect("MG410");
     assert!(!finding.remedy.text.contains("inventory"), "{}", finding.remedy.text);
 }
+
+#[test]
+fn a_namespace_with_a_typo_gets_no_grant() {
+    let report = healthy()
+        .edit("HTTPRoute", "team-commerce", "orders", |route| {
+            route["spec"]["rules"][0]["backendRefs"][0]["namespace"] = json!("team-comerce");
+        })
+        .report();
+    let finding = report.findings.iter().find(|f| f.code == "MG216").expect("MG216");
+    let commands = finding.remedy.commands.join("\n");
+    assert!(
+        !commands.contains("ReferenceGrant") && commands.contains("backendRefs/0/namespace"),
+        "{commands}"
+    );
+    assert!(finding.remedy.text.contains("team-commerce"), "{}", finding.remedy.text);
+}
+
+#[test]
+fn expressions_of_a_policy_that_is_attached_to_nothing_are_hidden_behind_that() {
+    let report = healthy()
+        .set("AuthPolicy", "gateway-system", "mcp-tool-access", "/spec/targetRef/sectionName", json!("mcp-s"))
+        .edit("AuthPolicy", "gateway-system", "mcp-tool-access", |policy| {
+            let text = policy
+                .to_string()
+                .replace("auth.identity.resource_access.exists", "auth.identity..resource_access.exists");
+            *policy = serde_json::from_str(&text).expect("JSON");
+        })
+        .report();
+    let id = |code: &str| report.findings.iter().find(|f| f.code == code).map(|f| f.id.clone());
+    let syntax = report.findings.iter().find(|f| f.code == "MG806").expect("MG806");
+    assert_eq!(syntax.hidden_behind, id("MG803").into_iter().collect::<Vec<_>>());
+    let stale = report.findings.iter().find(|f| f.code == "MG217").expect("MG217");
+    assert_eq!(stale.caused_by, id("MG803").into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_policy_on_the_way_to_servers_that_leads_clients_elsewhere_is_found() {
+    let other =
+        "Bearer resource_metadata=http://other.example.com:8080/.well-known/oauth-protected-resource/mcp";
+    let report = healthy()
+        .set(
+            "AuthPolicy",
+            "gateway-system",
+            "mcp-tool-access",
+            "/spec/rules/response/unauthenticated",
+            json!({"headers": {"WWW-Authenticate": {"value": other}}}),
+        )
+        .report();
+    let found: Vec<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+    assert!(found.contains(&"MG710"), "{found:?}");
+}
