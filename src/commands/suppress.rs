@@ -21,13 +21,13 @@ use crate::error::CommandError;
 const LIMIT: usize = 1 << 20;
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping with the list `suppressions`")]
 struct File {
     suppressions: Vec<Entry>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an entry with code and reason")]
 struct Entry {
     code: String,
     #[serde(default)]
@@ -51,8 +51,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Ignored>, CommandError> {
 }
 
 fn parse(text: &[u8]) -> Result<Vec<Ignored>, CommandError> {
-    let example =
-        "an entry has code, reason, and optionally object (namespace/name) and expires (2026-12-31)";
+    let example = "`suppressions:` is a list; an entry has code, reason, and optionally object (namespace/name) and expires (2026-12-31)";
     if text.len() > LIMIT {
         return Err(CommandError::usage_message("it is larger than 1 MiB"));
     }

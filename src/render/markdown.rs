@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::layout::{COMMAND_LIMIT, count, cut, one_line};
-use super::view::{Root, View};
+use super::view::{Root, View, nothing_found};
 use crate::redact::RedactedReport;
 use crate::report::{Evidence, Report, Severity};
 
@@ -43,7 +43,10 @@ fn head(report: &Report, view: &View<'_>) -> Vec<String> {
         }
     }
     let title = if view.roots.is_empty() {
-        "nothing wrong found".to_owned()
+        match nothing_found(&report.coverage) {
+            (_, true) => "nothing wrong found".to_owned(),
+            (text, false) => text,
+        }
     } else {
         format!("{} ({})", count(view.roots.len(), "root cause", "root causes"), counts.join(", "))
     };
@@ -116,6 +119,9 @@ fn card(root: &Root<'_>, observations: usize, consequences: usize, commands: usi
     match finding.evidence.len().saturating_sub(observations) {
         0 => {}
         more => lines.push(format!("- and {}", count(more, "more observation", "more observations"))),
+    }
+    if !root.effect.is_empty() {
+        lines.push(format!("- **effect** on {}", root.effect));
     }
     for consequence in root.consequences.iter().take(consequences) {
         let finding = consequence.finding;

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::report::{Finding, Report, Severity, Unknown};
+use super::layout::count;
+use crate::report::{Coverage, Finding, Report, Severity, Unknown};
 
 /// A report arranged for reading.
 pub(super) struct View<'a> {
@@ -20,6 +21,8 @@ pub(super) struct Root<'a> {
     pub(super) finding: &'a Finding,
     /// What follows from it, nearest first.
     pub(super) consequences: Vec<Consequence<'a>>,
+    /// How many of the registered servers it or what follows from it is about: `3 of 4 servers`; empty for none.
+    pub(super) effect: String,
 }
 
 /// A finding that follows from a root.
@@ -75,6 +78,7 @@ impl<'a> View<'a> {
             .zip(reached)
             .map(|(root, order)| Root {
                 finding: root,
+                effect: effect(report, std::iter::once(*root).chain(order.iter().copied())),
                 consequences: order
                     .into_iter()
                     .filter_map(|finding| {
@@ -110,6 +114,23 @@ impl<'a> View<'a> {
     }
 }
 
+/// Of how many registered servers these findings speak.
+fn effect<'f>(report: &Report, findings: impl Iterator<Item = &'f Finding>) -> String {
+    const KIND: &str = "MCPServerRegistration";
+    let all = report.coverage.objects.get(KIND).copied().unwrap_or_default();
+    let named: BTreeSet<(&Option<String>, &str)> = findings
+        .filter(|finding| finding.severity != Severity::Info)
+        .flat_map(|finding| &finding.objects)
+        .filter(|object| object.kind == KIND)
+        .map(|object| (&object.namespace, object.name.as_str()))
+        .collect();
+    // A name that leads nowhere is no server of the bundle.
+    match named.len().min(all) {
+        0 => String::new(),
+        number => format!("{number} of {}", count(all, "server", "servers")),
+    }
+}
+
 fn questions(unknown: &[Unknown]) -> Vec<Question<'_>> {
     let mut grouped: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
     for entry in unknown {
@@ -122,4 +143,19 @@ fn questions(unknown: &[Unknown]) -> Vec<Question<'_>> {
         .into_iter()
         .map(|((missing, how), codes)| Question { missing, how, codes: codes.into_iter().collect() })
         .collect()
+}
+
+/// The headline of a report without errors and warnings, and whether it is good news: not where hardly a rule could
+/// decide anything.
+pub(super) fn nothing_found(coverage: &Coverage) -> (String, bool) {
+    let (decided, undecided) = (coverage.rules_decided, coverage.rules_unknown);
+    let rules = count(decided, "rule", "rules");
+    if coverage.objects.is_empty() || decided == 0 {
+        ("Nothing could be decided: the bundle holds no evidence that a rule needs".to_owned(), false)
+    } else if undecided > decided {
+        let all = decided + undecided;
+        (format!("Hardly anything could be decided: {decided} of {all} rules, which found nothing"), false)
+    } else {
+        (format!("{rules} found nothing wrong"), true)
+    }
 }

@@ -342,16 +342,38 @@ fn too_complex(source: &str) -> Option<Problem> {
     None
 }
 
+/// How much of a line is shown, in characters.
+const EXCERPT: usize = 72;
+/// How much of it stands before the place: little enough for the caret to be seen on narrow terminals.
+const BEFORE: usize = 24;
+
 fn problem(source: &str, kind: ProblemKind, line: usize, column: usize, message: String) -> Problem {
-    let text: String = source.lines().nth(line - 1).unwrap_or_default().chars().take(160).collect();
     let message: String = message.lines().next().unwrap_or_default().chars().take(300).collect();
-    Problem {
-        kind,
-        line,
-        column,
-        message,
-        excerpt: format!("{text}\n{}^", " ".repeat((column - 1).min(160))),
-        meant: None,
+    let (line, column) = place(source, line, column);
+    let text: Vec<char> = source.lines().nth(line - 1).unwrap_or_default().chars().collect();
+    let at = (column - 1).min(text.len());
+    // What stands before and behind the window is an ellipsis, one character wide.
+    let from = if text.len() <= EXCERPT { 0 } else { at.saturating_sub(BEFORE).min(text.len() - EXCERPT) };
+    let end = text.len().min(from + EXCERPT);
+    let mut shown: Vec<char> = text[from..end].to_vec();
+    if from > 0 {
+        shown[0] = '…';
+    }
+    if let (Some(last), true) = (shown.last_mut(), end < text.len()) {
+        *last = '…';
+    }
+    let excerpt = format!("{}\n{}^", shown.iter().collect::<String>(), " ".repeat(at - from));
+    Problem { kind, line, column, message, excerpt, meant: None }
+}
+
+/// A place behind the end, as parsers name it where something is missing, is behind the last character: a text of
+/// several lines ends with a line break.
+fn place(source: &str, line: usize, column: usize) -> (usize, usize) {
+    let is_behind = source.lines().skip(line - 1).all(|rest| rest.trim().is_empty());
+    let last = source.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()).last();
+    match last {
+        Some((at, text)) if is_behind => (at + 1, text.trim_end().chars().count() + 1),
+        _ => (line, column),
     }
 }
 

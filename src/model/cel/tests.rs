@@ -65,6 +65,24 @@ fn a_caret_stands_under_the_place() {
     let problems = check("auth.identity.a == 'x' and true", Environment::Authorino, &Evaluators::default());
     assert_eq!(problems[0].excerpt, "auth.identity.a == 'x' and true\n                       ^");
     assert!(problems[0].message.contains("CEL writes &&"));
+    let under = |source: &str| {
+        let problems = check(source, Environment::Authorino, &Evaluators::default());
+        let (text, caret) = problems[0].excerpt.split_once('\n').expect("two lines");
+        let at = caret.chars().count() - 1;
+        assert!(text.chars().count() <= EXCERPT && at < EXCERPT, "{text}\n{caret}");
+        (text.to_owned(), text.chars().skip(at).collect::<String>())
+    };
+    // In the middle of a long line the window moves with the place.
+    let long = format!(
+        "{} && identitty.x == 'é' && {}",
+        "auth.identity.a == 'x'",
+        "request.path != '/a' && ".repeat(9) + "true"
+    );
+    let (text, at) = under(&format!("request.host != 'a.example.com' && request.method != 'GET' && {long}"));
+    assert!(text.starts_with('…') && text.ends_with('…') && at.starts_with("identitty.x == 'é'"), "{text}");
+    // What is missing at the end is missing behind the last character, not in the empty line behind it.
+    let (text, at) = under("((request.path == '/a') &&\n  request.method == 'GET'\n\n");
+    assert_eq!((text.as_str(), at.as_str()), ("  request.method == 'GET'", ""));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::layout::{COMMAND_LIMIT, count, cut, one_line, thousands};
 use super::page::{Block, blocks};
-use super::view::{Consequence, View};
+use super::view::{Consequence, View, nothing_found};
 use crate::redact::RedactedReport;
 use crate::report::{Evidence, Finding, Report, Severity};
 use crate::rules;
@@ -68,6 +68,7 @@ struct Card {
     severity: &'static str,
     title: String,
     note: String,
+    effect: String,
     objects: Vec<String>,
     evidence: Vec<Fact>,
     consequences: Vec<Self>,
@@ -174,7 +175,7 @@ fn page(report: &Report) -> Page {
             .iter()
             .map(|root| {
                 let consequences = root.consequences.iter().map(consequence).collect();
-                Card { consequences, ..card(root.finding) }
+                Card { consequences, effect: root.effect.clone(), ..card(root.finding) }
             })
             .collect(),
         folded: FOLDED,
@@ -199,7 +200,6 @@ fn digest(text: &str) -> String {
 }
 
 fn verdict(report: &Report, view: &View<'_>) -> (String, bool) {
-    let decided = report.coverage.rules_decided;
     if report.findings.iter().any(|finding| finding.severity != Severity::Info) {
         let mut text = count(view.roots.len(), "root cause", "root causes");
         match view.consequences() {
@@ -208,13 +208,7 @@ fn verdict(report: &Report, view: &View<'_>) -> (String, bool) {
         }
         return (text, false);
     }
-    if report.coverage.objects.is_empty() || decided == 0 {
-        return (
-            "Nothing could be decided: the bundle holds no evidence that a rule needs".to_owned(),
-            false,
-        );
-    }
-    (format!("{} found nothing wrong", count(decided, "rule", "rules")), true)
+    nothing_found(&report.coverage)
 }
 
 fn tiles(report: &Report, view: &View<'_>) -> Vec<Tile> {
@@ -270,6 +264,7 @@ fn card(finding: &Finding) -> Card {
         severity: finding.severity.as_str(),
         title: text(&finding.title),
         note: hidden,
+        effect: String::new(),
         objects: finding.objects.iter().map(|object| text(&object.to_string())).collect(),
         evidence: finding.evidence.iter().map(fact).collect(),
         consequences: Vec::new(),

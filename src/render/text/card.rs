@@ -32,6 +32,9 @@ impl Printer<'_> {
         if more > 0 {
             self.part("", DIM, &format!("and {}", count(more, "more observation", "more observations")));
         }
+        if !root.effect.is_empty() {
+            self.part("effect", anstyle::Style::new(), &format!("on {}", root.effect));
+        }
         self.consequences(&root.consequences);
         self.remedy(finding);
         let (program, dot) = (&self.options.program, self.options.dot());

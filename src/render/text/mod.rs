@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::layout::{COMMAND_LIMIT, TEXT_LIMIT, count, cut, one_line, thousands, width, wrap};
 use super::paint::{BOLD, CYAN, DIM, GREEN, RED, TextOptions, YELLOW};
-use super::view::{Root, View};
+use super::view::{Root, View, nothing_found};
 use crate::redact::RedactedReport;
 use crate::report::{Finding, Report, Severity};
 
@@ -190,15 +190,10 @@ impl Printer<'_> {
         let mut parts = Vec::new();
         // Notes alone do not say that anything is wrong.
         if report.findings.iter().all(|finding| finding.severity == Severity::Info) {
-            let decided = report.coverage.rules_decided;
-            if report.coverage.objects.is_empty() || decided == 0 {
-                let text = "Nothing could be decided: the bundle holds no evidence that a rule needs";
-                parts.push((text.to_owned(), YELLOW));
-            } else {
-                let mark = self.options.symbol("✓", "ok:");
-                let rules = count(decided, "rule", "rules");
-                parts.push((format!("{mark} {rules} found nothing wrong"), GREEN));
-            }
+            parts.push(match nothing_found(&report.coverage) {
+                (text, true) => (format!("{} {text}", self.options.symbol("✓", "ok:")), GREEN),
+                (text, false) => (text, YELLOW),
+            });
             match report.findings.len() {
                 0 => {}
                 number => parts.push((count(number, "note", "notes"), BOLD)),
