@@ -345,7 +345,7 @@ fn too_complex(source: &str) -> Option<Problem> {
 /// How much of a line is shown, in characters.
 const EXCERPT: usize = 72;
 /// How much of it stands before the place: little enough for the caret to be seen on narrow terminals.
-const BEFORE: usize = 24;
+const BEFORE: usize = 32;
 
 fn problem(source: &str, kind: ProblemKind, line: usize, column: usize, message: String) -> Problem {
     let message: String = message.lines().next().unwrap_or_default().chars().take(300).collect();
@@ -353,7 +353,7 @@ fn problem(source: &str, kind: ProblemKind, line: usize, column: usize, message:
     let text: Vec<char> = source.lines().nth(line - 1).unwrap_or_default().chars().collect();
     let at = (column - 1).min(text.len());
     // What stands before and behind the window is an ellipsis, one character wide.
-    let from = if text.len() <= EXCERPT { 0 } else { at.saturating_sub(BEFORE).min(text.len() - EXCERPT) };
+    let from = at.saturating_sub(BEFORE);
     let end = text.len().min(from + EXCERPT);
     let mut shown: Vec<char> = text[from..end].to_vec();
     if from > 0 {
