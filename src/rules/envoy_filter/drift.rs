@@ -166,7 +166,10 @@ declare_rule! {
     /// A later version of the controller may write other values.
     pub(super) static ENVOYFILTER_DRIFT = {
         code: "MG227", name: "envoyfilter-drift", severity: Warning, section: "1.2.3",
-        needs: ["envoyfilters", "controller log", "mcpgatewayextensions"], since: "0.1.0",
+        needs: [
+            "envoyfilters", "controller log", "mcpgatewayextensions", "gateways", "pods", "deployments",
+            "mcpgw/envoy config_dump",
+        ], since: "0.1.0",
         caused_by: ["MG221", "MG222", "MG223", "MG310"], versions: "from 0.5.1 on, where the controller writes the EnvoyFilter",
         check: envoyfilter_drift,
     }
