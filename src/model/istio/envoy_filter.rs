@@ -1,7 +1,7 @@
 //! EnvoyFilters: which are the MCP controller's, what they patch, whom they select.
 
-use crate::model::Object;
 use crate::model::json::{Map, Value};
+use crate::model::{Bundle, Object, kinds};
 
 /// The name that the controller gives the filter of the extension in this namespace.
 #[must_use]
@@ -23,6 +23,16 @@ pub fn owner(filter: &Object) -> Option<(&str, &str)> {
         filter.label("mcp.kuadrant.io/extension-namespace")?,
         filter.label("mcp.kuadrant.io/extension-name")?,
     ))
+}
+
+/// The filters that the controller made for this extension, in whatever namespace they stand: by their labels, or
+/// without labels by their name.
+pub fn of_extension<'a>(bundle: &'a Bundle, extension: &Object) -> impl Iterator<Item = &'a Object> {
+    let id = (extension.namespace(), extension.name());
+    bundle.list(&kinds::ENVOY_FILTER).filter(move |filter| match owner(filter) {
+        Some(owner) => owner == id,
+        None => filter.name() == filter_name(id.0),
+    })
 }
 
 /// The labels that a filter selects pods by. `None` when it applies to all pods of its namespace or

@@ -56,6 +56,12 @@ pub fn names_listeners(bundle: &Bundle, extension: &Object) -> bool {
     fields.is_none_or(|fields| fields.contains_key("sectionName"))
 }
 
+/// The Service that the controller makes for the broker and router of an extension.
+#[must_use]
+pub fn broker_service<'a>(bundle: &'a Bundle, extension: &Object) -> Option<&'a Object> {
+    bundle.get(&kinds::SERVICE, extension.namespace(), "mcp-gateway")
+}
+
 /// A step of the controller's evaluation that fails.
 #[derive(Debug, Clone)]
 pub enum ExtensionFault<'a> {

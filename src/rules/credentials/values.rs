@@ -283,7 +283,7 @@ fn credential_scope(context: &Context<'_>, findings: &mut Findings) {
                     &CREDENTIAL_SCOPE,
                     object,
                     format!("Calls to MCPServerRegistration {name} are refused: its credential serves discovery only"),
-                    crate::rules::envoy_filter::record_evidence(&log.file, record),
+                    crate::rules::evidence::record(log, record),
                     "Inject a credential for calls: an AuthPolicy with response.success.headers, or URL elicitation.",
                 )
                 .object(route.reference())

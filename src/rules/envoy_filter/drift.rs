@@ -1,34 +1,17 @@
 //! MG219, MG227, MG233: EnvoyFilters that cannot be written, differ, or are left behind.
-use super::filters_of;
 use crate::declare_rule;
-use crate::model::istio::envoy_filter::{is_managed, owner, router_patches};
+use crate::model::istio::envoy_filter::{is_managed, of_extension, owner, router_patches};
 use crate::model::json::Value;
 use crate::model::logs::Record;
 use crate::model::mcp::Extension;
 use crate::model::workloads::Component;
 use crate::model::{Bundle, Object, Seen, kinds};
-use crate::report::Evidence;
 use crate::rules::proxy::other_revision;
-use crate::rules::{Context, Findings, suggest};
+use crate::rules::{Context, Findings, evidence, suggest};
 use crate::shell::shell;
 
 /// How many updates of one filter in the kept log make a loop.
 const LOOP: u64 = 20;
-
-/// Evidence of a log record: the file, the line of its first occurrence, the text, the count.
-pub(in crate::rules) fn record_evidence(file: &str, record: &Record) -> Evidence {
-    let times = if record.count == 1 { "once".to_owned() } else { format!("{} times", record.count) };
-    Evidence {
-        file: file.to_owned(),
-        path: None,
-        line: Some(record.first_line),
-        value: Some(record.sample.to_string()),
-        note: Some(match &record.last_time {
-            Some(last) => format!("{times}, last at {last}"),
-            None => times,
-        }),
-    }
-}
 
 declare_rule! {
     /// The controller cannot write an EnvoyFilter
@@ -89,7 +72,7 @@ fn envoyfilter_create_failed(context: &Context<'_>, findings: &mut Findings) {
                 .find(|e| (e.object.namespace(), e.object.name()) == named)
                 .or_else(|| all.first().filter(|_| all.len() == 1));
             let Some(extension) = extension else { continue };
-            let absent = filters_of(context, extension).is_empty();
+            let absent = of_extension(context.bundle, extension.object).next().is_none();
             let ongoing = record.last_time.is_some() && record.last_time == log.digest.last_time;
             if !absent && !ongoing {
                 continue;
@@ -109,7 +92,7 @@ fn envoyfilter_create_failed(context: &Context<'_>, findings: &mut Findings) {
                     "The controller cannot write the EnvoyFilter of MCPGatewayExtension {}",
                     object.full_name()
                 ),
-                record_evidence(&log.file, record),
+                evidence::record(log, record),
                 remedy,
             );
             suggest::api_missing(context, draft, &kinds::ENVOY_FILTER);
@@ -206,7 +189,7 @@ fn envoyfilter_drift(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let namespace = extension.object.namespace();
         let cluster = format!("outbound|50051||mcp-gateway.{namespace}.svc.cluster.local");
-        for filter in filters_of(context, extension) {
+        for filter in of_extension(context.bundle, extension.object) {
             relabelled(context, findings, extension, filter);
             for (patch, _) in router_patches(filter) {
                 let config = format!("{patch}/patch/value/typed_config");
@@ -263,7 +246,7 @@ fn envoyfilter_drift(context: &Context<'_>, findings: &mut Findings) {
                         extension.object.full_name(),
                         record.count
                     ),
-                    record_evidence(&log.file, record),
+                    evidence::record(log, record),
                     "Two writers fight over the filter: take it out of whatever else writes it.",
                 )
                 .command("oc get envoyfilters -A -l app.kubernetes.io/managed-by=mcp-gateway-controller -o yaml --show-managed-fields")

@@ -4,12 +4,12 @@ mod drift;
 
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
-use crate::model::istio::envoy_filter::{filter_name, is_managed, owner, router_patches, workload_labels};
-use crate::model::mcp::Extension;
+use crate::model::istio::envoy_filter::{
+    filter_name, is_managed, of_extension, router_patches, workload_labels,
+};
+use crate::model::kinds;
 use crate::model::workloads::is_ready;
-use crate::model::{Object, kinds};
 use crate::shell::shell;
-pub(super) use drift::record_evidence;
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -56,16 +56,6 @@ declare_rule! {
     }
 }
 
-/// The managed filters of an extension, wherever they stand.
-fn filters_of<'a>(context: &Context<'a>, extension: &Extension<'_>) -> Vec<&'a Object> {
-    let id = (extension.object.namespace(), extension.object.name());
-    let all = context.bundle.list(&kinds::ENVOY_FILTER);
-    all.filter(|filter| {
-        owner(filter) == Some(id) || (owner(filter).is_none() && filter.name() == filter_name(id.0))
-    })
-    .collect()
-}
-
 fn envoyfilter_missing(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let Some(gateway) = extension.meant_gateway else { continue };
@@ -73,7 +63,7 @@ fn envoyfilter_missing(context: &Context<'_>, findings: &mut Findings) {
         if !extension.faults.is_empty() || object.is_deleting() || context.is_younger(object, 120) {
             continue;
         }
-        if !filters_of(context, extension).is_empty() {
+        if !of_extension(context.bundle, object).next().is_none() {
             continue;
         }
         let namespace = gateway.namespace();
@@ -152,7 +142,7 @@ declare_rule! {
 fn envoyfilter_selector(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let Some(gateway) = extension.meant_gateway else { continue };
-        let filters = filters_of(context, extension);
+        let filters: Vec<_> = of_extension(context.bundle, extension.object).collect();
         let in_place = filters.iter().any(|f| f.namespace() == gateway.namespace());
         for filter in filters {
             let namespace = gateway.namespace();
@@ -258,7 +248,7 @@ fn envoyfilter_port(context: &Context<'_>, findings: &mut Findings) {
         let (Some(gateway), Some(listener)) = (extension.meant_gateway, extension.meant_listener) else {
             continue;
         };
-        for filter in filters_of(context, extension) {
+        for filter in of_extension(context.bundle, extension.object) {
             if filter.namespace() != gateway.namespace() || !is_managed(filter) {
                 continue;
             }

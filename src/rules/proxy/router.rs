@@ -4,26 +4,18 @@ use super::{Target, admin_command, say_what_is_missing, targets};
 use crate::declare_rule;
 use crate::model::envoy::{Chain, HttpFilter, Listener, Proxy, field_path, json_evidence};
 use crate::model::istio::envoy_filter;
+use crate::model::mcp::extension::broker_service;
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::evidence::oc;
-use crate::rules::registrations::broker_service;
 use crate::rules::{Context, Draft, Findings};
 use crate::shell::shell;
 
 /// The EnvoyFilters of an extension in its Gateway's namespace.
 fn filters_of<'a>(context: &Context<'a>, target: &Target<'_, 'a>) -> Vec<&'a Object> {
-    let id = (target.extension.object.namespace(), target.extension.object.name());
-    context
-        .bundle
-        .list(&kinds::ENVOY_FILTER)
-        .filter(|f| f.namespace() == target.gateway.namespace())
-        .filter(|f| {
-            envoy_filter::owner(f) == Some(id)
-                || (envoy_filter::owner(f).is_none() && f.name() == envoy_filter::filter_name(id.0))
-        })
-        .collect()
+    let all = envoy_filter::of_extension(context.bundle, target.extension.object);
+    all.filter(|filter| filter.namespace() == target.gateway.namespace()).collect()
 }
 
 fn chain_name(chain: &Chain<'_>) -> String {
@@ -450,7 +442,7 @@ fn router_unreachable(context: &Context<'_>, findings: &mut Findings) {
                 );
             }
             draft.because_of(&["MG232", "MG312"], extension.reference());
-            if let Some(service) = broker_service(context, target.extension) {
+            if let Some(service) = broker_service(context.bundle, target.extension.object) {
                 draft.object(service.reference()).because_of(&["MG408", "MG410"], service.reference());
             }
             draft.command(shell!(

@@ -14,8 +14,7 @@ use crate::model::probes::{Purpose, Recorded};
 use crate::model::workloads::Component;
 use crate::model::{Missing, Object, kinds};
 use crate::report::{Evidence, Severity};
-use crate::rules::envoy_filter::record_evidence;
-use crate::rules::{Context, Findings};
+use crate::rules::{Context, Findings, evidence};
 use crate::shell::{Command, shell};
 
 /// The statuses of the brokers of all extensions, with the namespace.
@@ -292,7 +291,7 @@ pub(in crate::rules) fn failures<'c, 'a>(context: &'c Context<'a>) -> Vec<Failur
             found.push(Failure {
                 registration,
                 class: ErrorClass::from_word(record.field("class")).unwrap_or(ErrorClass::Other),
-                evidence: record_evidence(&log.file, record),
+                evidence: evidence::record(log, record),
                 pod,
             });
         }

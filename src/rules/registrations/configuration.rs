@@ -8,8 +8,7 @@ use crate::model::broker_config;
 use crate::model::object::Condition;
 use crate::model::workloads::Component;
 use crate::model::{Seen, kinds};
-use crate::rules::envoy_filter::record_evidence;
-use crate::rules::{Context, Findings, suggest};
+use crate::rules::{Context, Findings, evidence, suggest};
 use crate::shell::shell;
 
 /// How long it may take until the kubelet brings a changed Secret into a pod, and a little more.
@@ -213,7 +212,7 @@ fn broker_stale_config(context: &Context<'_>, findings: &mut Findings) {
                         "Broker {} cannot load its changed configuration and keeps the old one",
                         pod.full_name()
                     ),
-                    record_evidence(&log.file, record),
+                    evidence::record(log, record),
                     "Make the controller write the configuration again: touch a registration.",
                 )
                 .command(shell!("oc -n {} logs {} --tail=100", pod.namespace(), pod.name()))

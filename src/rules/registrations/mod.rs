@@ -10,7 +10,6 @@ mod shape;
 
 pub(in crate::rules) use backends::{AllServed, served};
 pub(super) use broker::{Failure, failures};
-pub(super) use selectors::broker_service;
 use serde_json::json;
 
 use super::gateways::condition_pointer;

@@ -6,7 +6,6 @@ use crate::model::json::Value;
 use crate::model::mcp::RegistrationFault;
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
-use crate::rules::envoy_filter::record_evidence;
 use crate::rules::{Context, Findings, evidence, remedy};
 use serde_json::json;
 
@@ -165,7 +164,7 @@ fn prefix_conflict(context: &Context<'_>, findings: &mut Findings) {
                 &PREFIX_CONFLICT,
                 object,
                 format!("Tools of MCPServerRegistration {server} collide with those of another server"),
-                record_evidence(&log.file, record),
+                evidence::record(log, record),
                 "Give the servers distinct prefixes.",
             );
             draft.evidence(object.evidence(registration.prefix_pointer()));
@@ -283,7 +282,7 @@ fn prefix_not_applied(context: &Context<'_>, findings: &mut Findings) {
                         "The controller cannot apply the prefix of MCPServerRegistration {}",
                         registration.object.full_name()
                     ),
-                    record_evidence(&log.file, record),
+                    evidence::record(log, record),
                     "Follow the message of the log; a prefix must be unique and of lower case letters, digits and '_'.",
                 )
                 .evidence(registration.object.evidence(registration.prefix_pointer()))

@@ -8,7 +8,7 @@ use super::backends::{backends, users};
 use crate::declare_rule;
 use crate::model::json::{Map, Value};
 use crate::model::mcp::Extension;
-use crate::model::mcp::extension::names_listeners;
+use crate::model::mcp::extension::{broker_service, names_listeners};
 use crate::model::near::closest;
 use crate::model::workloads::{is_over, selector};
 use crate::model::{Object, kinds, labels};
@@ -18,14 +18,6 @@ use crate::shell::shell;
 
 /// The port of the broker's Service at which Envoy calls the router.
 pub(super) const ROUTER_PORT: i64 = 50051;
-
-/// The Service that the controller makes for an extension's broker and router.
-pub(in crate::rules) fn broker_service<'a>(
-    context: &Context<'a>,
-    extension: &Extension<'a>,
-) -> Option<&'a Object> {
-    context.bundle.get(&kinds::SERVICE, extension.object.namespace(), "mcp-gateway")
-}
 
 /// The Services of the brokers that the controller deploys, each once.
 pub(super) fn broker_services<'c, 'a>(
@@ -42,7 +34,7 @@ pub(super) fn broker_services<'c, 'a>(
             return None;
         }
         seen.push(object.namespace());
-        Some((extension, broker_service(context, extension)?))
+        Some((extension, broker_service(context.bundle, object)?))
     })
 }
 
