@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
-use crate::cli::Global;
 use crate::render::TextOptions;
 
 /// When to use colour (`--color`).
@@ -30,9 +29,9 @@ impl ColorChoice {
     }
 }
 
-/// How to print for people on this standard output.
+/// How to print for people on this standard output; `program` is what they type to run this program.
 #[must_use]
-pub fn text_options(global: &Global) -> TextOptions {
+pub fn text_options(program: &str) -> TextOptions {
     let stdout = std::io::stdout();
     let terminal = stdout.is_terminal();
     let color = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
@@ -41,7 +40,7 @@ pub fn text_options(global: &Global) -> TextOptions {
         color,
         unicode: unicode(|name| std::env::var(name).ok()),
         links: (terminal && color && follows_links(|name| std::env::var(name).ok())).then(String::new),
-        program: global.program.clone(),
+        program: program.to_owned(),
         ..TextOptions::default()
     }
 }

@@ -226,7 +226,7 @@ fn text_options(args: &AnalyzeArgs, bundle: &Path, global: &Global) -> TextOptio
     let options = if args.output_file.is_some() {
         TextOptions { program: global.program.clone(), ..TextOptions::default() }
     } else {
-        term::text_options(global)
+        term::text_options(&global.program)
     };
     let links = options.links.filter(|_| bundle.is_dir()).and_then(|_| {
         let absolute = std::path::absolute(bundle).ok()?;

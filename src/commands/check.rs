@@ -51,7 +51,7 @@ pub(crate) fn run(args: CheckArgs, global: &Global) -> CommandResult {
         progress.note(&line);
     }
     let report = analysis(&*kept.0, &filter).map_err(CommandError::unusable)?;
-    let options = TextOptions { full: args.verbose, ..term::text_options(global) };
+    let options = TextOptions { full: args.verbose, ..term::text_options(&global.program) };
     term::print(&args.output.render(&report, &options, args.fail_on))?;
     // Cut short, the report may lack what would have failed it.
     Ok(if exit(&gathered) == Exit::Interrupted { Exit::Interrupted } else { args.fail_on.exit(&report) })

@@ -63,7 +63,8 @@ pub(crate) fn run(args: DemoArgs, global: &Global) -> CommandResult {
 
     let source = read::open(&archive).map_err(CommandError::unusable)?;
     let report = analyze::analysis(&*source, &Filter::default()).map_err(CommandError::unusable)?;
-    let options = TextOptions { bundle: Some(archive.display().to_string()), ..term::text_options(global) };
+    let options =
+        TextOptions { bundle: Some(archive.display().to_string()), ..term::text_options(&global.program) };
     // The report ends with what to try next, with the path of the archive in it.
     term::print(&render::text(&report, &options))?;
     if args.keep {

@@ -33,7 +33,7 @@ enum PageFormat {
 pub(crate) fn run(args: ExplainArgs, global: &Global) -> CommandResult {
     let Some(code) = args.code else {
         let list = match args.output {
-            PageFormat::Text => catalogue::table(rules::all(), &term::text_options(global)),
+            PageFormat::Text => catalogue::table(rules::all(), &term::text_options(&global.program)),
             PageFormat::Markdown => catalogue::markdown(rules::all()),
             PageFormat::Json => catalogue::json(rules::all()),
         };
@@ -60,7 +60,7 @@ pub(crate) fn run(args: ExplainArgs, global: &Global) -> CommandResult {
 }
 
 fn terminal(rule: &Rule, global: &Global) -> String {
-    let options = term::text_options(global);
+    let options = term::text_options(&global.program);
     format!(
         "{}\n{}\n\n{}",
         render::heading(&format!("{} {}", rule.code, rule.name), &options),

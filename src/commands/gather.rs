@@ -428,7 +428,7 @@ pub(crate) fn summary(gathered: &Gathered, pseudonyms: Option<&str>, global: &Gl
     }
     if let Some(report) = &gathered.report {
         text.push('\n');
-        let options = term::text_options(global);
+        let options = term::text_options(&global.program);
         let bundle = gathered.archive.path.as_ref().map(|path| path.display().to_string());
         text.push_str(&render::roots(report, &render::TextOptions { bundle, ..options }));
     }

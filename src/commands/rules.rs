@@ -40,7 +40,7 @@ pub(crate) fn run(args: RulesArgs, global: &Global) -> CommandResult {
         .filter(|rule| patterns.is_empty() || patterns.iter().any(|p| p.matches(rule.code, rule.name)))
         .collect();
     let text = match args.output {
-        ListFormat::Text => catalogue::table(&chosen, &term::text_options(global)),
+        ListFormat::Text => catalogue::table(&chosen, &term::text_options(&global.program)),
         ListFormat::Json => catalogue::json(&chosen),
         ListFormat::Yaml => catalogue::yaml(&chosen),
         ListFormat::Markdown => catalogue::markdown(&chosen),
