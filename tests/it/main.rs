@@ -5,8 +5,6 @@
 mod analyze;
 mod archive;
 mod archive_damaged;
-// The fixture language offers more than each test of the moment uses.
-#[allow(dead_code)]
 mod bad_input;
 mod bundles;
 mod cli;
@@ -19,6 +17,7 @@ mod envoy;
 #[allow(dead_code)]
 mod faults;
 mod fixes;
+// The fixture language offers more than each test of the moment uses.
 #[allow(dead_code)]
 mod fixture;
 #[allow(dead_code)]
@@ -34,6 +33,7 @@ mod gather_logs;
 mod gather_matrix;
 mod gather_peers;
 mod kinds;
+mod manifests;
 mod obfuscate;
 mod packaging;
 mod pasted;

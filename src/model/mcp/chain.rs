@@ -221,11 +221,16 @@ impl<'a> Chain<'a> {
         let Some(facts) = self.routes.get(&(route.namespace(), route.name())) else { return };
         let accepted = facts.attachments.iter().any(|attachment| {
             attachment.gateway.found().is_some()
-                && status::of_parent(route, &attachment.parent)
+                && (status::of_parent(route, &attachment.parent)
                     .any(|s| s.condition("Accepted").is_some_and(|c| c.is_true()))
+                    || (route.is_manifest() && attachment.outcome() == Outcome::Accepted))
         });
         let unseen = facts.attachments.iter().find_map(|attachment| match &attachment.gateway {
             Seen::Unknown(missing) => Some(missing.clone()),
+            Seen::Found(_) if route.is_manifest() => match attachment.outcome() {
+                Outcome::Unknown(missing) => Some(missing),
+                _ => None,
+            },
             Seen::Found(_) | Seen::Absent => None,
         });
         match unseen {
@@ -293,11 +298,14 @@ impl<'a> Chain<'a> {
         verdict.extensions = serving.into_iter().collect();
     }
 
-    /// What is still to be seen of the first of these extensions that is in order but for its broker's start.
+    /// What is still to be seen of the first of these extensions that is in order but for its broker's start, or for
+    /// what the bundle lacks where no status tells the rest.
     fn settling(&self, extensions: &[usize]) -> Option<Missing> {
         let all = extensions.iter().map(|&at| &self.extensions[at]).filter(|e| e.faults.is_empty());
-        let mut unknown = all.flat_map(|e| &e.unknown);
-        unknown.find(|(code, _)| matches!(*code, "MG310" | "MG312")).map(|(_, missing)| missing.clone())
+        let mut unknown = all.flat_map(|e| e.unknown.iter().map(|unknown| (e.object.is_manifest(), unknown)));
+        unknown
+            .find(|(manifest, (code, _))| *manifest || matches!(*code, "MG310" | "MG312"))
+            .map(|(_, (_, missing))| missing.clone())
     }
 
     /// Two registrations of one extension with the same prefix: the older wins, then the lower UID.
@@ -365,6 +373,10 @@ fn is_valid(extension: &Extension<'_>, gateway: &Object) -> bool {
     }
     if extension.object.namespace() == gateway.namespace() {
         return true;
+    }
+    if extension.object.is_manifest() {
+        // Nobody has judged it yet: it is valid if its steps say so.
+        return extension.faults.is_empty() && extension.unknown.is_empty();
     }
     !extension.faults.iter().any(|f| matches!(f, ExtensionFault::NoGrant(_)))
         && extension.ready().is_some_and(|c| c.is_true())
@@ -481,9 +493,10 @@ fn meant_listener<'a>(verdict: &Extension<'a>) -> Option<Listener<'a>> {
 fn broker<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, verdict: &mut Extension<'a>) {
     let namespace = verdict.object.namespace();
     if verdict.object.is_deleting()
+        || verdict.object.is_manifest()
         || verdict.faults.iter().any(|f| matches!(f, ExtensionFault::NamespaceConflict(_)))
     {
-        // The Deployment of this namespace is the winner's, or goes with its extension.
+        // The Deployment of this namespace is the winner's, goes with its extension, or is yet to come.
         return;
     }
     match workloads.broker_deployment(namespace) {

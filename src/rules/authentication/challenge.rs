@@ -92,7 +92,8 @@ fn header_lost(
     if let Some((pointer, _)) = policy.www_authenticate() {
         draft.evidence(object.evidence(&pointer));
     }
-    draft.object(extension.object.reference()).object(entrance.route.reference());
+    draft.object(extension.object.reference());
+    entrance.name_route(draft);
     draft.command(shell!(
         "oc -n {} get authpolicy {} -o jsonpath='{{.status.conditions}}'",
         object.namespace(),
@@ -141,7 +142,8 @@ fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
             )),
             format!("Add the header WWW-Authenticate with the value `{value}`."),
         );
-        draft.object(extension.object.reference()).object(entrance.route.reference());
+        draft.object(extension.object.reference());
+        entrance.name_route(draft);
         if let Some(silent) = silent {
             draft.evidence(silent.status_evidence());
         }
@@ -226,8 +228,8 @@ fn www_authenticate_value(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &WWW_AUTHENTICATE_VALUE, findings);
     for extension in &context.chain().extensions {
         let Some(host) = extension.public_host() else { continue };
-        let Some((_, mut policies)) = authenticating(context, extension) else { continue };
-        let entrance = policies.len();
+        let Some((entrance, mut policies)) = authenticating(context, extension) else { continue };
+        let at_entrance = policies.len();
         for policy in on_the_way_to_servers(context, extension) {
             if !policies.iter().any(|known| std::ptr::eq(known.object, policy.object)) {
                 policies.push(policy);
@@ -237,7 +239,7 @@ fn www_authenticate_value(context: &Context<'_>, findings: &mut Findings) {
             let Some((pointer, header)) = policy.www_authenticate() else { continue };
             let text = header.as_str().or_else(|| header.get("value").and_then(Value::as_str));
             // Behind the entrance the clients know the metadata already, unless they are led elsewhere.
-            if at >= entrance && !text.is_some_and(|text| text.contains("resource_metadata=")) {
+            if at >= at_entrance && !text.is_some_and(|text| text.contains("resource_metadata=")) {
                 continue;
             }
             let Some(why) = text.and_then(|text| wrong_value(text, &host)) else { continue };
@@ -255,6 +257,9 @@ fn www_authenticate_value(context: &Context<'_>, findings: &mut Findings) {
             draft
                 .evidence(extension.object.evidence("/spec/publicHost"))
                 .object(extension.object.reference());
+            if at < at_entrance && entrance.route.is_none() {
+                entrance.name_route(draft);
+            }
             draft.command(remedy::patch(object, json!([{"op": "replace", "path": shown, "value": value}])));
             draft.verify(shell!("{} | grep -i www-authenticate", curl(extension, "/mcp")));
         }
@@ -297,15 +302,12 @@ fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
         let (Some(gateway), Some(listener)) = (extension.meant_gateway, extension.meant_listener) else {
             continue;
         };
-        let mcp: Vec<_> = entrances(context)
-            .into_iter()
-            .filter(|e| std::ptr::eq(e.extension, extension.object) && e.takes("/mcp"))
-            .collect();
+        let mcp: Vec<_> = entrances(context, extension).into_iter().filter(|e| e.takes("/mcp")).collect();
         if mcp.is_empty() || authenticating(context, extension).is_some() {
             continue;
         }
         // The policy that protects the host may be among those that the bundle lacks, which is said above.
-        let places = mcp.iter().map(|e| e.route.namespace()).chain([gateway.namespace()]);
+        let places = mcp.iter().map(Entrance::namespace).chain([gateway.namespace()]);
         let mut gaps = places.filter_map(|ns| context.bundle.collected(&kinds::AUTH_POLICY, Some(ns)).err());
         if let Some(missing) = gaps.next() {
             findings.cannot_tell(&AUTHPOLICY_MISPLACED, missing);
@@ -344,6 +346,9 @@ fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
         draft.evidence(gateway.evidence(&listener.pointer("/name")));
         draft.object(object.reference()).object(gateway.reference());
         draft.because_of(&["MG802", "MG803", "MG706"], object.reference());
+        if let Some(entrance) = mcp.first().filter(|e| e.route.is_none()) {
+            entrance.name_route(draft);
+        }
         draft.command(remedy::merge(object, json!({"spec": {"targetRef": {"sectionName": listener.name}}})));
         draft.verify(curl(extension, "/mcp"));
     }

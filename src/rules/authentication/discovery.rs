@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::declare_rule;
 use crate::model::gateway_api::backend_refs;
 use crate::model::json::Value;
-use crate::model::kuadrant::{Policy, effective};
+use crate::model::kuadrant::Policy;
 use crate::model::mcp::Extension;
 use crate::model::probes::{Purpose, Recorded, WELL_KNOWN};
 use crate::model::{Object, Seen, kinds};
@@ -14,25 +14,17 @@ use crate::rules::remedy;
 use crate::rules::{Context, Findings};
 use crate::shell::{Command, shell};
 
-/// The policies in effect on an entrance.
-fn policies_at<'a>(policies: &[Policy<'a>], entrance: &Entrance<'_, 'a>) -> Vec<Policy<'a>> {
-    effective(policies, entrance.gateway, entrance.listener, Some((entrance.route, &entrance.rule)))
-}
-
 /// The entrance that takes MCP requests of an extension, and the policies that authenticate there.
 pub(super) fn authenticating<'c, 'a>(
     context: &'c Context<'a>,
-    extension: &Extension<'a>,
+    extension: &'c Extension<'a>,
 ) -> Option<(Entrance<'c, 'a>, Vec<Policy<'a>>)> {
     let policies = auth_policies(context);
-    entrances(context)
-        .into_iter()
-        .filter(|e| std::ptr::eq(e.extension, extension.object) && e.takes("/mcp"))
-        .find_map(|entrance| {
-            let found: Vec<Policy<'a>> =
-                policies_at(&policies, &entrance).into_iter().filter(Policy::authenticates).collect();
-            (!found.is_empty()).then_some((entrance, found))
-        })
+    entrances(context, extension).into_iter().filter(|e| e.takes("/mcp")).find_map(|entrance| {
+        let found: Vec<Policy<'a>> =
+            entrance.policies(&policies).into_iter().filter(Policy::authenticates).collect();
+        (!found.is_empty()).then_some((entrance, found))
+    })
 }
 
 /// Whether authentication is meant for an extension: a policy demands it, or OAuth is configured.
@@ -83,10 +75,9 @@ fn wellknown_route_missing(context: &Context<'_>, findings: &mut Findings) {
         if !wants_authentication(context, extension) || extension.meant_gateway.is_none() {
             continue;
         }
-        let all: Vec<_> =
-            entrances(context).into_iter().filter(|e| std::ptr::eq(e.extension, extension.object)).collect();
+        let all = entrances(context, extension);
         // Without any entrance the route itself is the fault.
-        let Some(mcp) = all.iter().find(|e| e.takes("/mcp")) else { continue };
+        let Some(route) = all.iter().find(|e| e.takes("/mcp")).and_then(|e| e.route) else { continue };
         if all.iter().any(|e| e.takes(WELL_KNOWN)) {
             continue;
         }
@@ -97,12 +88,12 @@ fn wellknown_route_missing(context: &Context<'_>, findings: &mut Findings) {
             &WELLKNOWN_ROUTE_MISSING,
             object,
             title,
-            mcp.route.evidence("/spec/rules"),
+            route.evidence("/spec/rules"),
             "Add a rule with this path prefix to Service mcp-gateway, port 8080.",
         );
-        draft.object(mcp.route.reference());
+        draft.object(route.reference());
         draft.command(remedy::patch(
-            mcp.route,
+            route,
             json!([{"op": "add", "path": "/spec/rules/-", "value": {
                 "matches": [{"path": {"type": "PathPrefix", "value": WELL_KNOWN}}],
                 "backendRefs": [{"name": "mcp-gateway", "namespace": object.namespace(), "port": 8080}],
@@ -150,22 +141,18 @@ fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
             findings.cannot_tell(&WELLKNOWN_PROTECTED, missing);
         }
         let denied = probe.filter(|r| matches!(r.probe.status, Some(401 | 403)));
-        let at = entrances(context)
-            .into_iter()
-            .find(|e| std::ptr::eq(e.extension, extension.object) && e.takes(WELL_KNOWN) && !e.takes("/mcp"))
-            .or_else(|| {
-                entrances(context)
-                    .into_iter()
-                    .find(|e| std::ptr::eq(e.extension, extension.object) && e.takes(WELL_KNOWN))
-            });
-        let Some(entrance) = at else { continue };
-        let guard = policies_at(&policies, &entrance)
-            .into_iter()
-            .find(|p| p.authenticates() && !p.spares_well_known());
-        let at_path = || policies_at(&policies, &entrance).into_iter().find(Policy::authenticates);
+        let mut serving: Vec<_> =
+            entrances(context, extension).into_iter().filter(|e| e.takes(WELL_KNOWN)).collect();
+        // A rule of its own comes before one that takes everything.
+        serving.sort_by_key(|e| e.takes("/mcp"));
+        let Some(entrance) = serving.first() else { continue };
+        let here: Vec<Policy<'_>> =
+            entrance.policies(&policies).into_iter().filter(Policy::authenticates).collect();
+        let guard = here.iter().find(|p| !p.spares_well_known());
+        let at_path = || here.first();
         let Some(policy) = guard.or_else(|| denied.and_then(|_| at_path())) else {
             if let Some(denied) = denied {
-                denied_by_something(findings, extension, &entrance, denied);
+                denied_by_something(findings, extension, entrance, denied);
             }
             continue;
         };
@@ -180,8 +167,9 @@ fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
             object.evidence(&pointer),
             "Keep the path out of the policy with a `when` predicate.",
         );
-        draft.evidence(entrance.route.evidence(&entrance.pointer));
-        draft.object(entrance.route.reference()).object(extension.object.reference());
+        entrance.show_rule(draft);
+        entrance.name_route(draft);
+        draft.object(extension.object.reference());
         if let Some(denied) = denied {
             draft.evidence(denied.status_evidence());
         }
@@ -205,23 +193,25 @@ fn denied_by_something(
     entrance: &Entrance<'_, '_>,
     denied: &Recorded<'_>,
 ) {
-    let route = entrance.route;
     let title = format!(
         "{} was answered with {}, and no AuthPolicy says why",
         denied.probe.request.line,
         denied.probe.status.unwrap_or_default()
     );
-    findings
-        .report(
-            &WELLKNOWN_PROTECTED,
-            route,
-            title,
-            denied.status_evidence(),
-            "Find what demands credentials for the path (Istio's AuthorizationPolicy and RequestAuthentication, a filter), and spare it.",
-        )
-        .evidence(route.evidence(&entrance.pointer))
+    let draft = findings.report(
+        &WELLKNOWN_PROTECTED,
+        entrance.route.unwrap_or(extension.object),
+        title,
+        denied.status_evidence(),
+        "Find what demands credentials for the path (Istio's AuthorizationPolicy and RequestAuthentication, a filter), and spare it.",
+    );
+    entrance.show_rule(draft);
+    draft
         .object(extension.object.reference())
-        .command(shell!("oc -n {} get authorizationpolicies,requestauthentications,wasmplugins,envoyfilters", entrance.gateway.namespace()))
+        .command(shell!(
+            "oc -n {} get authorizationpolicies,requestauthentications,wasmplugins,envoyfilters",
+            entrance.gateway.namespace()
+        ))
         .verify(curl(extension, WELL_KNOWN));
 }
 
@@ -264,11 +254,9 @@ fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
             findings.cannot_tell(&WELLKNOWN_NOT_FOUND, missing);
         }
         let not_found = probe.filter(|r| r.probe.status == Some(404));
-        let mut all = entrances(context)
-            .into_iter()
-            .filter(|e| std::ptr::eq(e.extension, extension.object) && e.takes(WELL_KNOWN));
-        let Some(entrance) = all.next() else { continue };
-        let gone = backend_refs(entrance.route)
+        let at = entrances(context, extension).into_iter().find(|e| e.takes(WELL_KNOWN));
+        let Some((entrance, route)) = at.and_then(|e| e.route.map(|route| (e, route))) else { continue };
+        let gone = backend_refs(route)
             .into_iter()
             .filter(|b| b.is_service() && entrance.pointer == format!("/spec/rules/{}", b.rule))
             .find(|b| matches!(context.bundle.find(&kinds::SERVICE, b.namespace, b.name), Seen::Absent));
@@ -278,7 +266,7 @@ fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
                     "The rule for {WELL_KNOWN} leads to Service {}/{}, which does not exist",
                     backend.namespace, backend.name
                 ),
-                entrance.route.evidence(&backend.pointer("")),
+                route.evidence(&backend.pointer("")),
             ),
             (None, Some(probe)) => {
                 (format!("{} was answered with 404", probe.probe.request.line), probe.status_evidence())
@@ -287,18 +275,14 @@ fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
         };
         let draft = findings.report(
             &WELLKNOWN_NOT_FOUND,
-            entrance.route,
+            route,
             title,
             shown,
             "Let the rule lead to Service mcp-gateway, port 8080, on the public host.",
         );
-        draft.evidence(entrance.route.evidence(&entrance.pointer));
+        entrance.show_rule(draft);
         draft.object(extension.object.reference());
-        draft.command(shell!(
-            "oc -n {} edit httproute {}",
-            entrance.route.namespace(),
-            entrance.route.name()
-        ));
+        draft.command(shell!("oc -n {} edit httproute {}", route.namespace(), route.name()));
         draft.verify(curl(extension, WELL_KNOWN));
     }
 }

@@ -493,14 +493,12 @@ fn session_churn(context: &Context<'_>, findings: &mut Findings) {
 }
 
 /// Whether a policy targets the extension's Gateway, or a route on which its public host is reached.
-pub(super) fn concerns(context: &Context<'_>, extension: &Extension<'_>, policy: &Policy<'_>) -> bool {
+pub(super) fn concerns<'a>(context: &Context<'a>, extension: &Extension<'a>, policy: &Policy<'_>) -> bool {
     // Also while the Gateway that both name does not exist.
     let named = || {
         let target = (policy.object.namespace(), policy.target_name());
         policy.target_kind() == "Gateway" && target == extension.target()
     };
     extension.meant_gateway.map_or_else(named, |gateway| policy.targets(gateway))
-        || entrances(context)
-            .iter()
-            .any(|e| std::ptr::eq(e.extension, extension.object) && policy.targets(e.route))
+        || entrances(context, extension).iter().any(|e| e.route.is_some_and(|route| policy.targets(route)))
 }

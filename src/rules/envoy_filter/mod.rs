@@ -63,7 +63,7 @@ fn envoyfilter_missing(context: &Context<'_>, findings: &mut Findings) {
         if !extension.faults.is_empty() || object.is_deleting() || context.is_younger(object, 120) {
             continue;
         }
-        if !of_extension(context.bundle, object).next().is_none() {
+        if of_extension(context.bundle, object).next().is_some() {
             continue;
         }
         let namespace = gateway.namespace();

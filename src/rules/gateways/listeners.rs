@@ -14,7 +14,7 @@ use crate::report::{Evidence, Severity};
 use crate::rules::remedy;
 use crate::rules::routes::grant_remedy;
 use crate::rules::{Context, Draft, Findings, suggest};
-use crate::shell::shell;
+use crate::shell::{Command, shell};
 
 /// Days before its end from which on a certificate is worth a warning.
 const EXPIRES_SOON: i64 = 30;
@@ -29,7 +29,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// `status.listeners[].conditions` of the Gateways of the MCP chain: `Conflicted` must not be
-    /// `True`; `Accepted`, `Programmed` and `ResolvedRefs` must be `True`.
+    /// `True`; `Accepted`, `Programmed` and `ResolvedRefs` must be `True`. A listener without any status must have a
+    /// protocol of the Gateway API.
     ///
     /// ## Causes
     /// A certificate that is missing or not granted (MG206), a port or hostname taken by another
@@ -82,10 +83,11 @@ fn explain_listener(reason: &str) -> &'static str {
 
 fn listener_unhealthy(context: &Context<'_>, findings: &mut Findings) {
     for gateway in in_chain(context) {
+        let all = listeners(gateway);
+        unknown_protocols(findings, gateway, &all);
         if context.is_younger(gateway, 30) {
             continue;
         }
-        let all = listeners(gateway);
         for (index, status) in gateway.array("/status/listeners").iter().enumerate() {
             let name = status.get("name").and_then(Value::as_str).unwrap_or_default();
             // A status of a listener that the spec no longer has is stale, not unhealthy.
@@ -112,15 +114,46 @@ fn listener_unhealthy(context: &Context<'_>, findings: &mut Findings) {
             }
             draft.evidence(gateway.evidence(&listener.pointer("/name")));
             if first.reason == "UnsupportedProtocol" {
-                let patch = json!([
-                    {"op": "test", "path": listener.pointer("/name"), "value": name},
-                    {"op": "remove", "path": listener.pointer("")},
-                ]);
-                draft.command(remedy::patch(gateway, patch));
+                draft.command(without(gateway, listener));
             }
             verify(draft, gateway);
         }
     }
+}
+
+/// The protocols of the Gateway API; an implementation may know others, which its status says.
+const PROTOCOLS: [&str; 5] = ["HTTP", "HTTPS", "TLS", "TCP", "UDP"];
+
+/// Protocols that no status speaks of, as no controller has looked yet.
+fn unknown_protocols(findings: &mut Findings, gateway: &Object, all: &[Listener<'_>]) {
+    let statuses = gateway.array("/status/listeners");
+    let is_judged =
+        |l: &Listener<'_>| statuses.iter().any(|s| s.get("name").and_then(Value::as_str) == Some(l.name));
+    for listener in all.iter().filter(|l| !PROTOCOLS.contains(&l.protocol) && !is_judged(l)) {
+        let draft = findings.report(
+            &LISTENER_UNHEALTHY,
+            gateway,
+            format!(
+                "Listener {} of Gateway {} has protocol {}, which is none of the Gateway API's",
+                listener.name,
+                gateway.full_name(),
+                listener.protocol
+            ),
+            gateway.evidence(&listener.pointer("/protocol")),
+            explain_listener("UnsupportedProtocol"),
+        );
+        draft.command(without(gateway, listener));
+        verify(draft, gateway);
+    }
+}
+
+/// The command that takes a listener out.
+fn without(gateway: &Object, listener: &Listener<'_>) -> Command {
+    let patch = json!([
+        {"op": "test", "path": listener.pointer("/name"), "value": listener.name},
+        {"op": "remove", "path": listener.pointer("")},
+    ]);
+    remedy::patch(gateway, patch)
 }
 
 fn verify(draft: &mut Draft, gateway: &Object) {

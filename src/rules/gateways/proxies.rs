@@ -193,6 +193,7 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
         let controller = class.str("/spec/controllerName");
         match class.condition("Accepted") {
             Some(condition) if condition.is_true() => {}
+            None if class.is_manifest() => {}
             condition => {
                 let pointer = condition.map_or("/status/conditions".to_owned(), |c| condition_pointer(&c));
                 let evidence = class.evidence(&pointer);
@@ -214,7 +215,7 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
             }
         }
         let planes: Vec<&Object> = graph::control_planes(context.bundle, controller).collect();
-        let down = |d: &&Object| d.int("/status/availableReplicas").unwrap_or(0) == 0;
+        let down = |d: &&Object| !d.is_manifest() && d.int("/status/availableReplicas").unwrap_or(0) == 0;
         if let Some(plane) = planes.first().filter(|_| planes.iter().all(down)) {
             let draft = findings.report(
                 &GATEWAYCLASS,

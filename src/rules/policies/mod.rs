@@ -4,13 +4,15 @@ mod attachment;
 mod behind;
 mod components;
 mod enforcement;
+mod entrances;
 mod expressions;
 
 use super::{Context, Findings, Rule};
-use crate::model::gateway_api::{Verdict, listeners};
+use crate::model::gateway_api::listeners;
 use crate::model::kuadrant::{POLICIES, Policy};
 use crate::model::{Missing, Object, kinds};
 pub(super) use attachment::leads_nowhere;
+pub(super) use entrances::{Entrance, entrances};
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -83,99 +85,6 @@ pub(super) fn say_what_is_missing(context: &Context<'_>, rule: &'static Rule, fi
     for missing in gaps {
         findings.cannot_tell(rule, missing);
     }
-}
-
-/// A place where requests for the MCP gateway's public host arrive: listener, route, rule.
-pub(super) struct Entrance<'c, 'a> {
-    /// The extension.
-    pub(super) extension: &'a Object,
-    /// The Gateway.
-    pub(super) gateway: &'a Object,
-    /// The name of the listener.
-    pub(super) listener: &'c str,
-    /// The route.
-    pub(super) route: &'a Object,
-    /// The rule of the route: its name, or `rule-N` from 1.
-    pub(super) rule: String,
-    /// The JSON pointer of the rule.
-    pub(super) pointer: String,
-    /// Its path matches.
-    pub(super) paths: Vec<(&'a str, &'a str)>,
-}
-
-impl Entrance<'_, '_> {
-    /// Whether the rule takes requests for a path.
-    pub(super) fn takes(&self, path: &str) -> bool {
-        self.paths.iter().any(|(kind, value)| match *kind {
-            "Exact" => *value == path,
-            "RegularExpression" => value.contains("well-known") && path.contains("well-known"),
-            _ => {
-                let prefix = value.trim_end_matches('/');
-                path == prefix || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
-            }
-        })
-    }
-}
-
-/// The entrances of every extension's public host.
-pub(super) fn entrances<'c, 'a>(context: &'c Context<'a>) -> Vec<Entrance<'c, 'a>> {
-    let mut found = Vec::new();
-    for extension in &context.chain().extensions {
-        let (Some(gateway), Some(host)) = (extension.meant_gateway, extension.public_host()) else {
-            continue;
-        };
-        for facts in context.chain().routes.values() {
-            let route = facts.object;
-            for attachment in &facts.attachments {
-                if !attachment.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway)) {
-                    continue;
-                }
-                // A route without hostnames has those of the listener.
-                let serves = |name: &String| {
-                    *name == host || name == "*" || name.strip_prefix('*').is_some_and(|d| host.ends_with(d))
-                };
-                let takes = attachment.listeners.iter().filter(
-                    |(_, verdict)| matches!(verdict, Verdict::Accepts(hosts) if hosts.iter().any(serves)),
-                );
-                // The listener of the extension, where it is one of several.
-                let own = extension.meant_listener.map_or("", |l| l.name);
-                let Some((listener, _)) = takes
-                    .max_by_key(|(listener, _)| (listener.name == own, std::cmp::Reverse(listener.index)))
-                else {
-                    continue;
-                };
-                for (index, rule) in route.array("/spec/rules").iter().enumerate() {
-                    let name = rule
-                        .get("name")
-                        .and_then(|n| n.as_str())
-                        .map_or_else(|| format!("rule-{}", index + 1), str::to_owned);
-                    let matches = rule.get("matches").and_then(|m| m.as_array());
-                    let mut paths: Vec<(&str, &str)> = matches
-                        .into_iter()
-                        .flatten()
-                        .map(|m| {
-                            let text =
-                                |p: &str, default| m.pointer(p).and_then(|v| v.as_str()).unwrap_or(default);
-                            (text("/path/type", "PathPrefix"), text("/path/value", "/"))
-                        })
-                        .collect();
-                    if paths.is_empty() {
-                        paths.push(("PathPrefix", "/"));
-                    }
-                    found.push(Entrance {
-                        extension: extension.object,
-                        gateway,
-                        listener: listener.name,
-                        route,
-                        rule: name,
-                        pointer: format!("/spec/rules/{index}"),
-                        paths,
-                    });
-                }
-            }
-        }
-    }
-    found
 }
 
 /// The names of a Gateway's listeners.

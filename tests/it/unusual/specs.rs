@@ -144,3 +144,16 @@ fn a_policy_on_the_way_to_servers_that_leads_clients_elsewhere_is_found() {
     let found: Vec<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
     assert!(found.contains(&"MG710"), "{found:?}");
 }
+
+#[test]
+fn a_policy_is_judged_before_the_controller_has_written_the_route() {
+    let report = healthy()
+        .remove("ReferenceGrant", "gateway-system", "allow-mcp-system")
+        .remove("HTTPRoute", "mcp-system", "mcp-gateway-route")
+        .set("AuthPolicy", "gateway-system", "mcp-authentication", "/spec/defaults/when", json!(null))
+        .report();
+    let id = |code: &str| report.findings.iter().find(|f| f.code == code).map(|f| f.id.clone());
+    let protected = report.findings.iter().find(|f| f.code == "MG702").expect("MG702");
+    assert_eq!(protected.hidden_behind, id("MG303").into_iter().collect::<Vec<_>>());
+    assert!(protected.caused_by.is_empty(), "{protected:#?}");
+}

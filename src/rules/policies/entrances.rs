@@ -1,0 +1,184 @@
+//! Where requests for the public host of an extension arrive: listener, route, rule; also before the controller has
+//! written the route.
+
+use crate::model::gateway_api::{Verdict, hostname};
+use crate::model::json::Value;
+use crate::model::kuadrant::{Policy, effective};
+use crate::model::mcp::extension::names_listeners;
+use crate::model::mcp::{Extension, ExtensionFault};
+use crate::model::probes::WELL_KNOWN;
+use crate::model::{Object, kinds};
+use crate::rules::{Context, Draft};
+
+/// The route that the controller writes beside an extension.
+const MANAGED_ROUTE: &str = "mcp-gateway-route";
+
+/// A place where requests for the public host of an extension arrive.
+pub(in crate::rules) struct Entrance<'c, 'a> {
+    extension: &'c Extension<'a>,
+    /// The Gateway.
+    pub(in crate::rules) gateway: &'a Object,
+    listener: &'c str,
+    /// The route. `None`: the controller writes it once the extension is in order.
+    pub(in crate::rules) route: Option<&'a Object>,
+    /// The rule of the route: its name, or `rule-N` from 1.
+    rule: String,
+    /// The JSON pointer of the rule.
+    pub(in crate::rules) pointer: String,
+    /// Its path matches: type and value.
+    paths: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Entrance<'_, 'a> {
+    /// Whether the rule takes requests for a path.
+    pub(in crate::rules) fn takes(&self, path: &str) -> bool {
+        self.paths.iter().any(|(kind, value)| match *kind {
+            "Exact" => *value == path,
+            "RegularExpression" => value.contains("well-known") && path.contains("well-known"),
+            _ => {
+                let prefix = value.trim_end_matches('/');
+                path == prefix || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
+            }
+        })
+    }
+
+    /// Those of the policies that are in effect here.
+    pub(in crate::rules) fn policies(&self, all: &[Policy<'a>]) -> Vec<Policy<'a>> {
+        let route = self.route.map(|route| (route, self.rule.as_str()));
+        effective(all, self.gateway, self.listener, route)
+    }
+
+    /// The namespace of the route.
+    pub(in crate::rules) fn namespace(&self) -> &'a str {
+        self.route.unwrap_or(self.extension.object).namespace()
+    }
+
+    /// Says of a finding that it is about the route; or about one that is yet to be written, so that the finding shows
+    /// once the extension is in order.
+    pub(in crate::rules) fn name_route(&self, draft: &mut Draft) {
+        let object = self.extension.object;
+        match (self.route, self.extension.first()) {
+            (Some(route), _) => {
+                draft.object(route.reference());
+            }
+            (None, Some(first)) => {
+                draft.hidden_behind(&[first.code()], object.reference());
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Shows the rule, or what the controller will write it from.
+    pub(in crate::rules) fn show_rule(&self, draft: &mut Draft) {
+        draft.evidence(match self.route {
+            Some(route) => route.evidence(&self.pointer),
+            None => self.extension.object.evidence("/spec/targetRef"),
+        });
+    }
+}
+
+/// The entrances of an extension's public host.
+pub(in crate::rules) fn entrances<'c, 'a>(
+    context: &'c Context<'a>,
+    extension: &'c Extension<'a>,
+) -> Vec<Entrance<'c, 'a>> {
+    let mut found = Vec::new();
+    let (Some(gateway), Some(host)) = (extension.meant_gateway, extension.public_host()) else {
+        return found;
+    };
+    for facts in context.chain().routes.values() {
+        let route = facts.object;
+        for attachment in &facts.attachments {
+            if !attachment.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway)) {
+                continue;
+            }
+            // A route without hostnames has those of the listener.
+            let serves = |name: &String| {
+                *name == host || name == "*" || name.strip_prefix('*').is_some_and(|d| host.ends_with(d))
+            };
+            let takes = attachment.listeners.iter().filter(
+                |(_, verdict)| matches!(verdict, Verdict::Accepts(hosts) if hosts.iter().any(serves)),
+            );
+            // The listener of the extension, where it is one of several.
+            let own = extension.meant_listener.map_or("", |l| l.name);
+            let Some((listener, _)) =
+                takes.max_by_key(|(listener, _)| (listener.name == own, std::cmp::Reverse(listener.index)))
+            else {
+                continue;
+            };
+            for (index, rule) in route.array("/spec/rules").iter().enumerate() {
+                let name = rule
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .map_or_else(|| format!("rule-{}", index + 1), str::to_owned);
+                found.push(Entrance {
+                    extension,
+                    gateway,
+                    listener: listener.name,
+                    route: Some(route),
+                    rule: name,
+                    pointer: format!("/spec/rules/{index}"),
+                    paths: paths(rule),
+                });
+            }
+        }
+    }
+    if !found.iter().any(|entrance| entrance.takes("/mcp")) {
+        found.extend(to_come(context, extension, gateway, &host));
+    }
+    found
+}
+
+/// The paths that a rule matches: type and value.
+fn paths(rule: &Value) -> Vec<(&str, &str)> {
+    let matches = rule.get("matches").and_then(Value::as_array).unwrap_or_default();
+    if matches.is_empty() {
+        return vec![("PathPrefix", "/")];
+    }
+    matches
+        .iter()
+        .map(|m| {
+            let kind = m.pointer("/path/type").and_then(Value::as_str).unwrap_or("PathPrefix");
+            (kind, m.pointer("/path/value").and_then(Value::as_str).unwrap_or("/"))
+        })
+        .collect()
+}
+
+/// The rules of the route that the controller will write once the extension is in order.
+fn to_come<'c, 'a>(
+    context: &Context<'a>,
+    extension: &'c Extension<'a>,
+    gateway: &'a Object,
+    host: &str,
+) -> Vec<Entrance<'c, 'a>> {
+    let object = extension.object;
+    let Some(listener) = extension.meant_listener.as_ref() else { return Vec::new() };
+    let written = context.bundle.get(&kinds::HTTP_ROUTE, object.namespace(), MANAGED_ROUTE).is_some();
+    // Where another extension has the place, this one is to go elsewhere, and nobody knows where.
+    let loses = extension
+        .faults
+        .iter()
+        .any(|f| matches!(f, ExtensionFault::NamespaceConflict(_) | ExtensionFault::PortConflict(..)));
+    if written
+        || loses
+        || object.is_deleting()
+        || object.str("/spec/httpRouteManagement") == "Disabled"
+        || !names_listeners(context.bundle, object)
+        || hostname::intersection(listener.hostname, host).is_none()
+        || context.bundle.collected(&kinds::HTTP_ROUTE, Some(object.namespace())).is_err()
+    {
+        return Vec::new();
+    }
+    [("mcp", "/mcp"), ("well-known", WELL_KNOWN)]
+        .into_iter()
+        .map(|(rule, path)| Entrance {
+            extension,
+            gateway,
+            listener: listener.name,
+            route: None,
+            rule: rule.to_owned(),
+            pointer: String::new(),
+            paths: vec![("PathPrefix", path)],
+        })
+        .collect()
+}
