@@ -252,25 +252,36 @@ impl Object {
         }
     }
 
-    /// The field path for people, `items[3].spec.hostnames[0]`, of a JSON pointer.
+    /// The path of a field in the file of the object, for people: `items[3].spec.hostnames[0]`.
     #[must_use]
     pub fn field_path(&self, pointer: &str) -> String {
-        let mut path = self.item.map(|i| format!("items[{i}]")).unwrap_or_default();
-        for token in pointer.split('/').skip(1) {
-            let token = token.replace("~1", "/").replace("~0", "~");
-            if !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit()) {
-                path.push_str(&format!("[{token}]"));
-            } else if token.contains(['.', '/', '[', ' ']) {
-                path.push_str(&format!("['{token}']"));
-            } else {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(&token);
-            }
+        let path = field_path(pointer);
+        match self.item {
+            Some(index) if path.is_empty() || path.starts_with('[') => format!("items[{index}]{path}"),
+            Some(index) => format!("items[{index}].{path}"),
+            None => path,
         }
-        path
     }
+}
+
+/// The field path for people, `spec.hostnames[0]`, of a JSON pointer.
+#[must_use]
+pub fn field_path(pointer: &str) -> String {
+    let mut path = String::new();
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        if !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit()) {
+            path.push_str(&format!("[{token}]"));
+        } else if token.contains(['.', '/', '[', ' ']) {
+            path.push_str(&format!("['{token}']"));
+        } else {
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(&token);
+        }
+    }
+    path
 }
 
 /// The state of a container in words: `waiting: CrashLoopBackOff, back-off 5m0s …`. `None` for other fields, and for

@@ -11,6 +11,7 @@ use super::bundle::ExtraFile;
 use super::workloads::Workloads;
 use super::{Bundle, Missing, Object};
 use crate::model::json::Value;
+use crate::model::object::field_path;
 use crate::report::Evidence;
 use crate::shell::shell;
 
@@ -274,24 +275,6 @@ pub fn json_evidence(file: &str, root: &Value, pointer: &str, note: Option<&str>
         note: note.map(str::to_owned).or_else(|| value.is_none().then(|| "absent".to_owned())),
         value,
     }
-}
-
-/// `/configs/3/name` as `configs[3].name`.
-#[must_use]
-pub fn field_path(pointer: &str) -> String {
-    let mut path = String::new();
-    for token in pointer.split('/').skip(1) {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        if !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit()) {
-            path.push_str(&format!("[{token}]"));
-        } else {
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(&token);
-        }
-    }
-    path
 }
 
 #[cfg(test)]

@@ -357,7 +357,7 @@ fn policy_filter_missing(context: &Context<'_>, findings: &mut Findings) {
             } else if !guarded {
                 let names: Vec<&str> = chains[0].filters.iter().flatten().map(|f| f.name).collect();
                 shown.push(note(
-                    crate::model::envoy::field_path(&chains[0].pointer),
+                    crate::model::object::field_path(&chains[0].pointer),
                     format!("http_filters: {}", names.join(", ")),
                 ));
                 "it has no filter for it: requests pass unchecked"

@@ -3,6 +3,7 @@
 use super::{policies, say_what_is_missing};
 use crate::declare_rule;
 use crate::model::cel::{self, Environment, Problem, ProblemKind};
+use crate::model::object::field_path;
 use crate::model::workloads::Component;
 use crate::model::{Missing, Object};
 use crate::report::{Evidence, Severity};
@@ -133,7 +134,7 @@ fn rewrite(object: &Object, pointer: &str, before: &str, after: &str) -> Command
 fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &CEL_SYNTAX, findings);
     for Wrong { object, pointer, environment, found, command } in problems(context) {
-        let place = object.field_path(&pointer);
+        let place = field_path(&pointer);
         if found.iter().any(|p| p.kind == ProblemKind::TooComplex) {
             findings.cannot_tell(
                 &CEL_SYNTAX,
@@ -188,7 +189,7 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
             "{} {}: {} {effect}: {}",
             object.kind(),
             object.full_name(),
-            object.field_path(&pointer),
+            field_path(&pointer),
             evidence::short(&first.message, 80)
         );
         let remedy = format!("Correct the expression: {}.", first.message);

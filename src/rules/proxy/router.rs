@@ -2,9 +2,10 @@
 
 use super::{Target, admin_command, say_what_is_missing, targets};
 use crate::declare_rule;
-use crate::model::envoy::{Chain, HttpFilter, Listener, Proxy, field_path, json_evidence};
+use crate::model::envoy::{Chain, HttpFilter, Listener, Proxy, json_evidence};
 use crate::model::istio::envoy_filter;
 use crate::model::mcp::extension::broker_service;
+use crate::model::object::field_path;
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::report::Evidence;

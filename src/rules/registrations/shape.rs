@@ -458,13 +458,18 @@ fn registration_chain_strict(context: &Context<'_>, findings: &mut Findings) {
         for fault in &registration.faults {
             let RegistrationFault::OtherListener(gateway, valid) = fault else { continue };
             let Some((listener, at)) = strict(chain, registration, gateway, valid) else { continue };
+            let hosts = hostnames(route);
+            if hosts.is_empty() {
+                // The controller wants a hostname in any case (MG419), and without one matches none.
+                continue;
+            }
             let object = registration.object;
             let draft = findings.report(
                 &REGISTRATION_CHAIN_STRICT,
                 object,
                 format!(
                     "The Gateway accepts {} on listener {}, but the MCP controller does not",
-                    hostnames(route).join(", "),
+                    hosts.join(", "),
                     listener.name
                 ),
                 route.evidence("/spec/hostnames/0"),

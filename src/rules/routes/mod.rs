@@ -2,6 +2,7 @@
 
 mod backends;
 mod filters;
+mod orphans;
 mod stale;
 
 pub(super) use backends::grant_remedy;
@@ -215,8 +216,8 @@ declare_rule! {
     /// A parentRef of an HTTPRoute leads nowhere
     ///
     /// ## What it means
-    /// The route names a Gateway that does not exist, or a listener name or port that the Gateway
-    /// does not have. It is attached to nothing, and requests for its hosts get 404.
+    /// The route names a Gateway that does not exist, a listener name or port that the Gateway
+    /// does not have, or, although a server is registered with it, no Gateway at all. It is attached to nothing, and requests for its hosts get 404.
     ///
     /// ## How it is decided
     /// Each parentRef is resolved with the API's defaults (group, kind, the route's own namespace).
@@ -226,7 +227,7 @@ declare_rule! {
     /// the name lives in a namespace that is called nearly the same.
     ///
     /// ## Causes
-    /// A typo; a `namespace` left out although the Gateway lives elsewhere; a renamed listener.
+    /// A typo, also in the `kind`; a `namespace` left out although the Gateway lives elsewhere; a renamed listener.
     ///
     /// ## How to confirm
     /// `oc get gateways -A` and compare listener names and ports with the parentRef.
@@ -245,6 +246,7 @@ declare_rule! {
 
 fn route_parent_missing(context: &Context<'_>, findings: &mut Findings) {
     for facts in context.chain().routes.values() {
+        orphans::without_gateway(context, findings, facts);
         let route = facts.object;
         let (namespace, name) = (route.namespace(), route.name());
         for attachment in &facts.attachments {

@@ -157,3 +157,25 @@ fn a_policy_is_judged_before_the_controller_has_written_the_route() {
     assert_eq!(protected.hidden_behind, id("MG303").into_iter().collect::<Vec<_>>());
     assert!(protected.caused_by.is_empty(), "{protected:#?}");
 }
+
+#[test]
+fn a_registered_route_without_any_gateway_is_found_before_a_status_says_so() {
+    for (parents, patch) in [
+        (
+            json!([{"kind": "Gatway", "name": "mcp-gateway", "namespace": "gateway-system"}]),
+            "/spec/parentRefs/0/kind",
+        ),
+        (json!(null), "parentRefs"),
+    ] {
+        let report = healthy()
+            .set("HTTPRoute", "team-weather", "weather", "/spec/parentRefs", parents)
+            .set("HTTPRoute", "team-weather", "weather", "/status", json!(null))
+            .set("MCPServerRegistration", "team-weather", "weather", "/status", json!(null))
+            .report();
+        let finding = report.findings.iter().find(|f| f.code == "MG212").expect("MG212");
+        assert!(finding.remedy.commands[0].contains(patch), "{finding:#?}");
+        let roots: Vec<&str> =
+            report.findings.iter().filter(|f| f.caused_by.is_empty()).map(|f| f.code.as_str()).collect();
+        assert_eq!(roots, ["MG212"], "{report:#?}");
+    }
+}
