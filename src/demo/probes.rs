@@ -9,7 +9,7 @@ use super::Installation;
 use crate::gather::probe::{Probes, exec, questions};
 use crate::model::gateway_api::backend_refs;
 use crate::model::json::Value;
-use crate::model::kuadrant::{Policy, auth_policies, effective};
+use crate::model::kuadrant::{Policies, auth_policies};
 use crate::model::mcp::{Chain, Extension};
 use crate::model::probes::{Body, Metadata, Probe, Purpose, Request, Server, Timings, Tls};
 use crate::model::secret_shape::CertificateFacts;
@@ -120,10 +120,10 @@ impl World<'_> {
         let Some((route, rule, service)) = self.rule(extension, &host, &probe.request.path) else {
             return answer(probe, 404, "", Body::default());
         };
-        let policies: Vec<Policy<'_>> = auth_policies(self.bundle).collect();
+        let policies = Policies::new(auth_policies(self.bundle).collect());
         let listener = extension.listener.map(|l| l.name).unwrap_or_default();
         let guards =
-            extension.gateway.map(|gateway| effective(&policies, gateway, listener, Some((route, &rule))));
+            extension.gateway.map(|gateway| policies.effective(gateway, listener, Some((route, &rule))));
         let well_known = probe.purpose == Purpose::OauthMetadata;
         let guard = guards
             .into_iter()

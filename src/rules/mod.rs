@@ -34,7 +34,9 @@ use rayon::prelude::*;
 
 use crate::model::envoy::{self, Proxy};
 use crate::model::graph::Graph;
-use crate::model::mcp::Chain;
+use crate::model::istio::envoy_filter::Filters;
+use crate::model::kuadrant::{Policies, Policy};
+use crate::model::mcp::{Chain, Extension};
 use crate::model::probes::{self, Purpose, Recorded};
 use crate::model::workloads::{Workloads, interest};
 use crate::model::{Bundle, Missing, Object};
@@ -152,6 +154,11 @@ pub struct Context<'a> {
     externals: OnceLock<Vec<external::External<'a>>>,
     probes: OnceLock<Vec<Recorded<'a>>>,
     served: OnceLock<registrations::AllServed<'a>>,
+    policies: OnceLock<Vec<Policy<'a>>>,
+    auth_policies: OnceLock<Policies<'a>>,
+    expressions: OnceLock<Vec<policies::Wrong<'a>>>,
+    entrances: OnceLock<policies::Entrances<'a>>,
+    filters: OnceLock<Filters<'a>>,
 }
 
 /// The running Envoys of a Gateway.
@@ -179,6 +186,11 @@ impl<'a> Context<'a> {
             externals: OnceLock::new(),
             probes: OnceLock::new(),
             served: OnceLock::new(),
+            policies: OnceLock::new(),
+            auth_policies: OnceLock::new(),
+            expressions: OnceLock::new(),
+            entrances: OnceLock::new(),
+            filters: OnceLock::new(),
         }
     }
 
@@ -263,6 +275,34 @@ impl<'a> Context<'a> {
     /// The Services behind enabled registrations.
     fn served(&self) -> &registrations::AllServed<'a> {
         self.served.get_or_init(|| registrations::served(self))
+    }
+
+    /// The policies that concern the MCP gateway.
+    fn policies(&self) -> &[Policy<'a>] {
+        self.policies.get_or_init(|| policies::ours(self))
+    }
+
+    /// The AuthPolicies among them, by their targets.
+    fn auth_policies(&self) -> &Policies<'a> {
+        self.auth_policies.get_or_init(|| {
+            let all = self.policies().iter().copied();
+            Policies::new(all.filter(|p| p.object.kind() == "AuthPolicy").collect())
+        })
+    }
+
+    /// The expressions of policies that have problems.
+    fn expressions(&self) -> &[policies::Wrong<'a>] {
+        self.expressions.get_or_init(|| policies::problems(self))
+    }
+
+    /// Where requests for the public host of an extension arrive.
+    fn entrances(&self, extension: &Extension<'a>) -> &[policies::Entrance<'a>] {
+        self.entrances.get_or_init(|| policies::entrances(self)).of(extension.object)
+    }
+
+    /// The EnvoyFilters that the controller made for an extension, in whatever namespace they stand.
+    fn filters_of(&self, extension: &Extension<'a>) -> impl Iterator<Item = &'a Object> {
+        self.filters.get_or_init(|| Filters::new(self.bundle)).of(extension.object)
     }
 
     /// Which object depends on which.
@@ -405,7 +445,8 @@ impl Findings {
 
     /// Whether the rule has said that it lacks evidence somewhere.
     fn is_undecided(&self, rule: &Rule) -> bool {
-        self.unknown.iter().any(|(name, _, _)| *name == rule.name)
+        let first = (rule.name, rule.code, Missing { what: String::new(), how: "".into() });
+        self.unknown.range(first..).next().is_some_and(|(name, _, _)| *name == rule.name)
     }
 
     /// The drafts and the undecided questions.

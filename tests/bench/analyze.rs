@@ -33,18 +33,33 @@ struct Case {
     broken: usize,
     /// Whether the servers run elsewhere: their Services have addresses, but no pods.
     no_pods: bool,
+    /// How many tenants with a Gateway each, in place of the teams of `size`.
+    tenants: usize,
+}
+
+impl Case {
+    fn servers(&self) -> usize {
+        self.tenants + self.size.namespaces * self.size.servers
+    }
 }
 
 /// As many teams of ten servers with two pods each as give about this many objects.
 fn objects(name: &'static str, objects: usize, log_bytes: u64, broken: usize) -> Case {
     let namespaces = (objects / 100).max(1);
-    Case { name, size: big::Size { namespaces, servers: 10, pods: 2, log_bytes }, broken, no_pods: false }
+    let size = big::Size { namespaces, servers: 10, pods: 2, log_bytes };
+    Case { name, size, broken, no_pods: false, tenants: 0 }
 }
 
 /// As many registrations, each with its route, Service and EndpointSlice, and nothing else.
 fn servers(name: &'static str, servers: usize) -> Case {
     let size = big::Size { namespaces: servers / 10, servers: 10, pods: 0, log_bytes: 0 };
-    Case { name, size, broken: 0, no_pods: true }
+    Case { name, size, broken: 0, no_pods: true, tenants: 0 }
+}
+
+/// As many tenants, each with a Gateway, an extension with its broker, policies and a server.
+fn tenants(name: &'static str, tenants: usize) -> Case {
+    let size = big::Size { namespaces: 0, servers: 0, pods: 0, log_bytes: 0 };
+    Case { name, size, broken: 0, no_pods: false, tenants }
 }
 
 fn main() {
@@ -60,6 +75,8 @@ fn main() {
         servers("1k, no pods", 250),
         servers("10k, no pods", 2_500),
         servers("10,000 servers, no pods", 10_000),
+        tenants("100 Gateways", 100),
+        tenants("1,000 Gateways", 1_000),
     ];
     if full {
         cases.push(servers("100k, no pods", 25_000));
@@ -67,7 +84,7 @@ fn main() {
         cases.push(objects("100k, every 10th broken", 100_000, 0, 10));
         // As the benchmark of gather has them.
         let size = big::Size { namespaces: 200, servers: 5, pods: 5, log_bytes: 20_000 };
-        cases.push(Case { name: "5,000 pods and logs", size, broken: 0, no_pods: false });
+        cases.push(Case { name: "5,000 pods and logs", size, broken: 0, no_pods: false, tenants: 0 });
         // 500 namespaces of 20 pods and 50,000 bytes for each make 500 MB.
         cases.push(objects("50k and logs", 50_000, 50_000, 0));
     }
@@ -107,7 +124,7 @@ fn main() {
             "{:<24} {:>8} {:>8} {:>6} {:>7.2} {:>7.2} {:>7.2} {:>7.2} {:>7.2} {:>7.2} {:>6} {:>8}",
             case.name,
             objects,
-            size.namespaces * size.servers,
+            case.servers(),
             (size.log_bytes * (size.namespaces * size.servers * size.pods) as u64) / 1_000_000,
             phase("load"),
             phase("rules"),
@@ -147,47 +164,48 @@ fn write(root: &Path, case: &Case) -> usize {
         };
         files.insert(path, entry);
     };
-    big::installation(
-        case.size,
-        |mut object| {
-            if case.no_pods && of_team(&object) && !runs_elsewhere(&mut object) {
-                return;
+    let keep = |mut object: Value| {
+        if case.no_pods && of_team(&object) && !runs_elsewhere(&mut object) {
+            return;
+        }
+        count += 1;
+        let group = object["apiVersion"].as_str().and_then(|v| v.split_once('/')).map_or("", |(g, _)| g);
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let Some(kind) = kinds::by_kind(group, kind) else { return };
+        let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
+        let (namespace, name) = (text("namespace"), text("name"));
+        if kind == &kinds::HTTP_ROUTE {
+            routes += 1;
+            if case.broken > 0 && routes % case.broken == 0 {
+                object["spec"]["hostnames"] = serde_json::json!([format!("{name}.example.org")]);
             }
-            count += 1;
-            let group = object["apiVersion"].as_str().and_then(|v| v.split_once('/')).map_or("", |(g, _)| g);
-            let kind = object["kind"].as_str().unwrap_or_default();
-            let Some(kind) = kinds::by_kind(group, kind) else { return };
-            let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
-            let (namespace, name) = (text("namespace"), text("name"));
-            if kind == &kinds::HTTP_ROUTE {
-                routes += 1;
-                if case.broken > 0 && routes % case.broken == 0 {
-                    object["spec"]["hostnames"] = serde_json::json!([format!("{name}.example.org")]);
-                }
-            }
-            if !namespace.is_empty() {
-                namespaces.insert(namespace.clone());
-            }
-            let one_file = matches!(kind.group, "" | "apps" | "discovery.k8s.io") && !namespace.is_empty();
-            if one_file {
-                let version = object["apiVersion"].as_str().unwrap_or_default().to_owned();
-                let (list, items) = lists.entry((path::list(kind, &namespace), version)).or_default();
-                *items += 1;
-                yaml::emit_item(&object, 0, list);
-            }
-            if !one_file || kind == &kinds::POD {
-                let mut text = String::new();
-                yaml::emit(&object, 0, &mut text);
-                let place = if kind == &kinds::POD {
-                    path::pod(&namespace, &name)
-                } else {
-                    path::object(kind, &namespace, &name)
-                };
-                add(place, text.as_bytes());
-            }
-        },
-        |log| logs.push(log),
-    );
+        }
+        if !namespace.is_empty() {
+            namespaces.insert(namespace.clone());
+        }
+        let one_file = matches!(kind.group, "" | "apps" | "discovery.k8s.io") && !namespace.is_empty();
+        if one_file {
+            let version = object["apiVersion"].as_str().unwrap_or_default().to_owned();
+            let (list, items) = lists.entry((path::list(kind, &namespace), version)).or_default();
+            *items += 1;
+            yaml::emit_item(&object, 0, list);
+        }
+        if !one_file || kind == &kinds::POD {
+            let mut text = String::new();
+            yaml::emit(&object, 0, &mut text);
+            let place = if kind == &kinds::POD {
+                path::pod(&namespace, &name)
+            } else {
+                path::object(kind, &namespace, &name)
+            };
+            add(place, text.as_bytes());
+        }
+    };
+    if case.tenants > 0 {
+        big::tenants(case.tenants, keep);
+    } else {
+        big::installation(case.size, keep, |log| logs.push(log));
+    }
     for ((path, version), (items, _)) in lists {
         add(path, format!("---\napiVersion: {version}\nitems:\n{items}kind: List\n").as_bytes());
     }

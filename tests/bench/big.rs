@@ -75,6 +75,35 @@ pub fn installation(size: Size, mut object: impl FnMut(Value), mut log: impl FnM
     }
 }
 
+/// The namespaces of the built-in installation that make a tenant: a Gateway, its extension and broker, one server.
+const TENANT: [&str; 3] = ["gateway-system", "mcp-system", MODEL];
+
+/// Hands over every object of an installation in which each of many tenants has a Gateway, an extension, policies and a
+/// server of its own, in namespaces of its own.
+pub fn tenants(count: usize, mut object: impl FnMut(Value)) {
+    let healthy = demo::healthy();
+    let of_tenant = |o: &&Value| {
+        let metadata = &o["metadata"];
+        let namespace = if o["kind"] == "Namespace" { &metadata["name"] } else { &metadata["namespace"] };
+        let ours = TENANT.iter().any(|tenant| namespace == tenant);
+        // The broker's configuration names servers of others.
+        ours && o["kind"] != "Event" && metadata["name"] != "mcp-gateway-config"
+    };
+    let model: Vec<String> = healthy.objects.iter().filter(of_tenant).map(Value::to_string).collect();
+    healthy.objects.into_iter().for_each(&mut object);
+    for number in 0..count {
+        for text in &model {
+            let mut text = text.clone();
+            for namespace in TENANT {
+                text = text.replace(namespace, &format!("{namespace}-{number:05}"));
+            }
+            let mut value: Value = serde_json::from_str(&text).expect("still JSON");
+            renumber(&mut value, &format!("{number:08x}"));
+            object(value);
+        }
+    }
+}
+
 /// Builds it.
 pub fn cluster(size: Size) -> Arc<Cluster> {
     let healthy = demo::healthy();

@@ -23,7 +23,7 @@ pub const MAX_LENGTH: usize = 8 * 1024;
 pub const MAX_NESTING: usize = 48;
 
 /// Who compiles the expression, which decides what it may refer to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Environment {
     /// `rules.*` of an AuthPolicy: Authorino.
     Authorino,
@@ -79,7 +79,7 @@ pub struct Problem {
 }
 
 /// The names of the rules that an expression may refer to; `None` when they are not known.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Evaluators<'p> {
     /// The metadata rules.
     pub metadata: Option<BTreeSet<&'p str>>,

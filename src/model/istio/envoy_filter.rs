@@ -1,5 +1,7 @@
 //! EnvoyFilters: which are the MCP controller's, what they patch, whom they select.
 
+use std::collections::HashMap;
+
 use crate::model::json::{Map, Value};
 use crate::model::{Bundle, Object, kinds};
 
@@ -25,14 +27,34 @@ pub fn owner(filter: &Object) -> Option<(&str, &str)> {
     ))
 }
 
-/// The filters that the controller made for this extension, in whatever namespace they stand: by their labels, or
-/// without labels by their name.
-pub fn of_extension<'a>(bundle: &'a Bundle, extension: &Object) -> impl Iterator<Item = &'a Object> {
-    let id = (extension.namespace(), extension.name());
-    bundle.list(&kinds::ENVOY_FILTER).filter(move |filter| match owner(filter) {
-        Some(owner) => owner == id,
-        None => filter.name() == filter_name(id.0),
-    })
+/// The EnvoyFilters of a bundle by the extension that the controller made them for.
+#[derive(Debug)]
+pub struct Filters<'a> {
+    labelled: HashMap<(&'a str, &'a str), Vec<&'a Object>>,
+    /// Without labels: by their name.
+    named: HashMap<String, Vec<&'a Object>>,
+}
+
+impl<'a> Filters<'a> {
+    /// Sorts the EnvoyFilters of a bundle.
+    #[must_use]
+    pub fn new(bundle: &'a Bundle) -> Self {
+        let mut found = Self { labelled: HashMap::new(), named: HashMap::new() };
+        for filter in bundle.list(&kinds::ENVOY_FILTER) {
+            match owner(filter) {
+                Some(owner) => found.labelled.entry(owner).or_default().push(filter),
+                None => found.named.entry(filter.name().to_owned()).or_default().push(filter),
+            }
+        }
+        found
+    }
+
+    /// Those of an extension, in whatever namespace they stand.
+    pub fn of(&self, extension: &'a Object) -> impl Iterator<Item = &'a Object> {
+        let labelled = self.labelled.get(&(extension.namespace(), extension.name()));
+        let named = self.named.get(&filter_name(extension.namespace()));
+        labelled.into_iter().chain(named).flatten().copied()
+    }
 }
 
 /// The labels that a filter selects pods by. `None` when it applies to all pods of its namespace or

@@ -4,7 +4,7 @@
 //! under `overrides`; older versions knew the bare form only. Every expression is found together with
 //! the environment that compiles it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::cel::{Environment, Evaluators};
 use super::kinds::{self, Kind};
@@ -74,6 +74,13 @@ impl<'a> Policy<'a> {
         self.target_kind() == object.kind()
             && self.target_name() == object.name()
             && self.object.namespace() == object.namespace()
+    }
+
+    /// Whether it can be in effect at all: it says something, is not being deleted, and no older one has its place.
+    fn is_in_force(&self) -> bool {
+        let accepted = self.object.condition("Accepted");
+        let conflicted = accepted.is_some_and(|c| c.is_false() && c.reason == "Conflicted");
+        !self.object.is_deleting() && !self.bodies().is_empty() && !conflicted
     }
 
     /// The bodies that are present, with their JSON pointers.
@@ -262,55 +269,74 @@ fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// The policies in effect on a path of a Gateway: listener, route, rule of the route. Of those with
-/// the same target the oldest comes first, and one that is `Conflicted` has no effect. The less
-/// specific policy decides: its overrides win, its defaults give way to a more specific policy, and
-/// with `merge` both count.
-#[must_use]
-pub fn effective<'a>(
-    policies: &[Policy<'a>],
-    gateway: &Object,
-    listener: &str,
-    route: Option<(&Object, &str)>,
-) -> Vec<Policy<'a>> {
-    let mut levels: [Vec<Policy<'a>>; 4] = Default::default();
-    let mut oldest_first: Vec<&Policy<'a>> = policies.iter().collect();
-    oldest_first.sort_by_key(|p| (p.object.created().is_none(), p.object.created(), p.object.full_name()));
-    for policy in oldest_first {
-        let conflicted =
-            policy.object.condition("Accepted").is_some_and(|c| c.is_false() && c.reason == "Conflicted");
-        if policy.object.is_deleting() || policy.bodies().is_empty() || conflicted {
-            continue;
+/// Kind, namespace and name of a target.
+type Target<'a> = (&'a str, &'a str, &'a str);
+
+/// The policies of one kind, found by their targets.
+#[derive(Debug, Default)]
+pub struct Policies<'a> {
+    /// Of each target the oldest first.
+    by_target: HashMap<Target<'a>, Vec<Policy<'a>>>,
+}
+
+impl<'a> Policies<'a> {
+    /// Sorts the policies by their targets.
+    #[must_use]
+    pub fn new(mut policies: Vec<Policy<'a>>) -> Self {
+        policies
+            .sort_by_cached_key(|p| (p.object.created().is_none(), p.object.created(), p.object.full_name()));
+        let mut by_target: HashMap<_, Vec<_>> = HashMap::new();
+        for policy in policies {
+            let target = (policy.target_kind(), policy.object.namespace(), policy.target_name());
+            by_target.entry(target).or_default().push(policy);
         }
-        if policy.targets(gateway) {
-            match policy.section() {
-                None => levels[0].push(*policy),
-                Some(section) if section == listener => levels[1].push(*policy),
-                Some(_) => {}
-            }
-        } else if let Some((route, rule)) = route.filter(|(route, _)| policy.targets(route)) {
-            let _ = route;
-            match policy.section() {
-                None => levels[2].push(*policy),
-                Some(section) if section == rule => levels[3].push(*policy),
-                Some(_) => {}
-            }
-        }
+        Self { by_target }
     }
-    let mut result: Vec<Policy<'a>> = Vec::new();
-    // From the most specific to the least: each less specific policy decides over what is below it.
-    for level in levels.iter().rev() {
-        for policy in level {
+
+    /// The policies that target what has this kind, namespace and name, whether or not it exists.
+    #[must_use]
+    pub fn named(&self, kind: &'a str, namespace: &'a str, name: &'a str) -> &[Policy<'a>] {
+        self.by_target.get(&(kind, namespace, name)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The policies that target an object.
+    #[must_use]
+    pub fn on(&self, object: &'a Object) -> &[Policy<'a>] {
+        self.named(object.kind(), object.namespace(), object.name())
+    }
+
+    /// The policies in effect on a path of a Gateway: listener, route, rule of the route. Of those with
+    /// the same target the oldest comes first, and one that is `Conflicted` has no effect. The less
+    /// specific policy decides: its overrides win, its defaults give way to a more specific policy, and
+    /// with `merge` both count.
+    #[must_use]
+    pub fn effective(
+        &self,
+        gateway: &'a Object,
+        listener: &str,
+        route: Option<(&'a Object, &str)>,
+    ) -> Vec<Policy<'a>> {
+        let here = |object: &'a Object, section: Option<&str>| {
+            let all = self.on(object).iter().copied().filter(|p| p.is_in_force() && p.section() == section);
+            all.collect::<Vec<_>>()
+        };
+        let mut levels = vec![here(gateway, None), here(gateway, Some(listener))];
+        if let Some((route, rule)) = route {
+            levels.extend([here(route, None), here(route, Some(rule))]);
+        }
+        let mut result: Vec<Policy<'a>> = Vec::new();
+        // From the most specific to the least: each less specific policy decides over what is below it.
+        for policy in levels.into_iter().rev().flatten() {
             if policy.merges() {
-                result.push(*policy);
+                result.push(policy);
             } else if policy.overrides() {
-                result = vec![*policy];
+                result = vec![policy];
             } else if result.is_empty() {
-                result.push(*policy);
+                result.push(policy);
             }
         }
+        result
     }
-    result
 }
 
 #[cfg(test)]
@@ -346,7 +372,8 @@ mod tests {
         );
         let names = |objects: &[&Object]| -> Vec<String> {
             let policies: Vec<Policy<'_>> = objects.iter().map(|object| Policy { object }).collect();
-            effective(&policies, &gateway, "l", Some((&route, "rule-1")))
+            Policies::new(policies)
+                .effective(&gateway, "l", Some((&route, "rule-1")))
                 .iter()
                 .map(|p| p.object.name().to_owned())
                 .collect()

@@ -52,6 +52,8 @@ pub struct Chain<'a> {
     /// The ReferenceGrants.
     pub grants: Grants<'a>,
     by_gateway: HashMap<Id<'a>, Vec<usize>>,
+    /// The routes with a parentRef to a Gateway that exists.
+    routes_of: HashMap<Id<'a>, BTreeSet<Id<'a>>>,
 }
 
 impl<'a> Chain<'a> {
@@ -72,8 +74,14 @@ impl<'a> Chain<'a> {
             gateways: by_gateway.keys().copied().filter(|(namespace, _)| !namespace.is_empty()).collect(),
             grants,
             by_gateway,
+            routes_of: HashMap::new(),
         };
         chain.routes(bundle);
+        for (id, facts) in &chain.routes {
+            for gateway in facts.attachments.iter().filter_map(|a| a.gateway.found()) {
+                chain.routes_of.entry((gateway.namespace(), gateway.name())).or_default().insert(*id);
+            }
+        }
         chain.registrations(bundle);
         chain.prefix_conflicts();
         chain
@@ -99,6 +107,12 @@ impl<'a> Chain<'a> {
             extension.meant_gateway.is_some_and(|meant| gateways.iter().any(|g| std::ptr::eq(*g, meant)))
         };
         (0..self.extensions.len()).filter(|&at| means(&self.extensions[at])).collect()
+    }
+
+    /// The routes with a parentRef to this Gateway, whether or not it takes them.
+    pub fn routes_of(&self, gateway: &'a Object) -> impl Iterator<Item = &RouteFacts<'a>> {
+        let ids = self.routes_of.get(&(gateway.namespace(), gateway.name()));
+        ids.into_iter().flatten().filter_map(|id| self.routes.get(id))
     }
 
     /// The facts of a route of the chain.

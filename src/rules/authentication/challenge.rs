@@ -1,5 +1,7 @@
 //! MG709-MG711: what a client without a token is told, and where a policy must stand to tell it.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 
 use super::discovery::{authenticating, curl};
@@ -7,10 +9,10 @@ use crate::declare_rule;
 use crate::model::gateway_api::Verdict;
 use crate::model::json::Value;
 use crate::model::kinds;
-use crate::model::kuadrant::{Policy, effective};
+use crate::model::kuadrant::Policy;
 use crate::model::mcp::Extension;
 use crate::model::probes::{Purpose, Recorded, WELL_KNOWN};
-use crate::rules::policies::{Entrance, auth_policies, entrances, say_what_is_missing};
+use crate::rules::policies::{Entrance, auth_policies, say_what_is_missing};
 use crate::rules::remedy;
 use crate::rules::{Context, Findings};
 use crate::shell::shell;
@@ -64,7 +66,7 @@ fn metadata_url(extension: &Extension<'_>) -> String {
 fn header_lost(
     findings: &mut Findings,
     extension: &Extension<'_>,
-    entrance: &Entrance<'_, '_>,
+    entrance: &Entrance<'_>,
     policy: &Policy<'_>,
     silent: &Recorded<'_>,
 ) {
@@ -112,7 +114,7 @@ fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
         });
         if let Some(policy) = policies.iter().find(|p| p.www_authenticate().is_some()) {
             if let Some(silent) = silent {
-                header_lost(findings, extension, &entrance, policy, silent);
+                header_lost(findings, extension, entrance, policy, silent);
             }
             continue;
         }
@@ -198,25 +200,29 @@ fn wrong_value(value: &str, host: &str) -> Option<String> {
     (!path.starts_with(WELL_KNOWN)).then(|| format!("its path is {path}"))
 }
 
-/// The policies that authenticate calls of an extension's servers: these pass the listeners of their routes.
-fn on_the_way_to_servers<'a>(context: &Context<'a>, extension: &Extension<'a>) -> Vec<Policy<'a>> {
-    let Some(gateway) = extension.meant_gateway else { return Vec::new() };
+/// The policies that authenticate calls of each extension's servers, by the extensions' positions: these pass the
+/// listeners of their routes.
+fn on_the_way_to_servers<'a>(context: &Context<'a>) -> Vec<Vec<Policy<'a>>> {
     let chain = context.chain();
-    let all = auth_policies(context);
-    let ours = |at: &usize| std::ptr::eq(chain.extensions[*at].object, extension.object);
-    let routes = chain.registrations.iter().filter(|r| r.extensions.iter().any(ours));
-    let mut found: Vec<Policy<'a>> = Vec::new();
-    for route in routes.filter_map(|r| r.route) {
+    let mut found: Vec<Vec<Policy<'a>>> = vec![Vec::new(); chain.extensions.len()];
+    for registration in &chain.registrations {
+        let Some(route) = registration.route else { continue };
         let Some(facts) = chain.route(route.namespace(), route.name()) else { continue };
-        let here =
-            facts.attachments.iter().filter(|a| a.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway)));
-        for (listener, verdict) in here.flat_map(|a| &a.listeners) {
-            if !matches!(verdict, Verdict::Accepts(_)) {
-                continue;
-            }
-            for policy in effective(&all, gateway, listener.name, Some((route, "rule-1"))) {
-                if policy.authenticates() && !found.iter().any(|f| std::ptr::eq(f.object, policy.object)) {
-                    found.push(policy);
+        for &at in &registration.extensions {
+            let Some(gateway) = chain.extensions[at].meant_gateway else { continue };
+            let here = facts
+                .attachments
+                .iter()
+                .filter(|a| a.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway)));
+            for (listener, verdict) in here.flat_map(|a| &a.listeners) {
+                if !matches!(verdict, Verdict::Accepts(_)) {
+                    continue;
+                }
+                let here = context.auth_policies().effective(gateway, listener.name, Some((route, "rule-1")));
+                for policy in here.into_iter().filter(Policy::authenticates) {
+                    if !found[at].iter().any(|f| std::ptr::eq(f.object, policy.object)) {
+                        found[at].push(policy);
+                    }
                 }
             }
         }
@@ -226,11 +232,12 @@ fn on_the_way_to_servers<'a>(context: &Context<'a>, extension: &Extension<'a>) -
 
 fn www_authenticate_value(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &WWW_AUTHENTICATE_VALUE, findings);
-    for extension in &context.chain().extensions {
+    let on_the_way = on_the_way_to_servers(context);
+    for (extension, behind) in context.chain().extensions.iter().zip(on_the_way) {
         let Some(host) = extension.public_host() else { continue };
         let Some((entrance, mut policies)) = authenticating(context, extension) else { continue };
         let at_entrance = policies.len();
-        for policy in on_the_way_to_servers(context, extension) {
+        for policy in behind {
             if !policies.iter().any(|known| std::ptr::eq(known.object, policy.object)) {
                 policies.push(policy);
             }
@@ -295,19 +302,34 @@ declare_rule! {
     }
 }
 
+/// The host to which the 401 of a policy that authenticates leads clients for the metadata, in lower case; empty where
+/// the value tells none.
+fn named_host(policy: &Policy<'_>) -> Option<String> {
+    let header = policy.www_authenticate()?.1.to_string();
+    let (_, rest) = header.split_once("resource_metadata=")?;
+    let host = rest.split_once("://").map(|(_, rest)| rest).unwrap_or_default();
+    let host = host.split(['/', ':', '"', '\\', ',', ' ']).next().unwrap_or_default();
+    policy.authenticates().then(|| host.to_ascii_lowercase())
+}
+
 fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &AUTHPOLICY_MISPLACED, findings);
-    let policies = auth_policies(context);
+    let mut by_host: HashMap<String, Policy<'_>> = HashMap::new();
+    for policy in auth_policies(context) {
+        if let Some(host) = named_host(&policy) {
+            by_host.entry(host).or_insert(policy);
+        }
+    }
     for extension in &context.chain().extensions {
         let (Some(gateway), Some(listener)) = (extension.meant_gateway, extension.meant_listener) else {
             continue;
         };
-        let mcp: Vec<_> = entrances(context, extension).into_iter().filter(|e| e.takes("/mcp")).collect();
+        let mcp: Vec<_> = context.entrances(extension).iter().filter(|e| e.takes("/mcp")).collect();
         if mcp.is_empty() || authenticating(context, extension).is_some() {
             continue;
         }
         // The policy that protects the host may be among those that the bundle lacks, which is said above.
-        let places = mcp.iter().map(Entrance::namespace).chain([gateway.namespace()]);
+        let places = mcp.iter().map(|e| e.namespace()).chain([gateway.namespace()]);
         let mut gaps = places.filter_map(|ns| context.bundle.collected(&kinds::AUTH_POLICY, Some(ns)).err());
         if let Some(missing) = gaps.next() {
             findings.cannot_tell(&AUTHPOLICY_MISPLACED, missing);
@@ -315,14 +337,9 @@ fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
         }
         // A policy that was written for the clients of this extension: its 401 points to the metadata
         // of this host, or it stands on this Gateway.
-        let host = extension.public_host().unwrap_or_default();
-        let meant = policies.iter().find(|p| {
-            let header = p.www_authenticate().map(|(_, value)| value.to_string()).unwrap_or_default();
-            p.authenticates()
-                && header.contains("resource_metadata")
-                && (p.targets(gateway) || (!host.is_empty() && header.contains(&host)))
-        });
-        let Some(policy) = meant else { continue };
+        let here = context.auth_policies().on(gateway).iter().find(|p| named_host(p).is_some());
+        let elsewhere = || by_host.get(&extension.public_host()?.to_ascii_lowercase());
+        let Some(policy) = here.or_else(elsewhere) else { continue };
         let object = policy.object;
         let place = policy.section().map(|s| format!(" section {s}")).unwrap_or_default();
         let title = format!(

@@ -9,7 +9,7 @@ use crate::model::kuadrant::Policy;
 use crate::model::mcp::Extension;
 use crate::model::probes::{Purpose, Recorded, WELL_KNOWN};
 use crate::model::{Object, Seen, kinds};
-use crate::rules::policies::{Entrance, auth_policies, entrances, say_what_is_missing};
+use crate::rules::policies::{Entrance, say_what_is_missing};
 use crate::rules::remedy;
 use crate::rules::{Context, Findings};
 use crate::shell::{Command, shell};
@@ -17,12 +17,10 @@ use crate::shell::{Command, shell};
 /// The entrance that takes MCP requests of an extension, and the policies that authenticate there.
 pub(super) fn authenticating<'c, 'a>(
     context: &'c Context<'a>,
-    extension: &'c Extension<'a>,
-) -> Option<(Entrance<'c, 'a>, Vec<Policy<'a>>)> {
-    let policies = auth_policies(context);
-    entrances(context, extension).into_iter().filter(|e| e.takes("/mcp")).find_map(|entrance| {
-        let found: Vec<Policy<'a>> =
-            entrance.policies(&policies).into_iter().filter(Policy::authenticates).collect();
+    extension: &Extension<'a>,
+) -> Option<(&'c Entrance<'a>, Vec<Policy<'a>>)> {
+    context.entrances(extension).iter().filter(|e| e.takes("/mcp")).find_map(|entrance| {
+        let found = entrance.authenticating(context);
         (!found.is_empty()).then_some((entrance, found))
     })
 }
@@ -75,7 +73,7 @@ fn wellknown_route_missing(context: &Context<'_>, findings: &mut Findings) {
         if !wants_authentication(context, extension) || extension.meant_gateway.is_none() {
             continue;
         }
-        let all = entrances(context, extension);
+        let all = context.entrances(extension);
         // Without any entrance the route itself is the fault.
         let Some(route) = all.iter().find(|e| e.takes("/mcp")).and_then(|e| e.route) else { continue };
         if all.iter().any(|e| e.takes(WELL_KNOWN)) {
@@ -134,20 +132,16 @@ declare_rule! {
 
 fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &WELLKNOWN_PROTECTED, findings);
-    let policies = auth_policies(context);
     for extension in &context.chain().extensions {
         let probe = context.probe(Purpose::OauthMetadata, extension.object);
         if let Some(missing) = probe.and_then(Recorded::missing) {
             findings.cannot_tell(&WELLKNOWN_PROTECTED, missing);
         }
         let denied = probe.filter(|r| matches!(r.probe.status, Some(401 | 403)));
-        let mut serving: Vec<_> =
-            entrances(context, extension).into_iter().filter(|e| e.takes(WELL_KNOWN)).collect();
         // A rule of its own comes before one that takes everything.
-        serving.sort_by_key(|e| e.takes("/mcp"));
-        let Some(entrance) = serving.first() else { continue };
-        let here: Vec<Policy<'_>> =
-            entrance.policies(&policies).into_iter().filter(Policy::authenticates).collect();
+        let serving = context.entrances(extension).iter().filter(|e| e.takes(WELL_KNOWN));
+        let Some(entrance) = serving.min_by_key(|e| e.takes("/mcp")) else { continue };
+        let here = entrance.authenticating(context);
         let guard = here.iter().find(|p| !p.spares_well_known());
         let at_path = || here.first();
         let Some(policy) = guard.or_else(|| denied.and_then(|_| at_path())) else {
@@ -190,7 +184,7 @@ fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
 fn denied_by_something(
     findings: &mut Findings,
     extension: &Extension<'_>,
-    entrance: &Entrance<'_, '_>,
+    entrance: &Entrance<'_>,
     denied: &Recorded<'_>,
 ) {
     let title = format!(
@@ -254,8 +248,8 @@ fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
             findings.cannot_tell(&WELLKNOWN_NOT_FOUND, missing);
         }
         let not_found = probe.filter(|r| r.probe.status == Some(404));
-        let at = entrances(context, extension).into_iter().find(|e| e.takes(WELL_KNOWN));
-        let Some((entrance, route)) = at.and_then(|e| e.route.map(|route| (e, route))) else { continue };
+        let at = context.entrances(extension).iter().find(|e| e.takes(WELL_KNOWN));
+        let Some((entrance, route)) = at.and_then(|e| Some((e, e.route?))) else { continue };
         let gone = backend_refs(route)
             .into_iter()
             .filter(|b| b.is_service() && entrance.pointer == format!("/spec/rules/{}", b.rule))

@@ -13,7 +13,7 @@ use crate::model::kuadrant::Policy;
 use crate::model::mcp::Extension;
 use crate::model::workloads::Component;
 use crate::rules::evidence;
-use crate::rules::policies::{auth_policies, entrances, say_what_is_missing};
+use crate::rules::policies::{auth_policies, say_what_is_missing};
 use crate::rules::remedy;
 use crate::rules::{Context, Findings};
 use crate::shell::shell;
@@ -148,7 +148,6 @@ declare_rule! {
 
 fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &ISSUER_MISMATCH, findings);
-    let policies = auth_policies(context);
     let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
     for extension in &context.chain().extensions {
         let object = extension.object;
@@ -168,7 +167,7 @@ fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
         if servers.is_empty() {
             continue;
         }
-        for policy in policies.iter().filter(|p| concerns(context, extension, p)) {
+        for policy in concerning(context, extension) {
             // Another application may have a port of the Gateway, and an issuer, of its own.
             let gateway = extension.meant_gateway;
             let elsewhere = policy.section().is_some_and(|section| match gateway {
@@ -213,6 +212,7 @@ fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
             ));
         }
     }
+    let policies = auth_policies(context);
     if policies.is_empty() {
         return;
     }
@@ -492,13 +492,22 @@ fn session_churn(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether a policy targets the extension's Gateway, or a route on which its public host is reached.
-pub(super) fn concerns<'a>(context: &Context<'a>, extension: &Extension<'a>, policy: &Policy<'_>) -> bool {
-    // Also while the Gateway that both name does not exist.
-    let named = || {
-        let target = (policy.object.namespace(), policy.target_name());
-        policy.target_kind() == "Gateway" && target == extension.target()
-    };
-    extension.meant_gateway.map_or_else(named, |gateway| policy.targets(gateway))
-        || entrances(context, extension).iter().any(|e| e.route.is_some_and(|route| policy.targets(route)))
+/// The policies that target the extension's Gateway, or a route on which its public host is reached.
+pub(super) fn concerning<'a>(context: &Context<'a>, extension: &Extension<'a>) -> Vec<Policy<'a>> {
+    let all = context.auth_policies();
+    let mut found = match extension.meant_gateway {
+        Some(gateway) => all.on(gateway),
+        // Also while the Gateway that both name does not exist.
+        None => all.named("Gateway", extension.target().0, extension.target().1),
+    }
+    .to_vec();
+    for route in context.entrances(extension).iter().filter_map(|e| e.route) {
+        for policy in all.on(route) {
+            if !found.iter().any(|known| std::ptr::eq(known.object, policy.object)) {
+                found.push(*policy);
+            }
+        }
+    }
+    found.sort_by_cached_key(|p| p.object.full_name());
+    found
 }

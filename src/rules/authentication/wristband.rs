@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::discovery::broker_variable;
-use super::tokens::concerns;
+use super::tokens::concerning;
 use crate::declare_rule;
 use crate::model::json::Value;
 use crate::model::kuadrant::Policy;
 use crate::model::{Object, kinds, secret_shape};
-use crate::rules::policies::{auth_policies, say_what_is_missing};
+use crate::rules::policies::say_what_is_missing;
 use crate::rules::remedy;
 use crate::rules::{Context, Findings, evidence};
 use crate::shell::{Command, shell};
@@ -148,14 +148,13 @@ fn enforcement(deployment: &Object) -> Option<String> {
 
 fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &TRUSTED_HEADERS, findings);
-    let policies = auth_policies(context);
     for extension in &context.chain().extensions {
         let object = extension.object;
         let workloads = context.workloads();
         // Policies of other Gateways are nothing to this one.
-        let setter = policies
+        let concerned = concerning(context, extension);
+        let setter = concerned
             .iter()
-            .filter(|p| concerns(context, extension, p))
             .find(|p| p.sets_header("x-mcp-authorized") || p.sets_header("x-authorized-tools"));
         let broker = workloads.broker_deployment(object.namespace());
         let key = object.get("/spec/trustedHeadersKey").is_some()

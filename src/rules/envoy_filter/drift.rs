@@ -1,6 +1,6 @@
 //! MG219, MG227, MG233: EnvoyFilters that cannot be written, differ, or are left behind.
 use crate::declare_rule;
-use crate::model::istio::envoy_filter::{is_managed, of_extension, owner, router_patches};
+use crate::model::istio::envoy_filter::{is_managed, owner, router_patches};
 use crate::model::json::Value;
 use crate::model::logs::Record;
 use crate::model::mcp::Extension;
@@ -72,7 +72,7 @@ fn envoyfilter_create_failed(context: &Context<'_>, findings: &mut Findings) {
                 .find(|e| (e.object.namespace(), e.object.name()) == named)
                 .or_else(|| all.first().filter(|_| all.len() == 1));
             let Some(extension) = extension else { continue };
-            let absent = of_extension(context.bundle, extension.object).next().is_none();
+            let absent = context.filters_of(extension).next().is_none();
             let ongoing = record.last_time.is_some() && record.last_time == log.digest.last_time;
             if !absent && !ongoing {
                 continue;
@@ -189,7 +189,7 @@ fn envoyfilter_drift(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let namespace = extension.object.namespace();
         let cluster = format!("outbound|50051||mcp-gateway.{namespace}.svc.cluster.local");
-        for filter in of_extension(context.bundle, extension.object) {
+        for filter in context.filters_of(extension) {
             relabelled(context, findings, extension, filter);
             for (patch, _) in router_patches(filter) {
                 let config = format!("{patch}/patch/value/typed_config");

@@ -4,9 +4,7 @@ mod drift;
 
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
-use crate::model::istio::envoy_filter::{
-    filter_name, is_managed, of_extension, router_patches, workload_labels,
-};
+use crate::model::istio::envoy_filter::{filter_name, is_managed, router_patches, workload_labels};
 use crate::model::kinds;
 use crate::model::workloads::is_ready;
 use crate::shell::shell;
@@ -63,7 +61,7 @@ fn envoyfilter_missing(context: &Context<'_>, findings: &mut Findings) {
         if !extension.faults.is_empty() || object.is_deleting() || context.is_younger(object, 120) {
             continue;
         }
-        if of_extension(context.bundle, object).next().is_some() {
+        if context.filters_of(extension).next().is_some() {
             continue;
         }
         let namespace = gateway.namespace();
@@ -142,7 +140,7 @@ declare_rule! {
 fn envoyfilter_selector(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let Some(gateway) = extension.meant_gateway else { continue };
-        let filters: Vec<_> = of_extension(context.bundle, extension.object).collect();
+        let filters: Vec<_> = context.filters_of(extension).collect();
         let in_place = filters.iter().any(|f| f.namespace() == gateway.namespace());
         for filter in filters {
             let namespace = gateway.namespace();
@@ -248,7 +246,7 @@ fn envoyfilter_port(context: &Context<'_>, findings: &mut Findings) {
         let (Some(gateway), Some(listener)) = (extension.meant_gateway, extension.meant_listener) else {
             continue;
         };
-        for filter in of_extension(context.bundle, extension.object) {
+        for filter in context.filters_of(extension) {
             if filter.namespace() != gateway.namespace() || !is_managed(filter) {
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{behind, listener_names, policies, say_what_is_missing};
+use super::{behind, listener_names, say_what_is_missing};
 use crate::declare_rule;
 use crate::model::kuadrant::Policy;
 use crate::model::workloads::Component;
@@ -71,7 +71,7 @@ declare_rule! {
 
 fn authpolicy_not_accepted(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &AUTHPOLICY_NOT_ACCEPTED, findings);
-    let all = policies(context);
+    let all = context.policies();
     for policy in all.iter().filter(|p| p.object.kind() == "AuthPolicy") {
         let object = policy.object;
         let Some(condition) = object.condition("Accepted").filter(|c| c.is_false()) else { continue };
@@ -103,7 +103,7 @@ fn authpolicy_not_accepted(context: &Context<'_>, findings: &mut Findings) {
             behind::missing_dependency(context, condition.message, draft);
         }
         if condition.reason == "Conflicted"
-            && let Some(rival) = behind::rival(&all, policy)
+            && let Some(rival) = behind::rival(all, policy)
         {
             draft.object(rival.reference()).evidence(rival.evidence("/spec/targetRef"));
         }
@@ -156,9 +156,9 @@ fn home<'n>(context: &Context<'_>, policy: &Object, name: &str, elsewhere: &[&'n
 
 fn authpolicy_target_missing(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &AUTHPOLICY_TARGET_MISSING, findings);
-    for policy in policies(context) {
+    for policy in context.policies() {
         let object = policy.object;
-        match target(context, &policy) {
+        match target(context, policy) {
             Some(Seen::Absent) => {}
             Some(Seen::Unknown(missing)) => {
                 findings.cannot_tell(&AUTHPOLICY_TARGET_MISSING, missing);
@@ -287,10 +287,10 @@ pub(in crate::rules) fn leads_nowhere(context: &Context<'_>, policy: &Policy<'_>
 
 fn authpolicy_section(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &AUTHPOLICY_SECTION, findings);
-    for policy in policies(context) {
+    for policy in context.policies() {
         let Some(section) = policy.section() else { continue };
         let object = policy.object;
-        let target = match target(context, &policy) {
+        let target = match target(context, policy) {
             Some(Seen::Found(target)) => target,
             Some(Seen::Unknown(missing)) => {
                 findings.cannot_tell(&AUTHPOLICY_SECTION, missing);
@@ -323,7 +323,7 @@ fn authpolicy_section(context: &Context<'_>, findings: &mut Findings) {
         for index in 0..target.array(list).len().min(5) {
             draft.evidence(target.evidence(&format!("{list}/{index}/name")));
         }
-        if let Some(name) = section_meant(context, &policy, section, &names) {
+        if let Some(name) = section_meant(context, policy, section, &names) {
             draft.command(remedy::merge(object, json!({"spec": {"targetRef": {"sectionName": name}}})));
         }
         draft.verify(wait(object, "Accepted"));
@@ -365,7 +365,7 @@ declare_rule! {
 
 fn policy_not_enforced(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &POLICY_NOT_ENFORCED, findings);
-    for policy in policies(context) {
+    for policy in context.policies() {
         let object = policy.object;
         if object.condition("Accepted").is_some_and(|c| c.is_false()) {
             continue;
@@ -405,7 +405,7 @@ fn policy_not_enforced(context: &Context<'_>, findings: &mut Findings) {
         // Defaults are made to give way to policies that are more specific.
         let gives_way = condition.reason == "Overridden"
             && policy.target_kind() == "Gateway"
-            && !policies(context).iter().any(|p| p.overrides() && !std::ptr::eq(p.object, object));
+            && !context.policies().iter().any(|p| p.overrides() && !std::ptr::eq(p.object, object));
         let title =
             format!("{} {} is not enforced: {why} ({})", object.kind(), object.full_name(), condition.reason);
         let draft = findings.report(
@@ -431,7 +431,7 @@ fn policy_not_enforced(context: &Context<'_>, findings: &mut Findings) {
             behind::missing_dependency(context, message, draft);
         }
         if message.contains("not in the path to any existing routes") {
-            behind::no_routes(context, &policy, draft);
+            behind::no_routes(context, policy, draft);
         }
         if condition.reason == "MissingResource" && context.bundle.list(&kinds::KUADRANT).next().is_none() {
             let namespace = context
@@ -445,7 +445,7 @@ fn policy_not_enforced(context: &Context<'_>, findings: &mut Findings) {
         }
         draft.verify(wait(object, "Enforced"));
     }
-    if policies(context).is_empty() {
+    if context.policies().is_empty() {
         return;
     }
     if let Err(missing) = context.bundle.collected(&kinds::AUTH_CONFIG, None)

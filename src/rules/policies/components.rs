@@ -1,6 +1,6 @@
 //! MG804, MG805, MG810-MG812: the parts of Kuadrant, and what they need to know and reach.
 
-use super::{auth_policies, policies, say_what_is_missing};
+use super::{auth_policies, say_what_is_missing};
 use crate::declare_rule;
 use crate::model::logs::Record;
 use crate::model::probes::Purpose;
@@ -101,7 +101,7 @@ declare_rule! {
 
 fn kuadrant_operator_down(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &KUADRANT_OPERATOR_DOWN, findings);
-    if !policies(context).is_empty() {
+    if !context.policies().is_empty() {
         down(
             context,
             &KUADRANT_OPERATOR_DOWN,
@@ -121,7 +121,7 @@ fn authorino_down(context: &Context<'_>, findings: &mut Findings) {
 
 fn kuadrant_component_down(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &KUADRANT_COMPONENT_DOWN, findings);
-    if policies(context).is_empty() {
+    if context.policies().is_empty() {
         return;
     }
     for (component, effect) in [
@@ -374,7 +374,7 @@ fn controller_names(operator: &Object) -> Option<(String, String)> {
 
 fn gateway_controller_not_known(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &GATEWAY_CONTROLLER_NOT_KNOWN, findings);
-    let policies = policies(context);
+    let policies = context.policies();
     let Some(operator) = context.workloads().deployments_of(Component::KuadrantOperator).first() else {
         return;
     };

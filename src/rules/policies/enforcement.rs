@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{auth_policies, behind, policies, say_what_is_missing};
+use super::{auth_policies, behind, say_what_is_missing};
 use crate::declare_rule;
 use crate::model::gateway_api::{Attachment, Outcome};
 use crate::model::workloads::Component;
@@ -312,22 +312,17 @@ const AUTH_CLUSTER: &str = "kuadrant-auth-service";
 
 fn policy_filter_missing(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &POLICY_FILTER_MISSING, findings);
-    let policies = auth_policies(context);
     for group in context.proxies() {
         let gateway = group.gateway;
-        let routes: Vec<_> = context
-            .chain()
-            .routes
-            .values()
-            .filter(|facts| {
-                let here = |a: &Attachment<'_>| a.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway));
-                facts.attachments.iter().any(|a| here(a) && a.outcome() == Outcome::Accepted)
-            })
-            .collect();
-        let enforced = policies.iter().find(|p| {
-            (p.targets(gateway) || routes.iter().any(|facts| p.targets(facts.object)))
-                && p.object.condition("Enforced").is_some_and(|c| c.is_true())
-                && !context.is_younger(p.object, 60)
+        let routes = context.chain().routes_of(gateway).filter(|facts| {
+            let here = |a: &Attachment<'_>| a.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway));
+            facts.attachments.iter().any(|a| here(a) && a.outcome() == Outcome::Accepted)
+        });
+        let policies = context.auth_policies();
+        let mut candidates =
+            policies.on(gateway).iter().chain(routes.flat_map(|facts| policies.on(facts.object)));
+        let enforced = candidates.find(|p| {
+            p.object.condition("Enforced").is_some_and(|c| c.is_true()) && !context.is_younger(p.object, 60)
         });
         let Some(policy) = enforced else { continue };
         for proxy in &group.proxies {
@@ -485,7 +480,7 @@ declare_rule! {
 
 fn denials(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &DENIALS, findings);
-    if policies(context).is_empty() {
+    if context.policies().is_empty() {
         return;
     }
     let pods = context.workloads().component_pods(Component::Authorino);

@@ -1,9 +1,11 @@
 //! Where requests for the public host of an extension arrive: listener, route, rule; also before the controller has
 //! written the route.
 
+use std::collections::HashMap;
+
 use crate::model::gateway_api::{Verdict, hostname};
 use crate::model::json::Value;
-use crate::model::kuadrant::{Policy, effective};
+use crate::model::kuadrant::Policy;
 use crate::model::mcp::extension::names_listeners;
 use crate::model::mcp::{Extension, ExtensionFault};
 use crate::model::probes::WELL_KNOWN;
@@ -14,11 +16,13 @@ use crate::rules::{Context, Draft};
 const MANAGED_ROUTE: &str = "mcp-gateway-route";
 
 /// A place where requests for the public host of an extension arrive.
-pub(in crate::rules) struct Entrance<'c, 'a> {
-    extension: &'c Extension<'a>,
+pub(in crate::rules) struct Entrance<'a> {
+    extension: &'a Object,
+    /// The code of the extension's first fault.
+    fault: Option<&'static str>,
     /// The Gateway.
     pub(in crate::rules) gateway: &'a Object,
-    listener: &'c str,
+    listener: &'a str,
     /// The route. `None`: the controller writes it once the extension is in order.
     pub(in crate::rules) route: Option<&'a Object>,
     /// The rule of the route: its name, or `rule-N` from 1.
@@ -29,7 +33,7 @@ pub(in crate::rules) struct Entrance<'c, 'a> {
     paths: Vec<(&'a str, &'a str)>,
 }
 
-impl<'a> Entrance<'_, 'a> {
+impl<'a> Entrance<'a> {
     /// Whether the rule takes requests for a path.
     pub(in crate::rules) fn takes(&self, path: &str) -> bool {
         self.paths.iter().any(|(kind, value)| match *kind {
@@ -42,27 +46,28 @@ impl<'a> Entrance<'_, 'a> {
         })
     }
 
-    /// Those of the policies that are in effect here.
-    pub(in crate::rules) fn policies(&self, all: &[Policy<'a>]) -> Vec<Policy<'a>> {
+    /// The AuthPolicies in effect here that demand credentials.
+    pub(in crate::rules) fn authenticating(&self, context: &Context<'a>) -> Vec<Policy<'a>> {
         let route = self.route.map(|route| (route, self.rule.as_str()));
-        effective(all, self.gateway, self.listener, route)
+        let mut found = context.auth_policies().effective(self.gateway, self.listener, route);
+        found.retain(Policy::authenticates);
+        found
     }
 
     /// The namespace of the route.
     pub(in crate::rules) fn namespace(&self) -> &'a str {
-        self.route.unwrap_or(self.extension.object).namespace()
+        self.route.unwrap_or(self.extension).namespace()
     }
 
     /// Says of a finding that it is about the route; or about one that is yet to be written, so that the finding shows
     /// once the extension is in order.
     pub(in crate::rules) fn name_route(&self, draft: &mut Draft) {
-        let object = self.extension.object;
-        match (self.route, self.extension.first()) {
+        match (self.route, self.fault) {
             (Some(route), _) => {
                 draft.object(route.reference());
             }
-            (None, Some(first)) => {
-                draft.hidden_behind(&[first.code()], object.reference());
+            (None, Some(code)) => {
+                draft.hidden_behind(&[code], self.extension.reference());
             }
             (None, None) => {}
         }
@@ -72,21 +77,35 @@ impl<'a> Entrance<'_, 'a> {
     pub(in crate::rules) fn show_rule(&self, draft: &mut Draft) {
         draft.evidence(match self.route {
             Some(route) => route.evidence(&self.pointer),
-            None => self.extension.object.evidence("/spec/targetRef"),
+            None => self.extension.evidence("/spec/targetRef"),
         });
     }
 }
 
-/// The entrances of an extension's public host.
-pub(in crate::rules) fn entrances<'c, 'a>(
-    context: &'c Context<'a>,
-    extension: &'c Extension<'a>,
-) -> Vec<Entrance<'c, 'a>> {
+/// The entrances of every extension's public host.
+pub(in crate::rules) struct Entrances<'a>(HashMap<(&'a str, &'a str), Vec<Entrance<'a>>>);
+
+impl<'a> Entrances<'a> {
+    /// Those of an extension.
+    pub(in crate::rules) fn of(&self, extension: &'a Object) -> &[Entrance<'a>] {
+        self.0.get(&(extension.namespace(), extension.name())).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Finds the entrances of all extensions; rules ask the context, which keeps them.
+pub(in crate::rules) fn entrances<'a>(context: &Context<'a>) -> Entrances<'a> {
+    let all = context.chain().extensions.iter();
+    let id = |extension: &Extension<'a>| (extension.object.namespace(), extension.object.name());
+    Entrances(all.map(|extension| (id(extension), of_extension(context, extension))).collect())
+}
+
+fn of_extension<'a>(context: &Context<'a>, extension: &Extension<'a>) -> Vec<Entrance<'a>> {
     let mut found = Vec::new();
     let (Some(gateway), Some(host)) = (extension.meant_gateway, extension.public_host()) else {
         return found;
     };
-    for facts in context.chain().routes.values() {
+    let fault = extension.first().map(|first| first.code());
+    for facts in context.chain().routes_of(gateway) {
         let route = facts.object;
         for attachment in &facts.attachments {
             if !attachment.gateway.found().is_some_and(|g| std::ptr::eq(g, gateway)) {
@@ -112,7 +131,8 @@ pub(in crate::rules) fn entrances<'c, 'a>(
                     .and_then(Value::as_str)
                     .map_or_else(|| format!("rule-{}", index + 1), str::to_owned);
                 found.push(Entrance {
-                    extension,
+                    extension: extension.object,
+                    fault,
                     gateway,
                     listener: listener.name,
                     route: Some(route),
@@ -145,12 +165,12 @@ fn paths(rule: &Value) -> Vec<(&str, &str)> {
 }
 
 /// The rules of the route that the controller will write once the extension is in order.
-fn to_come<'c, 'a>(
+fn to_come<'a>(
     context: &Context<'a>,
-    extension: &'c Extension<'a>,
+    extension: &Extension<'a>,
     gateway: &'a Object,
     host: &str,
-) -> Vec<Entrance<'c, 'a>> {
+) -> Vec<Entrance<'a>> {
     let object = extension.object;
     let Some(listener) = extension.meant_listener.as_ref() else { return Vec::new() };
     let written = context.bundle.get(&kinds::HTTP_ROUTE, object.namespace(), MANAGED_ROUTE).is_some();
@@ -172,7 +192,8 @@ fn to_come<'c, 'a>(
     [("mcp", "/mcp"), ("well-known", WELL_KNOWN)]
         .into_iter()
         .map(|(rule, path)| Entrance {
-            extension,
+            extension: object,
+            fault: extension.first().map(|first| first.code()),
             gateway,
             listener: listener.name,
             route: None,

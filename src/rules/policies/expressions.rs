@@ -1,8 +1,12 @@
 //! MG806, MG807: the CEL expressions of policies and AuthConfigs.
 
-use super::{policies, say_what_is_missing};
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use super::say_what_is_missing;
 use crate::declare_rule;
-use crate::model::cel::{self, Environment, Problem, ProblemKind};
+use crate::model::cel::{self, Environment, Evaluators, Problem, ProblemKind};
 use crate::model::object::field_path;
 use crate::model::workloads::Component;
 use crate::model::{Missing, Object};
@@ -77,7 +81,7 @@ declare_rule! {
 }
 
 /// An expression with problems.
-struct Wrong<'a> {
+pub(in crate::rules) struct Wrong<'a> {
     object: &'a Object,
     pointer: String,
     environment: Environment,
@@ -86,25 +90,37 @@ struct Wrong<'a> {
     command: Command,
 }
 
-/// Every expression with its problems.
-fn problems<'a>(context: &Context<'a>) -> Vec<Wrong<'a>> {
-    policies(context)
-        .into_iter()
-        .flat_map(|policy| {
-            let evaluators = policy.evaluators();
-            policy.expressions().into_iter().filter_map(move |expression| {
-                let found = cel::check(expression.text, expression.environment, &evaluators);
-                if found.is_empty() {
-                    return None;
-                }
-                let (object, pointer) = (policy.object, expression.pointer);
-                let meant = cel::corrected(expression.text, &found, expression.environment, &evaluators);
-                let command = meant
-                    .map_or_else(|| edit(object), |meant| rewrite(object, &pointer, expression.text, &meant));
-                Some(Wrong { object, pointer, environment: expression.environment, found, command })
+/// What decides whether an expression has problems.
+type Checked<'a> = (&'a str, Environment, Evaluators<'a>);
+
+/// Every expression with its problems; rules ask the context, which keeps them. Policies are often copies of each other,
+/// and to parse an expression takes longer than all the rest: each text is parsed once.
+pub(in crate::rules) fn problems<'a>(context: &Context<'a>) -> Vec<Wrong<'a>> {
+    let mut places: BTreeMap<Checked<'a>, Vec<(&'a Object, String)>> = BTreeMap::new();
+    for policy in context.policies() {
+        let evaluators = policy.evaluators();
+        for expression in policy.expressions() {
+            let checked = (expression.text, expression.environment, evaluators.clone());
+            places.entry(checked).or_default().push((policy.object, expression.pointer));
+        }
+    }
+    let places: Vec<_> = places.into_iter().collect();
+    let mut wrong: Vec<Wrong<'a>> = places
+        .into_par_iter()
+        .flat_map_iter(|((text, environment, evaluators), places)| {
+            let found = cel::check(text, environment, &evaluators);
+            let places = if found.is_empty() { Vec::new() } else { places };
+            let meant =
+                if places.is_empty() { None } else { cel::corrected(text, &found, environment, &evaluators) };
+            places.into_iter().map(move |(object, pointer)| {
+                let rewrite = meant.as_ref().map(|meant| rewrite(object, &pointer, text, meant));
+                let command = rewrite.unwrap_or_else(|| edit(object));
+                Wrong { object, pointer, environment, found: found.clone(), command }
             })
         })
-        .collect()
+        .collect();
+    wrong.sort_by_cached_key(|w| (w.object.kind().to_owned(), w.object.full_name(), w.pointer.clone()));
+    wrong
 }
 
 fn shown(object: &Object, pointer: &str, problem: &Problem) -> Evidence {
@@ -133,8 +149,8 @@ fn rewrite(object: &Object, pointer: &str, before: &str, after: &str) -> Command
 
 fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &CEL_SYNTAX, findings);
-    for Wrong { object, pointer, environment, found, command } in problems(context) {
-        let place = field_path(&pointer);
+    for Wrong { object, pointer, environment, found, command } in context.expressions() {
+        let place = field_path(pointer);
         if found.iter().any(|p| p.kind == ProblemKind::TooComplex) {
             findings.cannot_tell(
                 &CEL_SYNTAX,
@@ -157,13 +173,13 @@ fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
             Environment::Operator => "The policy does not protect its path until then.",
         };
         let remedy = format!("Correct the expression: {}. {effect}", first.message);
-        let draft = findings.report(&CEL_SYNTAX, object, title, shown(object, &pointer, first), remedy);
+        let draft = findings.report(&CEL_SYNTAX, object, title, shown(object, pointer, first), remedy);
         // Nobody reads the expressions of a policy that is attached to nothing.
         draft.hidden_behind(&["MG802", "MG803"], object.reference());
         for error in &errors[1..] {
-            draft.evidence(shown(object, &pointer, error));
+            draft.evidence(shown(object, pointer, error));
         }
-        draft.command(command);
+        draft.command(command.clone());
         draft.verify(shell!(
             "oc -n {} wait --for=condition=Enforced {} --timeout=120s",
             object.namespace(),
@@ -174,7 +190,7 @@ fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
 
 fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &CEL_REFERENCE, findings);
-    for Wrong { object, pointer, found, command, .. } in problems(context) {
+    for Wrong { object, pointer, found, command, .. } in context.expressions() {
         let predicate = pointer.ends_with("/predicate");
         let wrong: Vec<&Problem> = found
             .iter()
@@ -189,20 +205,20 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
             "{} {}: {} {effect}: {}",
             object.kind(),
             object.full_name(),
-            field_path(&pointer),
+            field_path(pointer),
             evidence::short(&first.message, 80)
         );
         let remedy = format!("Correct the expression: {}.", first.message);
-        let draft = findings.report(&CEL_REFERENCE, object, title, shown(object, &pointer, first), remedy);
+        let draft = findings.report(&CEL_REFERENCE, object, title, shown(object, pointer, first), remedy);
         draft.hidden_behind(&["MG802", "MG803"], object.reference());
         if constant && first.message.contains("always true") {
             // Often written on purpose, as a place for a condition to come.
             draft.severity(Severity::Info);
         }
         for problem in &wrong[1..] {
-            draft.evidence(shown(object, &pointer, problem));
+            draft.evidence(shown(object, pointer, problem));
         }
-        draft.command(command);
+        draft.command(command.clone());
         draft.verify(shell!(
             "oc -n {} wait --for=condition=Enforced {} --timeout=120s",
             object.namespace(),
@@ -238,7 +254,7 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
         for record in records.iter().skip(1).take(4) {
             draft.evidence(evidence::record(log, record));
         }
-        for policy in policies(context).iter().filter(|p| p.object.kind() == "AuthPolicy") {
+        for policy in context.policies().iter().filter(|p| p.object.kind() == "AuthPolicy") {
             draft.object(policy.object.reference());
         }
         draft.command(shell!("oc -n {} logs {} | grep -i cel", pod.namespace(), pod.name()));

@@ -12,7 +12,8 @@ use crate::model::gateway_api::listeners;
 use crate::model::kuadrant::{POLICIES, Policy};
 use crate::model::{Missing, Object, kinds};
 pub(super) use attachment::leads_nowhere;
-pub(super) use entrances::{Entrance, entrances};
+pub(super) use entrances::{Entrance, Entrances, entrances};
+pub(super) use expressions::{Wrong, problems};
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -36,7 +37,7 @@ pub(super) static RULES: &[&Rule] = &[
 
 /// The policies that concern the MCP gateway: their target is one of its Gateways or routes, or they
 /// stand in a namespace of one and their target does not exist there.
-pub(super) fn policies<'a>(context: &Context<'a>) -> Vec<Policy<'a>> {
+pub(super) fn ours<'a>(context: &Context<'a>) -> Vec<Policy<'a>> {
     let chain = context.chain();
     let bundle = context.bundle;
     let mut namespaces: std::collections::BTreeSet<&str> = chain.gateways.iter().map(|(ns, _)| *ns).collect();
@@ -69,7 +70,7 @@ pub(super) fn policies<'a>(context: &Context<'a>) -> Vec<Policy<'a>> {
 
 /// The AuthPolicies among them.
 pub(super) fn auth_policies<'a>(context: &Context<'a>) -> Vec<Policy<'a>> {
-    policies(context).into_iter().filter(|p| p.object.kind() == "AuthPolicy").collect()
+    context.policies().iter().copied().filter(|p| p.object.kind() == "AuthPolicy").collect()
 }
 
 /// Says what is missing to judge policies.

@@ -15,7 +15,7 @@ use crate::shell::shell;
 
 /// The EnvoyFilters of an extension in its Gateway's namespace.
 fn filters_of<'a>(context: &Context<'a>, target: &Target<'_, 'a>) -> Vec<&'a Object> {
-    let all = envoy_filter::of_extension(context.bundle, target.extension.object);
+    let all = context.filters_of(target.extension);
     all.filter(|filter| filter.namespace() == target.gateway.namespace()).collect()
 }
 

@@ -48,18 +48,16 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
         let secret = context.bundle.get(&kinds::SECRET, extension.namespace(), broker_config::NAME);
         let config = secret.and_then(|secret| broker_config::read(&secret.value().to_json()));
         let servers = config.map(|config| config.servers).unwrap_or_default();
-        for facts in context.chain().routes.values().filter(|f| f.registrations.is_empty()) {
+        for facts in context.chain().routes_of(target.gateway).filter(|f| f.registrations.is_empty()) {
             let route = facts.object;
             if route.label("app.kubernetes.io/managed-by") == Some("mcp-gateway-controller")
                 || route.is_deleting()
             {
                 continue;
             }
-            let to_broker = backend_refs(route).iter().any(|b| {
-                b.is_service()
-                    && b.name == "mcp-gateway"
-                    && context.workloads().broker_deployment(b.namespace).is_some()
-            });
+            let to_broker = backend_refs(route)
+                .iter()
+                .any(|b| b.is_service() && b.name == "mcp-gateway" && b.namespace == extension.namespace());
             // A host that the broker is configured with is one the router knows, whatever became of
             // the registration.
             let known = servers.iter().any(|s| hostnames(route).contains(&s.hostname.as_str()));
