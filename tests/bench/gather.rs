@@ -31,7 +31,7 @@ use axum::middleware::{self, Next};
 use futures_util::StreamExt as _;
 use oc_mcpgw::serve::{Background, router};
 
-#[allow(unreachable_pub, reason = "a bench has no outside")]
+#[allow(unreachable_pub, dead_code, reason = "a bench has no outside; several share this")]
 mod big;
 #[allow(unreachable_pub, reason = "a bench has no outside")]
 mod process;
