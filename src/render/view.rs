@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::layout::count;
-use crate::report::{Coverage, Finding, Report, Severity, Unknown};
+use crate::report::{Coverage, Finding, ObjectRef, Report, Severity, Unknown};
 
 /// A report arranged for reading.
 pub(super) struct View<'a> {
@@ -118,10 +118,19 @@ impl<'a> View<'a> {
 fn effect<'f>(report: &Report, findings: impl Iterator<Item = &'f Finding>) -> String {
     const KIND: &str = "MCPServerRegistration";
     let all = report.coverage.objects.get(KIND).copied().unwrap_or_default();
+    // What a finding about one server also names is not touched by it, such as the winner of a conflict.
+    let of = |finding: &'f Finding| match finding.objects.first() {
+        Some(subject) if subject.kind == KIND => std::slice::from_ref(subject),
+        _ => finding.objects.as_slice(),
+    };
+    let drawn = report.topology.as_ref().filter(|topology| topology.omitted == 0);
+    let exists = |object: &ObjectRef| {
+        drawn.is_none_or(|drawn| drawn.nodes.iter().any(|node| node.present && node.object == *object))
+    };
     let named: BTreeSet<(&Option<String>, &str)> = findings
         .filter(|finding| finding.severity != Severity::Info)
-        .flat_map(|finding| &finding.objects)
-        .filter(|object| object.kind == KIND)
+        .flat_map(of)
+        .filter(|object| object.kind == KIND && exists(object))
         .map(|object| (&object.namespace, object.name.as_str()))
         .collect();
     // A name that leads nowhere is no server of the bundle.

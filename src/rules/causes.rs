@@ -28,7 +28,7 @@ pub fn report(context: &Context<'_>, findings: Findings) -> Report {
     switched_off(context, &mut drafts);
     readyz_cascade(context, &mut drafts);
     let causes = link(&drafts, context.graph());
-    let findings = number(&drafts, &causes);
+    let findings = number(&drafts, &causes, bundle);
     let unknown = unknowns(&undecided);
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
     Report {
@@ -299,7 +299,7 @@ fn reduced(direct: &[Vec<usize>]) -> Vec<Vec<usize>> {
 }
 
 /// Gives ids and the final order, and turns drafts into findings.
-fn number(drafts: &[Draft], causes: &[Vec<usize>]) -> Vec<Finding> {
+fn number(drafts: &[Draft], causes: &[Vec<usize>], bundle: &Bundle) -> Vec<Finding> {
     let mut effects = vec![Vec::new(); drafts.len()];
     for (effect, list) in causes.iter().enumerate() {
         for &cause in list {
@@ -336,7 +336,7 @@ fn number(drafts: &[Draft], causes: &[Vec<usize>]) -> Vec<Finding> {
                 title: draft.title.clone(),
                 objects: draft.objects.clone(),
                 evidence: draft.evidence.clone(),
-                remedy: remedy::with_proof(&draft.remedy, draft.rule.code),
+                remedy: remedy::with_proof(draft, bundle),
                 caused_by: name(&causes[at]),
                 hidden_behind: name(&hidden[at]),
                 section: draft.rule.section.to_owned(),

@@ -4,10 +4,11 @@
 
 use serde_json::{Value, json};
 
+use super::Draft;
 use super::evidence::oc;
-use crate::model::Object;
 use crate::model::json::Map;
-use crate::report::Remedy;
+use crate::model::{Bundle, Object};
+use crate::report::{ObjectRef, Remedy, Severity};
 use crate::shell::{Command, Words, shell};
 
 /// The resource word of an object for the command line.
@@ -92,19 +93,47 @@ pub(super) fn secret(namespace: &str, name: &str, key: &str, file: &'static str)
     ]
 }
 
-/// The remedy, with the tool's own look at the cluster behind commands that only print objects: whether what they
-/// print is right, the reader would have to know.
+/// The remedy of a finding, with the tool's own look at the cluster behind commands that do not decide by themselves:
+/// whether what they print is right, the reader would have to know.
 #[must_use]
-pub(super) fn with_proof(remedy: &Remedy, code: &str) -> Remedy {
-    let prints = |command: &String| {
-        let shows = [" get ", " describe "].iter().any(|verb| command.contains(verb));
-        shows && !command.contains('|') && !command.contains("--raw")
-    };
-    let mut remedy = remedy.clone();
-    if remedy.verify.iter().all(prints) {
-        remedy.verify.push(shell!("oc mcpgw check --only {}", code).into_text());
+pub(super) fn with_proof(draft: &Draft, bundle: &Bundle) -> Remedy {
+    let mut remedy = draft.remedy.clone();
+    if remedy.verify.iter().any(|command| decides(command, &draft.objects, bundle)) {
+        return remedy;
     }
+    // What was logged before the repair stays in the log.
+    let logged = draft.evidence.iter().any(|evidence| evidence.file.ends_with(".log"));
+    let since = Command::from(if logged { " --since 5m" } else { "" });
+    // The exit code is to tell it, too.
+    let fail_on = Command::from(match draft.severity {
+        Severity::Error => "",
+        Severity::Warning => " --fail-on warning",
+        Severity::Info => " --fail-on info",
+    });
+    remedy.verify.push(shell!("oc mcpgw check --only {}{}{}", draft.rule.code, since, fail_on).into_text());
     remedy
+}
+
+/// Whether a command fails before the repair and succeeds after it: it waits for a rollout, or for a condition that is
+/// not met yet, or it asks this tool.
+fn decides(command: &str, objects: &[ObjectRef], bundle: &Bundle) -> bool {
+    let Some((_, waited)) = command.split_once(" wait --for=condition=") else {
+        return command.contains(" rollout status ") || command.starts_with("oc mcpgw ");
+    };
+    let mut words = waited.split_whitespace();
+    let (condition, resource) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let subject = objects.iter().find(|object| {
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        format!("{}/{}", object.kind.to_lowercase(), object.name) == resource
+            && (namespace.is_empty() || command.contains(&format!(" -n {namespace} ")))
+    });
+    let met = |object: &ObjectRef| {
+        let (group, _) = object.api_version.split_once('/').unwrap_or_default();
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        let object = bundle.get_dynamic(group, &object.kind, namespace, &object.name);
+        object.and_then(|o| o.condition(condition)).is_some_and(|c| c.status == "True")
+    };
+    !subject.is_some_and(met)
 }
 
 /// The memory limit twice as high: `256Mi` becomes `512Mi`. `None` when it is no number with a unit.

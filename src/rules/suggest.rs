@@ -64,10 +64,16 @@ pub(super) fn sentence(context: &Context<'_>, kind: &Kind, namespace: &str, name
     }
     match elsewhere(context, kind, namespace, name).as_slice() {
         [] => String::new(),
-        [one] => format!(" A {} of this name exists in namespace {}.", kind.kind, one.namespace()),
+        [one] => format!(" {} of this name exists in namespace {}.", article(kind), one.namespace()),
         several => {
             let list: Vec<&str> = several.iter().take(5).map(|o| o.namespace()).collect();
-            format!(" A {} of this name exists in namespaces {}.", kind.kind, list.join(", "))
+            format!(" {} of this name exists in namespaces {}.", article(kind), list.join(", "))
         }
     }
+}
+
+/// A kind with its article, as it is spoken: `An HTTPRoute`, `A Gateway`.
+fn article(kind: &Kind) -> String {
+    let article = if kind.kind.starts_with(['A', 'E', 'H', 'I', 'M', 'O']) { "An" } else { "A" };
+    format!("{article} {}", kind.kind)
 }

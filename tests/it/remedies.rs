@@ -182,6 +182,64 @@ fn trial(fault: &Fault) -> Outcome {
     }
 }
 
+/// What is printed to prove a repair can end well after it, and could not before: a command that waits for what was met
+/// all the time, or for an object that the remedy deletes, proves nothing.
+#[test]
+fn what_verifies_a_repair_tells_before_from_after() {
+    let wrong: Vec<String> = faults::all().par_iter().flat_map_iter(|fault| unproven(fault)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn unproven(fault: &Fault) -> Vec<String> {
+    let broken = (fault.apply)(Fixture::healthy());
+    let report = broken.report();
+    let after = commanded(&DEFAULT, &broken, &report).ok().flatten();
+    let mut wrong = Vec::new();
+    for finding in &report.findings {
+        let name = |what: &str| format!("{:?}: {} {what}", (fault.code, fault.name), finding.code);
+        let mut proofs = 0;
+        for command in &finding.remedy.verify {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            let asks = command.starts_with("oc mcpgw ") || command.starts_with("oc-mcpgw ");
+            let grave = finding.severity == oc_mcpgw::report::Severity::Error;
+            if asks && command.contains(" --only ") && !grave && !command.contains("--fail-on") {
+                wrong.push(name(&format!("succeeds whatever is found: {command}")));
+            }
+            let Some(at) = words.iter().position(|word| word.starts_with("--for=condition=")) else {
+                proofs += usize::from(asks || command.contains(" rollout status "));
+                continue;
+            };
+            let condition = &words[at]["--for=condition=".len()..];
+            let namespace = words.iter().position(|word| *word == "-n").map_or("", |n| words[n + 1]);
+            let (kind, object) = words[at + 1].split_once('/').expect("kind/name");
+            let find = |installation: &Installation| {
+                installation.objects.iter().find(|o| is(o, kind, namespace, object)).cloned()
+            };
+            let met = |object: &serde_json::Value| {
+                let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+                conditions.any(|c| c["type"] == condition && c["status"] == "True")
+            };
+            proofs += usize::from(!find(&broken.installation).is_some_and(|object| met(&object)));
+            if finding.caused_by.is_empty()
+                && after.as_ref().is_some_and(|after| find(&after.installation).is_none())
+            {
+                wrong.push(name(&format!("waits for what is gone: {command}")));
+            }
+        }
+        if proofs == 0 {
+            wrong.push(name(&format!("proves nothing: {:?}", finding.remedy.verify)));
+        }
+    }
+    wrong
+}
+
+fn is(object: &serde_json::Value, kind: &str, namespace: &str, name: &str) -> bool {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    text(&object["kind"]).to_lowercase() == kind
+        && text(&object["metadata"]["namespace"]) == namespace
+        && text(&object["metadata"]["name"]) == name
+}
+
 /// The installation after the commands of a report's roots were run and the controllers have seen it; `None` where
 /// the commands leave something to a person.
 ///

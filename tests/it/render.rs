@@ -379,6 +379,37 @@ fn the_roots_in_short() {
     insta::assert_snapshot!(render::roots(&redacted(three_roots()), &TextOptions::default()));
 }
 
+/// What can be reached with the keyboard is not nested, and what scrolls can be reached.
+#[test]
+fn the_page_can_be_used_without_a_mouse() {
+    let page = render::html(&redacted(three_roots()));
+    let summaries: Vec<&str> = page.split("<summary>").skip(1).collect();
+    assert!(summaries.len() > 3, "{page}");
+    for summary in summaries {
+        let summary = summary.split("</summary>").next().unwrap_or_default();
+        assert!(!summary.contains("<a "), "{summary}");
+    }
+    assert_eq!(
+        page.matches("class=\"scroll\"").count(),
+        page.matches("class=\"scroll\" tabindex=\"0\"").count()
+    );
+}
+
+/// The winner of a conflict goes on as before, and what nobody registered is no server.
+#[test]
+fn the_effect_counts_servers_that_are_touched() {
+    for (code, name, expected) in [
+        ("MG413", "two servers with one prefix", Some("on 1 of 4 servers")),
+        ("MG422", "an entry that nobody registered", None),
+        ("MG301", "the target's name has a typo", Some("on 4 of 4 servers")),
+    ] {
+        let broken = crate::faults::named(code, name, crate::fixture::Fixture::healthy());
+        let text = text(broken.report(), 100);
+        let line = text.lines().find_map(|line| line.trim_start().strip_prefix("effect"));
+        assert_eq!(line.map(str::trim), expected, "{text}");
+    }
+}
+
 #[test]
 fn three_roots_for_a_support_case() {
     insta::assert_snapshot!(render::markdown(&redacted(three_roots())));

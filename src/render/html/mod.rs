@@ -169,7 +169,7 @@ fn page(report: &Report) -> Page {
         ],
         verdict,
         healthy,
-        tiles: tiles(report, &view),
+        tiles: tiles(&view),
         roots: view
             .roots
             .iter()
@@ -211,18 +211,20 @@ fn verdict(report: &Report, view: &View<'_>) -> (String, bool) {
     nothing_found(&report.coverage)
 }
 
-fn tiles(report: &Report, view: &View<'_>) -> Vec<Tile> {
+fn tiles(view: &View<'_>) -> Vec<Tile> {
     let tile = |number: usize, label: &str, class| Tile {
         number: thousands(number),
         label: label.to_owned(),
         class,
     };
-    let summary = &report.summary;
+    let (errors, warnings) = (view.roots_of(Severity::Error), view.roots_of(Severity::Warning));
+    let notes = view.roots_of(Severity::Info);
+    // The roots by severity, as the text form counts them.
     vec![
         tile(view.roots.len(), if view.roots.len() == 1 { "root" } else { "roots" }, "plain"),
-        tile(summary.errors, if summary.errors == 1 { "error" } else { "errors" }, "error"),
-        tile(summary.warnings, if summary.warnings == 1 { "warning" } else { "warnings" }, "warning"),
-        tile(summary.infos, if summary.infos == 1 { "note" } else { "notes" }, "info"),
+        tile(errors, if errors == 1 { "error" } else { "errors" }, "error"),
+        tile(warnings, if warnings == 1 { "warning" } else { "warnings" }, "warning"),
+        tile(notes, if notes == 1 { "note" } else { "notes" }, "info"),
         tile(
             view.questions.len(),
             if view.questions.len() == 1 { "open question" } else { "open questions" },

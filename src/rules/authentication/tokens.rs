@@ -387,8 +387,7 @@ fn token_time(context: &Context<'_>, findings: &mut Findings) {
                     evidence::record(log, record),
                     "Let the client renew its token; check the clocks.",
                 )
-                .command(shell!("oc -n {} logs {} | tail", pod.namespace(), pod.name()))
-                .verify("date -u; oc get --raw /readyz -v6 2>&1 | grep -i date");
+                .command(shell!("oc -n {} logs {} | tail", pod.namespace(), pod.name()));
         }
     }
 }
@@ -481,10 +480,6 @@ fn session_churn(context: &Context<'_>, findings: &mut Findings) {
                 }
                 draft.command(shell!(
                     "oc -n {} get pods -l app.kubernetes.io/name=mcp-gateway",
-                    object.namespace()
-                ));
-                draft.verify(shell!(
-                    "oc -n {} logs deploy/mcp-gateway --since=5m | grep -c 'session validation failed'",
                     object.namespace()
                 ));
             }

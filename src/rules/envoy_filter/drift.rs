@@ -249,8 +249,7 @@ fn envoyfilter_drift(context: &Context<'_>, findings: &mut Findings) {
                     evidence::record(log, record),
                     "Two writers fight over the filter: take it out of whatever else writes it.",
                 )
-                .command("oc get envoyfilters -A -l app.kubernetes.io/managed-by=mcp-gateway-controller -o yaml --show-managed-fields")
-                .verify("oc get envoyfilters -A -w");
+                .command("oc get envoyfilters -A -l app.kubernetes.io/managed-by=mcp-gateway-controller -o yaml --show-managed-fields");
         }
     }
 }

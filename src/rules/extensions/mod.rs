@@ -83,6 +83,12 @@ fn report<'f>(
     draft
 }
 
+/// Deletes an extension; nobody can wait for it to become ready then.
+fn without(draft: &mut Draft, extension: &Object) {
+    draft.command(shell!("oc -n {} delete mcpgatewayextension {}", extension.namespace(), extension.name()));
+    draft.remedy.verify.clear();
+}
+
 /// The command that changes what an extension targets.
 fn retarget(extension: &Object, field: &str, value: &str) -> Command {
     remedy::merge(extension, json!({"spec": {"targetRef": {field: value}}}))
@@ -286,8 +292,7 @@ fn extension_port_conflict(context: &Context<'_>, findings: &mut Findings) {
                 winner.full_name()
             ),
             format!(
-                "Target a listener on another port, or remove one of the two; {} keeps the port because it is \
-                 older.",
+                "Delete it, or let it target a listener on another port; {} keeps the port because it is older.",
                 winner.full_name()
             ),
         );
@@ -299,7 +304,7 @@ fn extension_port_conflict(context: &Context<'_>, findings: &mut Findings) {
         if let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) {
             draft.evidence(gateway.evidence(&listener.pointer("/port")));
         }
-        draft.command(shell!("oc -n {} delete mcpgatewayextension {}", object.namespace(), object.name()));
+        without(draft, object);
     }
 }
 
@@ -337,7 +342,7 @@ fn extension_namespace_conflict(context: &Context<'_>, findings: &mut Findings) 
     for (extension, fault) in each(context, "MG305") {
         let ExtensionFault::NamespaceConflict(winner) = fault else { continue };
         let object = extension.object;
-        report(
+        let draft = report(
             findings,
             &EXTENSION_NAMESPACE_CONFLICT,
             extension,
@@ -347,11 +352,13 @@ fn extension_namespace_conflict(context: &Context<'_>, findings: &mut Findings) 
                 object.full_name(),
                 winner.name()
             ),
-            format!("Move it into a namespace of its own; {} stays because it is older.", winner.full_name()),
-        )
-        .object(winner.reference())
-        .evidence(winner.evidence("/metadata/creationTimestamp"))
-        .command(shell!("oc -n {} delete mcpgatewayextension {}", object.namespace(), object.name()));
+            format!(
+                "Delete it, or move it into a namespace of its own; {} stays because it is older.",
+                winner.full_name()
+            ),
+        );
+        draft.object(winner.reference()).evidence(winner.evidence("/metadata/creationTimestamp"));
+        without(draft, object);
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::{attach, each, log, report, undecided};
 use crate::declare_rule;
-use crate::model::gateway_api::{Attachment, Listener, Verdict, hostname, listeners, status};
+use crate::model::gateway_api::{Attachment, Listener, Verdict, hostname, listeners, parent_refs, status};
 use crate::model::mcp::{Extension, ExtensionFault, Registration, RegistrationFault};
-use crate::model::{Object, kinds};
+use crate::model::{Object, kinds, near};
 use crate::report::{Evidence, ObjectRef};
 use crate::rules::gateways::condition_pointer;
 use crate::rules::{Context, Draft, Findings, evidence, suggest};
@@ -251,7 +251,8 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
                         .verify(crate::rules::registrations::ready_command(object));
                 }
                 RegistrationFault::OtherListener(gateway, valid)
-                    if crate::rules::registrations::strict(chain, registration, gateway, valid).is_none() =>
+                    if crate::rules::registrations::strict(chain, registration, gateway, valid).is_none()
+                        && !misnamed(route, gateway, valid.iter().map(|&at| &chain.extensions[at])) =>
                 {
                     let draft = findings.report(
                         &EXTENSION_CHAIN,
@@ -294,6 +295,26 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// Whether the route names a listener that the Gateway lacks (MG212), and nothing says that the one it means is on a
+/// port without extension.
+fn misnamed<'a>(
+    route: &Object,
+    gateway: &Object,
+    extensions: impl Iterator<Item = &'a Extension<'a>>,
+) -> bool {
+    let listeners = listeners(gateway);
+    let targeted: Vec<i64> = extensions.filter_map(|e| e.listener).map(|l| l.port).collect();
+    parent_refs(route)
+        .iter()
+        .filter(|p| p.is_gateway() && (p.namespace, p.name) == (gateway.namespace(), gateway.name()))
+        .filter_map(|parent| parent.section)
+        .filter(|section| listeners.iter().all(|l| l.name != *section))
+        .any(|section| {
+            let meant = near::closest(section, listeners.iter().map(|l| (l.name, l.port)));
+            meant.is_none_or(|port| targeted.contains(&port))
+        })
 }
 
 /// The HTTPS listener at which clients of an extension arrive: Envoy chooses it by the public host, the most specific

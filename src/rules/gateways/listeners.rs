@@ -502,7 +502,10 @@ fn listener_port_conflict(context: &Context<'_>, findings: &mut Findings) {
                     later.port
                 ),
                 gateway.evidence(&later.pointer(field)),
-                format!("Give listener {} another port or hostname; Istio keeps {}.", later.name, first.name),
+                format!(
+                    "Remove listener {}, or give it another port or hostname; Istio keeps {}.",
+                    later.name, first.name
+                ),
             );
             draft
                 .evidence(gateway.evidence(&first.pointer(field)))

@@ -118,7 +118,13 @@ fn gateway_missing(context: &Context<'_>, findings: &mut Findings) {
         let draft = findings.report_on(
             &GATEWAY_MISSING,
             suggest::reference(&kinds::GATEWAY, namespace, name),
-            format!("Gateway {namespace}/{name} does not exist, but {} object(s) refer to it", list.len()),
+            format!(
+                "Gateway {namespace}/{name} does not exist, but {} to it",
+                match list.len() {
+                    1 => "1 object refers".to_owned(),
+                    several => format!("{several} objects refer"),
+                }
+            ),
             first.evidence(pointer),
             format!("Create the Gateway {namespace}/{name}, or correct the references to it.{near}"),
         );

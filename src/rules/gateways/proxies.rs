@@ -86,7 +86,12 @@ fn gateway_proxy_down(context: &Context<'_>, findings: &mut Findings) {
             let draft = findings.report(
                 &GATEWAY_PROXY_DOWN,
                 gateway,
-                format!("None of the {} proxy pod(s) of Gateway {namespace}/{name} is ready", pods.len()),
+                match pods.len() {
+                    1 => format!("The proxy pod of Gateway {namespace}/{name} is not ready"),
+                    several => {
+                        format!("None of the {several} proxy pods of Gateway {namespace}/{name} is ready")
+                    }
+                },
                 pod.evidence(pointer.as_deref().unwrap_or("/status/phase")),
                 "Repair the proxy pods: their own findings or their logs say why they are not ready.",
             );

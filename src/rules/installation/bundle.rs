@@ -114,7 +114,9 @@ fn bundle_incomplete(context: &Context<'_>, findings: &mut Findings) {
         let requests = if failures.len() == 1 { "request" } else { "requests" };
         let title = match refused {
             0 => format!("{} {requests} of the collection failed", failures.len()),
-            n if n == failures.len() => format!("{n} {requests} of the collection were refused"),
+            n if n == failures.len() => {
+                format!("{n} {requests} of the collection {} refused", if n == 1 { "was" } else { "were" })
+            }
             n => format!("{} {requests} of the collection failed, {n} of them were refused", failures.len()),
         };
         let remedy = "Collect again with an account that may get and list what was refused.";

@@ -19,9 +19,14 @@ fn describe(policy: &Object) -> Command {
 
 /// The command that waits for a condition of a policy.
 fn wait(policy: &Object, condition: &str) -> Command {
+    wait_in(policy.namespace(), policy, condition)
+}
+
+/// The same for its copy in another namespace.
+fn wait_in(namespace: &str, policy: &Object, condition: &str) -> Command {
     shell!(
         "oc -n {} wait --for=condition={} {} --timeout=120s",
-        policy.namespace(),
+        namespace,
         condition,
         resource(&policy.reference())
     )
@@ -199,12 +204,11 @@ fn authpolicy_target_missing(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(other.evidence("/metadata/namespace"));
         }
         draft.command(shell!("oc get {} -A --field-selector metadata.name={}", kind.to_lowercase(), name));
-        if let Some(namespace) = home(context, object, name, &elsewhere) {
-            for command in remedy::moved(object, namespace, &[]) {
-                draft.command(command);
-            }
+        let home = home(context, object, name, &elsewhere);
+        if let Some(namespace) = home {
+            draft.commands(remedy::moved(object, namespace, &[]));
         }
-        draft.verify(wait(object, "Accepted"));
+        draft.verify(wait_in(home.unwrap_or(object.namespace()), object, "Accepted"));
     }
 }
 

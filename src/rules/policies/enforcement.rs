@@ -11,6 +11,7 @@ use crate::report::Evidence;
 use crate::rules::evidence;
 use crate::rules::{Context, Findings};
 use crate::shell::shell;
+use crate::term::counted;
 
 declare_rule! {
     /// Authentication without authorization
@@ -141,8 +142,7 @@ fn role_claims(context: &Context<'_>, findings: &mut Findings) {
                 "Let the identity server put client roles (resource_access) into the token.",
             )
             .evidence(evidence::record(log, record))
-            .command(shell!("oc -n {} get authpolicy {} -o yaml", object.namespace(), object.name()))
-            .verify("oc mcpgw check --only MG809");
+            .command(shell!("oc -n {} get authpolicy {} -o yaml", object.namespace(), object.name()));
     }
 }
 
@@ -506,7 +506,11 @@ fn denials(context: &Context<'_>, findings: &mut Findings) {
         for ((reason, host), records) in groups {
             let count: u64 = records.iter().map(|r| r.count).sum();
             let place = if host.is_empty() { String::new() } else { format!(" for {host}") };
-            let title = format!("Authorino denied {count} requests{place}: {}", evidence::short(reason, 80));
+            let title = format!(
+                "Authorino denied {}{place}: {}",
+                counted(count, "request"),
+                evidence::short(reason, 80)
+            );
             let Some(first) = records.first() else { continue };
             findings
                 .report(

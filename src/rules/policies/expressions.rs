@@ -172,7 +172,7 @@ fn cel_syntax(context: &Context<'_>, findings: &mut Findings) {
             Environment::Authorino => "Authorino refuses the whole AuthConfig until then.",
             Environment::Operator => "The policy does not protect its path until then.",
         };
-        let remedy = format!("Correct the expression: {}. {effect}", first.message);
+        let remedy = format!("Correct the expression: {} {effect}", sentence(&first.message));
         let draft = findings.report(&CEL_SYNTAX, object, title, shown(object, pointer, first), remedy);
         // Nobody reads the expressions of a policy that is attached to nothing.
         draft.hidden_behind(&["MG802", "MG803"], object.reference());
@@ -208,7 +208,7 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
             field_path(pointer),
             evidence::short(&first.message, 80)
         );
-        let remedy = format!("Correct the expression: {}.", first.message);
+        let remedy = format!("Correct the expression: {}", sentence(&first.message));
         let draft = findings.report(&CEL_REFERENCE, object, title, shown(object, pointer, first), remedy);
         draft.hidden_behind(&["MG802", "MG803"], object.reference());
         if constant && first.message.contains("always true") {
@@ -260,4 +260,10 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
         draft.command(shell!("oc -n {} logs {} | grep -i cel", pod.namespace(), pod.name()));
         draft.verify(shell!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
     }
+}
+
+/// A message with the stop at its end that it lacks.
+fn sentence(message: &str) -> String {
+    let stop = if message.ends_with(['.', '?', '!']) { "" } else { "." };
+    format!("{message}{stop}")
 }

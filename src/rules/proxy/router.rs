@@ -559,10 +559,6 @@ fn router_duplicated(context: &Context<'_>, findings: &mut Findings) {
                     }
                 }
             }
-            draft.verify(shell!(
-                "{} | grep -c ext_proc.v3.ExternalProcessor",
-                admin_command(proxy.pod, "config_dump")
-            ));
         }
     }
 }

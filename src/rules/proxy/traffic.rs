@@ -91,12 +91,6 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(extension.evidence("/spec/targetRef"));
             draft.object(target.gateway.reference()).object(extension.reference());
             draft.command(shell!("oc -n {} edit httproute {}", route.namespace(), route.name()));
-            let host = hostnames(route).first().map_or("HOST", |h| h);
-            draft.verify(shell!(
-                "curl -s -o /dev/null -w '%{{http_code}}' -H {} http://GATEWAY:{}/",
-                format!("Host: {host}"),
-                target.port
-            ));
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::model::{Missing, Object, kinds};
 use crate::report::{Evidence, Severity};
 use crate::rules::{Context, Findings, evidence};
 use crate::shell::{Command, shell};
+use crate::term::counted;
 
 /// The statuses of the brokers of all extensions, with the namespace.
 pub(in crate::rules) fn statuses<'a>(context: &Context<'a>) -> Vec<BrokerStatus<'a>> {
@@ -129,7 +130,7 @@ fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
                 )
             } else if server.invalid_tools > 0 {
                 (
-                    format!("offers {} invalid tool(s)", server.invalid_tools),
+                    format!("offers {}", counted(server.invalid_tools, "invalid tool")),
                     status.evidence(server, "invalidTools", server.invalid_tools.to_string()),
                     Severity::Warning,
                 )

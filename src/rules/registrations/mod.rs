@@ -56,9 +56,14 @@ const WORKLOADS: [&str; 9] =
 
 /// The command that waits for a registration.
 pub(super) fn ready_command(registration: &Object) -> Command {
+    ready_in(registration.namespace(), registration)
+}
+
+/// The same for its copy in another namespace.
+fn ready_in(namespace: &str, registration: &Object) -> Command {
     shell!(
         "oc -n {} wait --for=condition=Ready mcpserverregistration/{} --timeout=120s",
-        registration.namespace(),
+        namespace,
         registration.name()
     )
 }
@@ -195,16 +200,16 @@ fn registration_target_missing(context: &Context<'_>, findings: &mut Findings) {
             format!("Target an HTTPRoute of the registration's own namespace.{near}"),
         );
         draft.object(suggest::reference(&kinds::HTTP_ROUTE, namespace, name));
+        let mut home = namespace;
         if let Some(right) = similar {
             draft.command(remedy::merge(object, json!({"spec": {"targetRef": {"name": right.name()}}})));
         } else if let [there] = suggest::elsewhere(context, &kinds::HTTP_ROUTE, namespace, name).as_slice() {
-            for command in remedy::moved(object, there.namespace(), &[]) {
-                draft.command(command);
-            }
+            home = there.namespace();
+            draft.commands(remedy::moved(object, home, &[]));
         } else {
             draft.command("oc get httproutes -A");
         }
-        draft.verify(ready_command(object));
+        draft.verify(ready_in(home, object));
     }
 }
 

@@ -12,6 +12,7 @@ use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::rules::{Context, Findings, remedy};
 use crate::shell::{Command, shell};
+use crate::term::counted;
 
 declare_rule! {
     /// A registration names a namespace for its route, which is ignored
@@ -65,11 +66,7 @@ fn registration_target_namespace(context: &Context<'_>, findings: &mut Findings)
         for command in remedy::moved(object, target, &[(".spec.targetRef.namespace", Value::Null)]) {
             draft.command(command);
         }
-        draft.verify(shell!(
-            "oc -n {} wait --for=condition=Ready mcpserverregistration/{} --timeout=120s",
-            target,
-            object.name()
-        ));
+        draft.verify(super::ready_in(target, object));
     }
 }
 
@@ -392,9 +389,9 @@ fn virtual_server_tools(context: &Context<'_>, findings: &mut Findings) {
             &VIRTUAL_SERVER_TOOLS,
             server,
             format!(
-                "MCPVirtualServer {} lists {} tool(s) that no server offers: {name}",
+                "MCPVirtualServer {} lists {} that no server offers: {name}",
                 server.full_name(),
-                unknown.len()
+                counted(unknown.len(), "tool")
             ),
             server.evidence(&format!("/spec/tools/{first}")),
             format!("Write tools with the prefix of their server: {}.", prefixes.join(", ")),

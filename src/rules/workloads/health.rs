@@ -167,10 +167,7 @@ fn restarts(context: &Context<'_>, findings: &mut Findings) {
             }
         }
         report_faults(&RESTARTS, subject, faults, findings, |draft, _| {
-            draft.verify(shell!(
-                "oc -n {} get pods -w",
-                subject.owner.namespace.as_deref().unwrap_or_default()
-            ));
+            draft.verify(shell!("oc -n {} get pods", subject.owner.namespace.as_deref().unwrap_or_default()));
         });
     }
 }

@@ -169,7 +169,7 @@ pub(super) fn report_faults<'f>(
             (some, all) => format!(" ({some} of {all} pods)"),
         };
         let title = format!("{}: {}{pods}", subject.owner, first.what);
-        let remedy = format!("{} Affected: the {}.", first.remedy, subject.role());
+        let remedy = format!("{} Affected: {}.", first.remedy, subject.role());
         let Some(evidence) = first.evidence.first().cloned() else { continue };
         let draft = findings.report_on(rule, subject.owner.clone(), title, evidence, remedy);
         for fault in &group {

@@ -85,6 +85,31 @@ fn every_fault_raises_its_code() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A sentence with a count or an article in it is right for one, too.
+#[test]
+fn what_is_said_is_said_in_plain_english() {
+    let mut wrong = std::collections::BTreeSet::new();
+    for fault in all() {
+        for finding in (fault.apply)(Fixture::healthy()).report().findings {
+            for sentence in [finding.title, finding.remedy.text] {
+                let words: Vec<&str> = sentence.split_whitespace().collect();
+                // `0 of 1 replicas` is the field's way to say it.
+                let many_of_one = |w: &[&str]| w[0] != "of" && w[1] == "1" && w[2].ends_with('s');
+                let article = |w: &[&str]| matches!(w[0], "A" | "a") && w[1].starts_with("HTTP");
+                let odd = ["object(s)", "pod(s)", "tool(s)", "?.", ".. ", "Affected: the"];
+                if odd.iter().any(|odd| sentence.contains(odd))
+                    || words.windows(3).any(many_of_one)
+                    || words.windows(2).any(article)
+                    || matches!(words.as_slice(), ["1", many, ..] if many.ends_with('s'))
+                {
+                    wrong.insert(format!("{}: {sentence}", finding.code));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn the_names_of_the_faults_are_unique() {
     let mut names: Vec<_> = all().iter().map(|f| (f.code, f.name)).collect();

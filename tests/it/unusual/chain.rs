@@ -22,6 +22,16 @@ pub const CHAINS: &[Case] = &[
         },
         &["MG301", "+MG313", "MG310", "MG311", "MG403"],
     ),
+    (
+        "a route's listener has a typo, and the one that is meant is on the extension's port",
+        || faults::named("MG212", "the section name has a typo", healthy()),
+        &["MG212", "MG210", "MG403"],
+    ),
+    (
+        "a route's listener has a typo, and the one that is meant has no extension",
+        other_port_misspelt,
+        &["MG212", "+MG225", "MG311", "MG403"],
+    ),
     ("servers are on another HTTPS listener than clients", split_tls, &["MG311"]),
     ("another application has an HTTPS listener on the port", foreign_tls, &[]),
     ("the router's filter and its endpoints are gone", no_filter_no_endpoints, &["MG223", "+MG224"]),
@@ -42,6 +52,14 @@ pub const UNDECIDED: &[Open] = &[
     ("the backend is of a kind that nobody collected", inference_pool, "MG215"),
     ("the broker has just become ready", || behind("2026-09-14T10:29:45Z"), "MG310"),
 ];
+
+/// The listener that is meant is on a port that no extension targets.
+fn other_port_misspelt() -> Fixture {
+    let fixture =
+        super::data_plane::listener(healthy(), "servers", 8081, "HTTP", &json!({"hostname": "*.mcp.local"}));
+    let fixture = faults::named("MG212", "the section name has a typo", fixture);
+    fixture.set("HTTPRoute", "team-weather", "weather", "/spec/parentRefs/0/sectionName", json!("serverz"))
+}
 
 /// The public host has a listener of its own, the servers share a wildcard, both on 8443.
 fn split_tls() -> Fixture {
