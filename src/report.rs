@@ -107,6 +107,9 @@ pub struct Coverage {
     /// The codes, code prefixes or names that were asked for; empty when all were.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<String>,
+    /// The least severity that was asked for; absent when all were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
 }
 
 impl Coverage {

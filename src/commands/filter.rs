@@ -148,6 +148,7 @@ impl Filter {
         self.suppress(report);
         report.unknown.retain(|unknown| unknown.codes.iter().any(|code| chosen(code, &unknown.rule)));
         report.coverage.only = self.only.iter().map(|pattern| pattern.as_str().to_owned()).collect();
+        report.coverage.severity = self.severity;
         report.count();
     }
 

@@ -48,7 +48,7 @@ impl Redactor {
             timeline,
         } = report;
         let BundleInfo { cluster, collected_at, source } = bundle;
-        let Coverage { rules_decided, rules_unknown, objects, logs, skipped, only } = coverage;
+        let Coverage { rules_decided, rules_unknown, objects, logs, skipped, only, severity } = coverage;
         RedactedReport(Report {
             schema_version,
             tool,
@@ -63,6 +63,7 @@ impl Redactor {
                 logs,
                 skipped: scrub.all(skipped),
                 only,
+                severity,
             },
             // Written by the user on the command line or in a file of their own.
             suppressions,

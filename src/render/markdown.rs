@@ -43,7 +43,7 @@ fn head(report: &Report, view: &View<'_>) -> Vec<String> {
         }
     }
     let title = if view.roots.is_empty() {
-        match nothing_found(&report.coverage) {
+        match nothing_found(report) {
             (_, true) => "nothing wrong found".to_owned(),
             (text, false) => text,
         }

@@ -155,16 +155,41 @@ fn questions(unknown: &[Unknown]) -> Vec<Question<'_>> {
 }
 
 /// The headline of a report without errors and warnings, and whether it is good news: not where hardly a rule could
-/// decide anything.
-pub(super) fn nothing_found(coverage: &Coverage) -> (String, bool) {
+/// decide anything, and not of everything where a part was asked for.
+pub(super) fn nothing_found(report: &Report) -> (String, bool) {
+    let coverage = &report.coverage;
     let (decided, undecided) = (coverage.rules_decided, coverage.rules_unknown);
     let rules = count(decided, "rule", "rules");
+    let asked = asked(coverage);
     if coverage.objects.is_empty() || decided == 0 {
         ("Nothing could be decided: the bundle holds no evidence that a rule needs".to_owned(), false)
+    } else if !asked.is_empty() && !report.unknown.is_empty() {
+        (format!("Nothing found, but not decided either: only {asked} asked for"), false)
     } else if undecided > decided {
         let all = decided + undecided;
         (format!("Hardly anything could be decided: {decided} of {all} rules, which found nothing"), false)
+    } else if !asked.is_empty() {
+        (format!("Nothing found; only {asked} asked for"), true)
+    } else if report.suppressed() > 0 {
+        (format!("{rules} found nothing that is not suppressed"), true)
     } else {
         (format!("{rules} found nothing wrong"), true)
+    }
+}
+
+/// What `--only` and `--severity` left to be told, with its verb: `MG2, MG7 were`; empty for everything.
+fn asked(coverage: &Coverage) -> String {
+    let codes = coverage.only.join(", ");
+    let verb = if coverage.only.len() == 1 { "was" } else { "were" };
+    let what = match coverage.severity {
+        None | Some(Severity::Info) => "",
+        Some(Severity::Warning) => "errors and warnings",
+        Some(Severity::Error) => "errors",
+    };
+    match (codes.is_empty(), what.is_empty()) {
+        (true, true) => String::new(),
+        (true, false) => format!("{what} were"),
+        (false, true) => format!("{codes} {verb}"),
+        (false, false) => format!("{what} of {codes} were"),
     }
 }

@@ -392,6 +392,7 @@ fn coverage(bundle: &Bundle, undecided: &BTreeSet<(&'static str, &'static str, M
     }
     Coverage {
         only: Vec::new(),
+        severity: None,
         rules_decided: all().len() - unknown.len(),
         rules_unknown: unknown.len(),
         objects,

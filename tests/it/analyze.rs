@@ -101,6 +101,30 @@ fn findings_are_chosen_by_code_object_and_severity() {
     assert_eq!(severe["summary"]["warnings"], 0);
 }
 
+/// Where a part was asked for, nothing is said of the whole, and an open question is no good news.
+#[test]
+fn nothing_found_is_said_of_what_was_asked_for_only() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bundle = faulty().write_dir(directory.path());
+    let other = tempfile::tempdir().expect("a directory");
+    let refused = crate::faults::named("MG001", "the policies were not collected", Fixture::healthy());
+    let refused = refused.write_dir(other.path());
+    for (bundle, arguments, expected) in [
+        (&bundle, &["--only", "MG7"][..], "ok: Nothing found; only MG7 was asked for"),
+        (
+            &bundle,
+            &["--only", "MG7,MG8", "--severity", "error"],
+            "ok: Nothing found; only errors of MG7, MG8 were asked for",
+        ),
+        (&refused, &["--only", "MG711"], "Nothing found, but not decided either: only MG711 was asked for"),
+        (&bundle, &["--ignore", "MG"], "ok: 135 rules found nothing that is not suppressed"),
+    ] {
+        let text = stdout(&analyze(bundle, arguments)).replace('\u{2713}', "ok:");
+        let verdict = text.lines().nth(3).unwrap_or_default();
+        assert!(verdict.starts_with(expected), "{arguments:?}: {text}");
+    }
+}
+
 #[test]
 fn a_report_goes_to_a_file_whole_or_not_at_all() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -94,6 +94,7 @@ fn report(findings: Vec<Finding>, unknown: Vec<Unknown>) -> Report {
             logs: 14,
             skipped: Vec::new(),
             only: Vec::new(),
+            severity: None,
         },
         suppressions: Vec::new(),
         topology: None,

@@ -208,7 +208,7 @@ fn verdict(report: &Report, view: &View<'_>) -> (String, bool) {
         }
         return (text, false);
     }
-    nothing_found(&report.coverage)
+    nothing_found(report)
 }
 
 fn tiles(view: &View<'_>) -> Vec<Tile> {

@@ -190,7 +190,7 @@ impl Printer<'_> {
         let mut parts = Vec::new();
         // Notes alone do not say that anything is wrong.
         if report.findings.iter().all(|finding| finding.severity == Severity::Info) {
-            parts.push(match nothing_found(&report.coverage) {
+            parts.push(match nothing_found(report) {
                 (text, true) => (format!("{} {text}", self.options.symbol("✓", "ok:")), GREEN),
                 (text, false) => (text, YELLOW),
             });
