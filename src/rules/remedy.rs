@@ -118,9 +118,7 @@ pub(super) fn with_proof(draft: &Draft, bundle: &Bundle) -> Remedy {
 /// not met yet, or it asks this tool.
 fn decides(command: &str, objects: &[ObjectRef], bundle: &Bundle) -> bool {
     let Some((_, waited)) = command.split_once(" wait --for=condition=") else {
-        return command.contains(" rollout status ")
-            || command.starts_with("oc mcpgw ")
-            || command.starts_with("oc-mcpgw ");
+        return command.contains(" rollout status ") || command.starts_with("oc mcpgw ");
     };
     let mut words = waited.split_whitespace();
     let (condition, resource) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());

@@ -200,7 +200,7 @@ fn unproven(fault: &Fault) -> Vec<String> {
         let mut proofs = 0;
         for command in &finding.remedy.verify {
             let words: Vec<&str> = command.split_whitespace().collect();
-            let asks = command.starts_with("oc mcpgw ") || command.starts_with("oc-mcpgw ");
+            let asks = command.starts_with("oc mcpgw ");
             let grave = finding.severity == oc_mcpgw::report::Severity::Error;
             if asks && command.contains(" --only ") && !grave && !command.contains("--fail-on") {
                 wrong.push(name(&format!("succeeds whatever is found: {command}")));

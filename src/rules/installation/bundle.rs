@@ -28,7 +28,7 @@ declare_rule! {
     /// - The bundle is a must-gather or a set of files that never held it.
     ///
     /// ## How to confirm
-    /// `oc-mcpgw verify BUNDLE`, and `mcpgw/failures.json` in the archive.
+    /// `oc mcpgw verify BUNDLE`, and `mcpgw/failures.json` in the archive.
     ///
     /// ## How to fix
     /// Collect again with more permissions, or with the command that the report gives, and analyze
@@ -62,7 +62,7 @@ declare_rule! {
     /// Missing permissions, timeouts, an interrupted collection, a broken download, editing.
     ///
     /// ## How to confirm
-    /// `oc-mcpgw verify BUNDLE`
+    /// `oc mcpgw verify BUNDLE`
     ///
     /// ## How to fix
     /// Collect again, with permission to get and list what was refused; transfer the archive again.
@@ -143,8 +143,8 @@ fn bundle_incomplete(context: &Context<'_>, findings: &mut Findings) {
         for question in questions {
             draft.command(question);
         }
-        draft.command("oc-mcpgw gather --dry-run");
-        draft.verify("oc-mcpgw gather");
+        draft.command("oc mcpgw gather --dry-run");
+        draft.verify("oc mcpgw gather");
     }
     let broken: Vec<Evidence> = bundle
         .problems
@@ -171,8 +171,8 @@ fn bundle_incomplete(context: &Context<'_>, findings: &mut Findings) {
         for evidence in broken {
             draft.evidence(evidence);
         }
-        draft.command("oc-mcpgw verify BUNDLE");
-        draft.verify("oc-mcpgw verify BUNDLE");
+        draft.command("oc mcpgw verify BUNDLE");
+        draft.verify("oc mcpgw verify BUNDLE");
     }
 }
 

@@ -245,7 +245,7 @@ fn not_ready(context: &Context<'_>, findings: &mut Findings) {
                     crate::model::Missing {
                         what: "the time of the collection: how long a pod is not Ready cannot be told"
                             .to_owned(),
-                        how: "oc-mcpgw gather".into(),
+                        how: "oc mcpgw gather".into(),
                     },
                 );
                 continue;
