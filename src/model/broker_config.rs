@@ -73,6 +73,13 @@ impl Server {
         self.state.as_deref() == Some("Disabled") || (self.state.is_none() && self.enabled == Some(false))
     }
 
+    /// The path of its URL.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        rest.find('/').map_or("/", |at| &rest[at..])
+    }
+
     /// The namespace and the name of the registration.
     #[must_use]
     pub fn registration(&self) -> Option<(&str, &str)> {

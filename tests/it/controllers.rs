@@ -39,6 +39,7 @@ pub fn work(fixture: &mut Fixture, healthy: &Installation, done: Option<&Done>) 
     let (mut started, mut granted) = (BTreeSet::new(), false);
     if let Some(done) = done {
         managed(fixture, healthy, done);
+        deployed(fixture, healthy, done);
         started = rollouts(fixture, healthy, done);
         granted = done.touched.iter().any(|(kind, ..)| kind.ends_with("rolebinding"));
     }
@@ -70,6 +71,42 @@ pub fn work(fixture: &mut Fixture, healthy: &Installation, done: Option<&Done>) 
         fixture.installation.objects.retain(|o| o["kind"] != "EndpointSlice");
         fixture.installation.apply("");
         fixture.installation.refresh_answers();
+    }
+}
+
+/// The controller gives the brokers of extensions that it looks at the hosts that their specs want, else those of
+/// before.
+fn deployed(fixture: &mut Fixture, healthy: &Installation, done: &Done) {
+    const HOSTS: [(&str, &str); 2] =
+        [("--mcp-gateway-public-host", "publicHost"), ("--mcp-gateway-private-host", "privateHost")];
+    let flags = |object: &Value| -> Vec<String> {
+        let lists = ["/spec/template/spec/containers/0/command", "/spec/containers/0/command"];
+        let words = lists.iter().find_map(|list| object.pointer(list)).and_then(Value::as_array).cloned();
+        words.unwrap_or_default().iter().filter_map(|word| Some(word.as_str()?.to_owned())).collect()
+    };
+    for (_, namespace, name) in done.touched.iter().filter(|(kind, ..)| kind == "MCPGatewayExtension") {
+        let Some(extension) = fixture.installation.get("MCPGatewayExtension", namespace, name).cloned()
+        else {
+            continue;
+        };
+        let before = healthy.get("Deployment", namespace, "mcp-gateway").map(flags).unwrap_or_default();
+        for object in &mut fixture.installation.objects {
+            if object["metadata"]["namespace"] != **namespace {
+                continue;
+            }
+            for list in ["/spec/template/spec/containers/0/command", "/spec/containers/0/command"] {
+                for word in object.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+                    let of_flag = |word: &str, flag: &str| word.split('=').next() == Some(flag);
+                    let host = HOSTS.iter().find(|(flag, _)| word.as_str().is_some_and(|w| of_flag(w, flag)));
+                    let Some((flag, field)) = host else { continue };
+                    let wanted = extension["spec"][*field].as_str().map(|host| format!("{flag}={host}"));
+                    let kept = || before.iter().find(|word| of_flag(word, flag)).cloned();
+                    if let Some(wanted) = wanted.or_else(kept) {
+                        *word = json!(wanted);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -260,6 +297,14 @@ fn managed(fixture: &mut Fixture, healthy: &Installation, done: &Done) {
                 looked(&["Gateway", "Service", "ResourceQuota"]) && of_gateway(&gateway)
             }
             "Secret" => name == "mcp-gateway-config" && looked(&["Secret"]),
+            "HTTPRoute" if name == "mcp-gateway-route" => {
+                let writes = |o: &Value| {
+                    o["kind"] == "MCPGatewayExtension" && o["spec"]["httpRouteManagement"] != "Disabled"
+                };
+                let mut here =
+                    installation.objects.iter().filter(|o| o["metadata"]["namespace"] == *namespace);
+                looked(&["MCPGatewayExtension", "HTTPRoute"]) && here.any(writes)
+            }
             // A class that is known again deploys the proxy.
             _ => {
                 let owner = object["metadata"]["ownerReferences"][0]["name"].as_str().unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! [`hostname`] intersects hostnames, [`attach`] resolves parentRefs and judges each listener,
 //! [`grants`] evaluates ReferenceGrants with the field that is off, [`backends`] resolves
-//! backendRefs, [`status`] reads conditions and their staleness. Where Istio differs from the
+//! backendRefs, [`paths`] tells which requests a rule takes, [`status`] reads conditions and their staleness. Where Istio differs from the
 //! specification, Istio's behaviour is what is computed, as it is the data plane here.
 
 pub mod allowed;
@@ -10,6 +10,7 @@ pub mod attach;
 pub mod backends;
 pub mod grants;
 pub mod hostname;
+pub mod paths;
 pub mod status;
 
 pub use attach::{Attachment, Listener, Outcome, Refusal, Verdict, attachments, hostnames, listeners};

@@ -56,6 +56,9 @@ pub fn names_listeners(bundle: &Bundle, extension: &Object) -> bool {
     fields.is_none_or(|fields| fields.contains_key("sectionName"))
 }
 
+/// The route that the controller writes beside an extension.
+pub const MANAGED_ROUTE: &str = "mcp-gateway-route";
+
 /// The Service that the controller makes for the broker and router of an extension.
 #[must_use]
 pub fn broker_service<'a>(bundle: &'a Bundle, extension: &Object) -> Option<&'a Object> {

@@ -132,7 +132,9 @@ declare_rule! {
     /// ## How it is decided
     /// The ext_proc patch of each managed filter is compared in what all versions of the controller
     /// write: `operation: INSERT_FIRST`, `context: GATEWAY`, `failure_mode_allow: false`,
-    /// `mutation_rules.allow_all_routing: true`, and the cluster of the broker of its extension.
+    /// `mutation_rules.allow_all_routing: true`, `message_timeout: 10s`, `processing_mode` with
+    /// `request_header_mode: SEND` and a `request_body_mode` that hands the body over (`BUFFERED` or, in 0.6 and 0.7,
+    /// `STREAMED`), and the cluster of the broker of its extension.
     /// Its label `istio.io/rev` must be the revision of an istiod that serves the Gateway.
     /// Besides, more than 20 updates of one filter in the controller's log.
     ///
@@ -199,12 +201,20 @@ fn envoyfilter_drift(context: &Context<'_>, findings: &mut Findings) {
                     (format!("{config}/failure_mode_allow"), Value::from(false)),
                     (format!("{config}/mutation_rules/allow_all_routing"), Value::from(true)),
                     (format!("{config}/grpc_service/envoy_grpc/cluster_name"), Value::from(cluster.as_str())),
+                    (format!("{config}/message_timeout"), Value::from("10s")),
+                    (format!("{config}/processing_mode/request_header_mode"), Value::from("SEND")),
+                    (format!("{config}/processing_mode/request_body_mode"), Value::from("BUFFERED")),
                 ];
                 let absent = Value::Bool(false);
                 let off: Vec<&(String, Value)> = wanted
                     .iter()
                     // An absent boolean is false.
-                    .filter(|(pointer, value)| filter.get(pointer).unwrap_or(&absent) != value)
+                    .filter(|(pointer, value)| {
+                        let own = filter.get(pointer).unwrap_or(&absent);
+                        let streamed =
+                            pointer.ends_with("/request_body_mode") && own.as_str() == Some("STREAMED");
+                        own != value && !streamed
+                    })
                     .collect();
                 let Some((pointer, value)) = off.first() else { continue };
                 let field = pointer.rsplit('/').next().unwrap_or_default();

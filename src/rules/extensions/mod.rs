@@ -1,11 +1,13 @@
-//! MG301-MG315: MCPGatewayExtensions: target, grant, conflicts, Secrets, reconciliation.
+//! MG301-MG316: MCPGatewayExtensions: target, grant, conflicts, Secrets, reconciliation.
 
 mod attach;
 mod hosts;
 mod log;
+mod route;
 pub(super) mod settings;
 mod state;
 use serde_json::json;
+pub(super) use state::touch;
 
 use super::gateways::condition_pointer;
 use super::routes::grant_remedy;
@@ -34,6 +36,7 @@ pub(super) static RULES: &[&Rule] = &[
     &hosts::PRIVATE_HOST,
     &settings::SESSION_STORE_NEEDED,
     &settings::EXTENSION_DEPRECATED_CONFIG,
+    &route::EXTENSION_ROUTE_MISSING,
 ];
 
 /// Goes over the faults of one code: the extension, the fault, and whether it is not the first

@@ -9,6 +9,7 @@ use crate::model::json::{Map, Value};
 use crate::model::mcp::{ExtensionFault, SECRET_LABEL, SecretFault, SecretUse};
 use crate::model::{Object, kinds};
 use crate::report::Evidence;
+use crate::rules::installation::SECRET_FLAGS;
 use crate::rules::{Context, Findings, remedy, suggest};
 use crate::shell::{Command, shell};
 
@@ -391,8 +392,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// Annotations `kuadrant.io/alpha-*` on the extension; and, where the installation serves
-    /// `mcp.kuadrant.io/v1` (0.8 and later), the flags `--gateway-ca-cert`, `--mcp-router-key` and
-    /// `--session-signing-key` in the broker's Deployment.
+    /// `mcp.kuadrant.io/v1` (0.8 and later), the flags `--gateway-ca-cert` and `--mcp-router-key` in the broker's
+    /// Deployment; `--session-signing-key` is reported as a secret on the command line (MG007).
     ///
     /// ## Causes
     /// An upgrade without the migration of its guide.
@@ -456,10 +457,12 @@ fn extension_deprecated_config(context: &Context<'_>, findings: &mut Findings) {
         if object.version() != "v1" {
             continue;
         }
-        for name in OBSOLETE_FLAGS {
-            let Some((_, pointer)) = flag(deployment, name) else { continue };
+        // A secret on the command line is a finding of its own (MG007), with the same remedy.
+        let obsolete = OBSOLETE_FLAGS.into_iter().filter(|name| !SECRET_FLAGS.contains(name));
+        for name in obsolete {
+            let Some((value, pointer)) = flag(deployment, name) else { continue };
             let mut evidence = deployment.evidence(&pointer);
-            // The value of the last two is a secret.
+            // The value may be a secret.
             evidence.value = Some(format!("--{name}"));
             findings
                 .report(
@@ -473,7 +476,12 @@ fn extension_deprecated_config(context: &Context<'_>, findings: &mut Findings) {
                     "Remove the flag from the Deployment; current brokers do not know it or ignore it.",
                 )
                 .object(deployment.reference())
-                .command(shell!("oc -n {} edit deployment {}", deployment.namespace(), deployment.name()))
+                // A flag with its value in the next word takes two.
+                .command(remedy::patch(
+                    deployment,
+                    vec![json!({"op": "remove", "path": pointer}); if value.is_empty() { 2 } else { 1 }]
+                        .into(),
+                ))
                 .verify(shell!(
                     "oc -n {} get deployment {} -o jsonpath='{{.spec.template.spec.containers[0].command}}'",
                     deployment.namespace(),

@@ -1,14 +1,16 @@
 //! MG310-MG312: whether an extension is reconciled, serves anybody, and has a broker.
 
-use super::{attach, each, log, report, undecided};
+use super::{attach, each, hosts, log, report, undecided};
 use crate::declare_rule;
 use crate::model::gateway_api::{Attachment, Listener, Verdict, hostname, listeners, parent_refs, status};
+use crate::model::json::Value;
 use crate::model::mcp::{Extension, ExtensionFault, Registration, RegistrationFault};
+use crate::model::workloads::Component;
 use crate::model::{Object, kinds, near};
 use crate::report::{Evidence, ObjectRef};
 use crate::rules::gateways::condition_pointer;
 use crate::rules::{Context, Draft, Findings, evidence, suggest};
-use crate::shell::shell;
+use crate::shell::{Command, shell};
 
 declare_rule! {
     /// The controller does not reconcile an extension
@@ -20,7 +22,9 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// No `Ready` condition; `observedGeneration` below `metadata.generation`; `Ready=True` although a
-    /// step of the controller's evaluation fails; or `Ready=False` although none fails. What the
+    /// step of the controller's evaluation fails; or `Ready=False` although none fails; or `Ready=True` although the
+    /// broker's Deployment still has another public host, private host, ping interval or image
+    /// (`RELATED_IMAGE_ROUTER_BROKER` of the controller) than the controller would give it. What the
     /// controller's log says of the extension is shown with it. `Reconciler error` at least three times
     /// for the extension, the last time behind the last `reconciling mcpgatewayextension` and within
     /// twenty minutes of the collection, is a finding by itself; conflicts of two writers are not. So is an
@@ -128,8 +132,89 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
                 failing,
             )
             .evidence(shown);
+        } else if let (true, true, Some((what, is, wanted, [first, second]))) =
+            (condition.is_true(), extension.faults.is_empty(), old_setting(context, extension))
+        {
+            not_reconciled(
+                findings,
+                object,
+                &said,
+                format!(
+                    "The broker of MCPGatewayExtension {name} runs with {what} {is}, it should be {wanted}"
+                ),
+                first,
+            )
+            .evidence(second)
+            .evidence(shown);
         }
     }
+}
+
+/// Makes the controller look at an extension again.
+pub(in crate::rules) fn touch(extension: &Object) -> Command {
+    shell!(
+        "oc -n {} annotate mcpgatewayextension {} oc-mcpgw/touched=\"$(date -u +%s)\" --overwrite",
+        extension.namespace(),
+        extension.name()
+    )
+}
+
+/// A setting with which the broker was deployed, and that the controller would have changed: its name, what it is,
+/// what it should be, and the evidence of both.
+fn old_setting<'a>(
+    context: &Context<'a>,
+    extension: &Extension<'a>,
+) -> Option<(String, String, String, [Evidence; 2])> {
+    let object = extension.object;
+    let deployment = context.workloads().broker_deployment(object.namespace())?;
+    let owned = deployment
+        .array("/metadata/ownerReferences")
+        .iter()
+        .any(|owner| owner.get("kind").and_then(Value::as_str) == Some(kinds::MCP_GATEWAY_EXTENSION.kind));
+    if !owned {
+        return None;
+    }
+    let public = match (object.str("/spec/publicHost"), extension.gateway.zip(extension.listener)) {
+        ("", Some((gateway, listener))) => Some(gateway.evidence(&listener.pointer("/hostname"))),
+        ("", None) => None,
+        _ => Some(object.evidence("/spec/publicHost")),
+    };
+    let private = object.str("/spec/privateHost");
+    let interval = object.int("/spec/backendPingIntervalSeconds").map(|seconds| seconds.to_string());
+    let wanted = [
+        ("mcp-gateway-public-host", extension.public_host(), public),
+        (
+            "mcp-gateway-private-host",
+            (!private.is_empty()).then(|| private.to_owned()),
+            Some(object.evidence("/spec/privateHost")),
+        ),
+        ("mcp-check-interval", interval, Some(object.evidence("/spec/backendPingIntervalSeconds"))),
+    ];
+    let flags = wanted.into_iter().find_map(|(name, wanted, shown)| {
+        let (is, pointer) = hosts::flag(deployment, name).filter(|(is, _)| !is.is_empty())?;
+        let wanted = wanted.filter(|wanted| !wanted.eq_ignore_ascii_case(&is))?;
+        Some((format!("--{name}"), is, wanted, [deployment.evidence(&pointer), shown?]))
+    });
+    flags.or_else(|| old_image(context, deployment))
+}
+
+/// The image, where it is not the one that the only controller gives to brokers.
+fn old_image(context: &Context<'_>, deployment: &Object) -> Option<(String, String, String, [Evidence; 2])> {
+    let [controller] = context.workloads().deployments_of(Component::Controller) else { return None };
+    let containers = controller.array("/spec/template/spec/containers").iter().enumerate();
+    let mut variables = containers.flat_map(|(c, container)| {
+        let env = container.get("env").and_then(Value::as_array).into_iter().flatten().enumerate();
+        env.map(move |(e, variable)| (format!("/spec/template/spec/containers/{c}/env/{e}"), variable))
+    });
+    let (pointer, wanted) = variables.find_map(|(pointer, variable)| {
+        let is_image = variable.get("name").and_then(Value::as_str) == Some("RELATED_IMAGE_ROUTER_BROKER");
+        let value = variable.get("value").and_then(Value::as_str).filter(|_| is_image)?;
+        Some((format!("{pointer}/value"), value.to_owned()))
+    })?;
+    let at = "/spec/template/spec/containers/0/image";
+    let is = deployment.str(at);
+    let shown = [deployment.evidence(at), controller.evidence(&pointer)];
+    (!is.is_empty() && is != wanted).then(|| ("image".to_owned(), is.to_owned(), wanted, shown))
 }
 
 fn not_reconciled<'f>(
@@ -150,18 +235,11 @@ fn not_reconciled<'f>(
     for evidence in said {
         draft.evidence(evidence.clone());
     }
-    draft
-        .command("oc get deployments -A -l app=mcp-controller")
-        .command(shell!(
-            "oc -n {} annotate mcpgatewayextension {} oc-mcpgw/touched=\"$(date -u +%s)\" --overwrite",
-            namespace,
-            name
-        ))
-        .verify(shell!(
-            "oc -n {} get mcpgatewayextension {} -o jsonpath='{{.status.conditions}}'",
-            namespace,
-            name
-        ));
+    draft.command("oc get deployments -A -l app=mcp-controller").command(touch(object)).verify(shell!(
+        "oc -n {} get mcpgatewayextension {} -o jsonpath='{{.status.conditions}}'",
+        namespace,
+        name
+    ));
     draft
 }
 
@@ -502,13 +580,25 @@ fn broker_not_ready(context: &Context<'_>, findings: &mut Findings) {
             extension,
             "/spec/targetRef/sectionName",
             format!("The broker of MCPGatewayExtension {} is not ready: {what}", object.full_name()),
-            "Repair the broker's pods. Until then every request on the listener's port fails, MCP or not."
-                .to_owned(),
+            match deployment {
+                Some(_) => {
+                    "Repair the broker's pods. Until then every request on the listener's port fails, MCP or not."
+                }
+                None => {
+                    "See whether the controller runs and what it logs, then touch the extension, so that it makes the \
+                     Deployment. Until then every request on the listener's port fails, MCP or not."
+                }
+            }
+            .to_owned(),
         );
         draft.evidence.insert(0, evidence);
-        draft
-            .object(reference)
-            .command(shell!("oc -n {} describe deployment mcp-gateway", namespace))
-            .command(shell!("oc -n {} logs deployment/mcp-gateway --tail=50", namespace));
+        draft.object(reference);
+        if deployment.is_some() {
+            draft
+                .command(shell!("oc -n {} describe deployment mcp-gateway", namespace))
+                .command(shell!("oc -n {} logs deployment/mcp-gateway --tail=50", namespace));
+        } else {
+            draft.command("oc get deployments -A -l app=mcp-controller").command(touch(object));
+        }
     }
 }

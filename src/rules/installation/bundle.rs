@@ -226,7 +226,7 @@ fn api_not_installed(context: &Context<'_>, findings: &mut Findings) {
         .chain(bundle.list(&kinds::WASM_PLUGIN))
         .find(|o| o.label("kuadrant.io/managed").is_some())
         .or_else(|| context.workloads().deployments_of(Component::KuadrantOperator).first().copied());
-    let required: [(&Kind, Severity, &str, Option<&crate::model::Object>); 7] = [
+    let required: [(&Kind, Severity, &str, Option<&crate::model::Object>); 8] = [
         (
             &kinds::GATEWAY,
             Severity::Error,
@@ -249,6 +249,12 @@ fn api_not_installed(context: &Context<'_>, findings: &mut Findings) {
             &kinds::MCP_SERVER_REGISTRATION,
             Severity::Error,
             "Install the MCP gateway (operator, Helm chart or kustomize).",
+            None,
+        ),
+        (
+            &kinds::MCP_VIRTUAL_SERVER,
+            Severity::Error,
+            "Install the MCP gateway (operator, Helm chart or kustomize); its controller does not start without the kind.",
             None,
         ),
         (

@@ -2,8 +2,10 @@
 
 mod bundle;
 mod platform;
+mod skew;
 
 use super::Rule;
+pub(super) use platform::SECRET_FLAGS;
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[

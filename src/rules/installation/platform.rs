@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::skew::{Skew, skewed_proxy, tag};
 use crate::declare_rule;
 use crate::model::json::Value;
 use crate::model::mcp::extension;
@@ -20,7 +21,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// One of: OpenShift older than 4.16; Kubernetes older than 1.28; istiod older than 1.24; a
-    /// ServiceMeshControlPlane (OSSM 2) and no Istio resource of OSSM 3 nor any other istiod; objects of group `mcp.kagenti.com`; extensions
+    /// ServiceMeshControlPlane (OSSM 2) and no Istio resource of OSSM 3 nor any other istiod; a proxy of the Gateway that is
+    /// newer than every istiod, or more than one minor version older; objects of group `mcp.kagenti.com`; extensions
     /// whose kind has no `sectionName` yet (the MCP gateway until 0.5.0); an object
     /// applied as `mcp.kuadrant.io/v1alpha1` although the cluster no longer serves that version.
     ///
@@ -37,14 +39,14 @@ declare_rule! {
     /// A vendor that supports the version on its own.
     pub(super) static UNSUPPORTED_VERSION = {
         code: "MG004", name: "unsupported-version", severity: Warning, section: "1.1",
-        needs: ["nodes (and clusterversions)", "deployments", "customresourcedefinitions"], since: "0.1.0", caused_by: [],
+        needs: ["nodes (and clusterversions)", "deployments", "customresourcedefinitions", "pods"], since: "0.1.0", caused_by: [],
         versions: "every supported version; after 0.9.0 `v1alpha1` is no longer served",
         check: unsupported_version,
     }
 }
 
 /// The first two numbers of a version, `v1.34.1+k3s` as (1, 34).
-fn version(text: &str) -> Option<(u32, u32)> {
+pub(super) fn version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.trim_start_matches('v').split(['.', '-', '+', '_']);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
@@ -85,9 +87,7 @@ fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
     }
     for istiod in context.workloads().deployments_of(Component::Istiod) {
         for (index, container) in istiod.array("/spec/template/spec/containers").iter().enumerate() {
-            let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
-            let tag =
-                image.rsplit('/').next().and_then(|name| name.split_once(':')).map_or("", |(_, tag)| tag);
+            let tag = tag(container);
             if container.get("name").and_then(Value::as_str) == Some("discovery")
                 && version(tag).is_some_and(|v| v < (1, 24))
             {
@@ -100,6 +100,10 @@ fn unsupported_version(context: &Context<'_>, findings: &mut Findings) {
                 );
             }
         }
+    }
+    if let Some(Skew { proxy, pointer, title, restart }) = skewed_proxy(context) {
+        let remedy = "Restart the Gateway's proxies, so that they have the version of istiod.";
+        old(proxy, &pointer, title, remedy, restart);
     }
     // Without an Istio resource the control plane may still be another: that of OpenShift's own gateways.
     let others = context.workloads().deployments_of(Component::Istiod).iter();
@@ -483,7 +487,8 @@ declare_rule! {
 }
 
 /// Flags of the broker whose value is a secret.
-const SECRET_FLAGS: &[&str] = &["cache-connection-string", "session-signing-key", "gateway-signing-key"];
+pub(in crate::rules) const SECRET_FLAGS: &[&str] =
+    &["cache-connection-string", "session-signing-key", "gateway-signing-key"];
 
 /// Sets the log level in the resource that the pod was made for.
 fn level_command(context: &Context<'_>, kind: &kinds::Kind, pod: &Object) -> Command {
@@ -551,7 +556,10 @@ fn sensitive_logging(context: &Context<'_>, findings: &mut Findings) {
                             broker,
                             title,
                             shown,
-                            "Name a Secret in spec.sessionStore of the extension, or give the value by the environment.",
+                            match flag {
+                                "cache-connection-string" => "Name a Secret in spec.sessionStore of the extension instead.",
+                                _ => "Remove the flag: the controller gives the broker a key of its own, from a Secret.",
+                            },
                         );
                     let namespace = broker.namespace();
                     let extension = context.bundle.list_in(&kinds::MCP_GATEWAY_EXTENSION, namespace).next();

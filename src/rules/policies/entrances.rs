@@ -3,17 +3,15 @@
 
 use std::collections::HashMap;
 
+use crate::model::gateway_api::paths::{PathMatch, paths};
 use crate::model::gateway_api::{Verdict, hostname};
 use crate::model::json::Value;
 use crate::model::kuadrant::Policy;
-use crate::model::mcp::extension::names_listeners;
+use crate::model::mcp::extension::{MANAGED_ROUTE, names_listeners};
 use crate::model::mcp::{Extension, ExtensionFault};
 use crate::model::probes::WELL_KNOWN;
 use crate::model::{Object, kinds};
 use crate::rules::{Context, Draft};
-
-/// The route that the controller writes beside an extension.
-const MANAGED_ROUTE: &str = "mcp-gateway-route";
 
 /// A place where requests for the public host of an extension arrive.
 pub(in crate::rules) struct Entrance<'a> {
@@ -29,21 +27,14 @@ pub(in crate::rules) struct Entrance<'a> {
     rule: String,
     /// The JSON pointer of the rule.
     pub(in crate::rules) pointer: String,
-    /// Its path matches: type and value.
-    paths: Vec<(&'a str, &'a str)>,
+    /// Its path matches.
+    paths: Vec<PathMatch<'a>>,
 }
 
 impl<'a> Entrance<'a> {
     /// Whether the rule takes requests for a path.
     pub(in crate::rules) fn takes(&self, path: &str) -> bool {
-        self.paths.iter().any(|(kind, value)| match *kind {
-            "Exact" => *value == path,
-            "RegularExpression" => value.contains("well-known") && path.contains("well-known"),
-            _ => {
-                let prefix = value.trim_end_matches('/');
-                path == prefix || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
-            }
-        })
+        self.paths.iter().any(|own| own.takes(path))
     }
 
     /// The AuthPolicies in effect here that demand credentials.
@@ -149,21 +140,6 @@ fn of_extension<'a>(context: &Context<'a>, extension: &Extension<'a>) -> Vec<Ent
     found
 }
 
-/// The paths that a rule matches: type and value.
-fn paths(rule: &Value) -> Vec<(&str, &str)> {
-    let matches = rule.get("matches").and_then(Value::as_array).unwrap_or_default();
-    if matches.is_empty() {
-        return vec![("PathPrefix", "/")];
-    }
-    matches
-        .iter()
-        .map(|m| {
-            let kind = m.pointer("/path/type").and_then(Value::as_str).unwrap_or("PathPrefix");
-            (kind, m.pointer("/path/value").and_then(Value::as_str).unwrap_or("/"))
-        })
-        .collect()
-}
-
 /// The rules of the route that the controller will write once the extension is in order.
 fn to_come<'a>(
     context: &Context<'a>,
@@ -199,7 +175,7 @@ fn to_come<'a>(
             route: None,
             rule: rule.to_owned(),
             pointer: String::new(),
-            paths: vec![("PathPrefix", path)],
+            paths: vec![PathMatch { kind: "PathPrefix", value: path }],
         })
         .collect()
 }

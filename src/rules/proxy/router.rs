@@ -443,6 +443,10 @@ fn router_unreachable(context: &Context<'_>, findings: &mut Findings) {
                 );
             }
             draft.because_of(&["MG232", "MG312"], extension.reference());
+            // A filter that names another cluster than the broker's was changed, and is asked for what is not there.
+            for filter in filters.iter().filter(|f| meant_cluster(f).is_some_and(|(own, _)| own == cluster)) {
+                draft.because_of(&["MG227"], filter.reference());
+            }
             if let Some(service) = broker_service(context.bundle, target.extension.object) {
                 draft.object(service.reference()).because_of(&["MG408", "MG410"], service.reference());
             }

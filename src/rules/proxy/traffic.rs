@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{say_what_is_missing, targets};
 use crate::declare_rule;
-use crate::model::gateway_api::{Verdict, backend_refs, hostnames};
+use crate::model::gateway_api::{Verdict, hostnames, paths};
 use crate::model::logs::{ErrorClass, access};
 use crate::model::{Missing, broker_config, kinds};
 use crate::rules::evidence;
+use crate::rules::routes::leads_to_broker;
 use crate::rules::{Context, Findings};
 use crate::shell::shell;
 
@@ -21,7 +22,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// An HTTPRoute attaches to a listener with the port that an extension targets, no registration targets
-    /// the route, and it does not lead to the extension's broker.
+    /// the route, it does not lead to the extension's broker, and it does not take what the router sends to a server:
+    /// calls for the server's host and path.
     ///
     /// ## Causes
     /// The Gateway was there before, for other applications, and the extension chose its port.
@@ -55,13 +57,12 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
             {
                 continue;
             }
-            let to_broker = backend_refs(route)
-                .iter()
-                .any(|b| b.is_service() && b.name == "mcp-gateway" && b.namespace == extension.namespace());
-            // A host that the broker is configured with is one the router knows, whatever became of
+            // What the router itself sends to a host that the broker is configured with arrives, whatever became of
             // the registration.
-            let known = servers.iter().any(|s| hostnames(route).contains(&s.hostname.as_str()));
-            if to_broker || known {
+            let known = servers.iter().any(|s| {
+                hostnames(route).contains(&s.hostname.as_str()) && paths::takes(route, "POST", s.path())
+            });
+            if leads_to_broker(route, extension.namespace()) || known {
                 continue;
             }
             let shared = facts.attachments.iter().find_map(|attachment| {

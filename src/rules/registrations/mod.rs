@@ -1,8 +1,9 @@
-//! MG401-MG423: MCPServerRegistrations: target, status, and what stands behind their routes.
+//! MG401-MG424: MCPServerRegistrations: target, status, and what stands behind their routes.
 
 mod backends;
 mod broker;
 mod configuration;
+mod path;
 mod ports;
 mod prefixes;
 mod selectors;
@@ -48,6 +49,7 @@ pub(super) static RULES: &[&Rule] = &[
     &shape::VIRTUAL_SERVER_TOOLS,
     &configuration::STALE_SERVER_ENTRY,
     &shape::REGISTRATION_CHAIN_STRICT,
+    &path::REGISTRATION_PATH,
 ];
 
 /// The codes of pods, Deployments and nodes that explain missing endpoints.

@@ -7,6 +7,7 @@ use crate::declare_rule;
 use crate::model::gateway_api::{self, BackendRef, Granted, Reference, backend_refs};
 use crate::model::json::Value;
 use crate::model::{Missing, Object, Seen, kinds};
+use crate::rules::extensions::touch;
 use crate::rules::{Context, Draft, Findings, suggest};
 use crate::shell::{Command, shell};
 
@@ -70,7 +71,13 @@ fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
                         format!("Correct the backendRef, or create the Service.{near}"),
                     );
                     draft.object(service);
-                    if let Some(right) = suggest::similar(context, &kinds::SERVICE, namespace, name) {
+                    let mut extensions = context.bundle.list_in(&kinds::MCP_GATEWAY_EXTENSION, namespace);
+                    if let Some(extension) = extensions.next().filter(|_| name == "mcp-gateway") {
+                        // The controller makes this Service, and nobody else.
+                        "See whether the MCP controller runs, then touch the extension, so that it makes the Service again."
+                            .clone_into(&mut draft.remedy.text);
+                        draft.object(extension.reference()).command(touch(extension));
+                    } else if let Some(right) = suggest::similar(context, &kinds::SERVICE, namespace, name) {
                         patch(draft, route, &backend.pointer("/name"), json!(right.name()));
                     }
                     draft.verify(shell!("oc -n {} get service {}", namespace, name));

@@ -1,8 +1,9 @@
-//! MG210-MG217: HTTPRoutes: parents, hostnames, allowed namespaces, backends, stale statuses.
+//! MG210-MG217, MG234: HTTPRoutes: parents, hostnames, allowed namespaces, backends, stale statuses, who comes first.
 
 mod backends;
 mod filters;
 mod orphans;
+mod shadowed;
 mod stale;
 
 pub(super) use backends::grant_remedy;
@@ -13,7 +14,7 @@ use serde_json::json;
 use super::{Context, Draft, Findings, Rule, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::{
-    Attachment, Listener, Outcome, ParentRef, Refusal, Verdict, hostnames, status,
+    Attachment, Listener, Outcome, ParentRef, Refusal, Verdict, backend_refs, hostnames, status,
 };
 use crate::model::json::Value;
 use crate::model::mcp::RouteFacts;
@@ -32,6 +33,7 @@ pub(super) static RULES: &[&Rule] = &[
     &backends::BACKEND_MISSING,
     &backends::BACKEND_NOT_GRANTED,
     &stale::STATUS_STALE,
+    &shadowed::ROUTE_SHADOWED,
 ];
 
 /// The codes of our own verdict on a parentRef.
@@ -127,6 +129,11 @@ fn accepted(route: &Object) -> Command {
         route.namespace(),
         route.name()
     )
+}
+
+/// Whether a route leads to the broker of the extension in a namespace.
+pub(super) fn leads_to_broker(route: &Object, namespace: &str) -> bool {
+    backend_refs(route).iter().any(|b| b.is_service() && b.name == "mcp-gateway" && b.namespace == namespace)
 }
 
 declare_rule! {

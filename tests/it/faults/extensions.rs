@@ -15,6 +15,8 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG313", name: "the private host is of another class", root: true, apply: private_host },
     Fault { code: "MG314", name: "two replicas without a store", root: true, apply: replicas },
     Fault { code: "MG315", name: "an annotation of before 0.6", root: true, apply: deprecated },
+    Fault { code: "MG316", name: "the controller's route is gone", root: true, apply: no_route },
+    Fault { code: "MG316", name: "nobody made a route", root: true, apply: no_own_route },
     Fault { code: "MG301", name: "the target's name has a typo", root: true, apply: target_typo },
     Fault { code: "MG301", name: "the target's namespace is empty", root: true, apply: target_namespace },
     Fault { code: "MG303", name: "the grant is gone", root: true, apply: no_grant },
@@ -30,6 +32,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG310", name: "a generation behind", root: true, apply: stale },
     Fault { code: "MG310", name: "no status at all", root: true, apply: no_status },
     Fault { code: "MG310", name: "the controller fails over and over", root: true, apply: failing },
+    Fault { code: "MG310", name: "the broker has the public host of before", root: true, apply: old_host },
     Fault { code: "MG311", name: "no extension for the Gateway", root: true, apply: no_extension },
     Fault { code: "MG312", name: "the broker's image cannot be pulled", root: false, apply: broker_down },
 ];
@@ -245,11 +248,19 @@ fn session_store(fixture: Fixture) -> Fixture {
 }
 
 fn private_host(fixture: Fixture) -> Fixture {
-    set(
-        fixture,
-        "/spec/privateHost",
-        json!("mcp-gateway-openshift-default.gateway-system.svc.cluster.local:8080"),
-    )
+    const HOST: &str = "mcp-gateway-openshift-default.gateway-system.svc.cluster.local:8080";
+    deployed(set(fixture, "/spec/privateHost", json!(HOST)), "--mcp-gateway-private-host", HOST)
+}
+
+/// The broker runs with this value of a flag that it has.
+pub fn deployed(fixture: Fixture, flag: &str, value: &str) -> Fixture {
+    fixture.edit_broker(|container| {
+        for argument in container["command"].as_array_mut().expect("a command") {
+            if argument.as_str().is_some_and(|a| a.split('=').next() == Some(flag)) {
+                *argument = json!(format!("{flag}={value}"));
+            }
+        }
+    })
 }
 
 fn replicas(fixture: Fixture) -> Fixture {
@@ -267,4 +278,16 @@ fn replicas(fixture: Fixture) -> Fixture {
 
 fn deprecated(fixture: Fixture) -> Fixture {
     set(fixture, "/metadata/annotations", json!({"kuadrant.io/alpha-gateway-public-host": "mcp.example.com"}))
+}
+
+fn no_route(fixture: Fixture) -> Fixture {
+    fixture.remove("HTTPRoute", "mcp-system", "mcp-gateway-route").refresh_answers()
+}
+
+fn no_own_route(fixture: Fixture) -> Fixture {
+    no_route(set(fixture, "/spec/httpRouteManagement", json!("Disabled")))
+}
+
+fn old_host(fixture: Fixture) -> Fixture {
+    deployed(fixture, "--mcp-gateway-public-host", "before.example.com")
 }

@@ -17,6 +17,7 @@ mod routes;
 mod workloads;
 
 pub use authentication::wristband;
+pub use extensions::deployed;
 pub use gateways::{extension_not_ready, registration_not_ready, registrations_not_ready};
 pub use proxy::{edit_answer, edit_filters};
 pub use registrations::broker_fails;

@@ -36,6 +36,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG421", name: "a tool without its prefix", root: true, apply: unprefixed_tool },
     Fault { code: "MG422", name: "an entry that nobody registered", root: true, apply: stale_entry },
     Fault { code: "MG423", name: "two labels under the wildcard", root: true, apply: two_labels },
+    Fault { code: "MG424", name: "the route has another path", root: true, apply: other_path },
     Fault { code: "MG401", name: "the target's name has a typo", root: true, apply: target_typo },
     Fault { code: "MG401", name: "the target is in another namespace", root: true, apply: target_elsewhere },
     Fault { code: "MG403", name: "the config Secret cannot be written", root: true, apply: not_ready },
@@ -50,6 +51,11 @@ const REGISTRATION: (&str, &str, &str) = ("MCPServerRegistration", "team-weather
 
 fn set(fixture: Fixture, pointer: &str, value: serde_json::Value) -> Fixture {
     fixture.set(REGISTRATION.0, REGISTRATION.1, REGISTRATION.2, pointer, value)
+}
+
+/// The server has always been at this path, and the broker finds it there.
+fn other_path(fixture: Fixture) -> Fixture {
+    set(fixture, "/spec/path", json!("/v2/mcp"))
 }
 
 fn target_typo(fixture: Fixture) -> Fixture {

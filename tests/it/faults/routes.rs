@@ -22,6 +22,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG216", name: "no grant for a Service elsewhere", root: true, apply: not_granted },
     Fault { code: "MG217", name: "a generation behind", root: true, apply: stale },
     Fault { code: "MG217", name: "no status for a parent", root: true, apply: no_status },
+    Fault { code: "MG234", name: "two servers with one host", root: true, apply: same_host },
 ];
 
 const ROUTE: (&str, &str) = ("team-weather", "weather");
@@ -170,4 +171,11 @@ fn stale(fixture: Fixture) -> Fixture {
 fn no_status(fixture: Fixture) -> Fixture {
     let fixture = set(fixture, "/status", json!({"parents": []}));
     registration_not_ready(fixture, ROUTE.0, ROUTE.1, "no valid gateways for httproute")
+}
+
+/// The younger of two servers has the host of the older.
+fn same_host(fixture: Fixture) -> Fixture {
+    let route = fixture.installation.get("HTTPRoute", "team-weather", "weather").expect("a route");
+    let hosts = route["spec"]["hostnames"].clone();
+    fixture.set("HTTPRoute", "team-commerce", "orders", "/spec/hostnames", hosts).refresh_answers()
 }

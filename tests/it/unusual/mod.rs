@@ -3,6 +3,8 @@
 
 mod chain;
 mod data_plane;
+mod deployed;
+mod routes;
 mod specs;
 
 use std::collections::BTreeSet;
@@ -29,6 +31,8 @@ fn corners_are_judged_as_the_controllers_and_the_proxy_do() {
         data_plane::PASTS,
         chain::CHAINS,
         specs::SPECS,
+        routes::ROUTES,
+        deployed::DEPLOYED,
     ];
     let mut wrong = Vec::new();
     for (name, fixture, expected) in all.into_iter().flatten() {
@@ -352,13 +356,9 @@ fn plain_hairpin() -> Fixture {
                 .expect("ports")
                 .push(json!({"name": "inside", "port": 8081, "targetPort": 8081}));
         });
-    at(
-        fixture,
-        EXTENSION,
-        "/spec/privateHost",
-        json!("mcp-gateway-istio.gateway-system.svc.cluster.local:8081"),
-    )
-    .refresh_answers()
+    let host = "mcp-gateway-istio.gateway-system.svc.cluster.local:8081";
+    let fixture = at(fixture, EXTENSION, "/spec/privateHost", json!(host));
+    crate::faults::deployed(fixture, "--mcp-gateway-private-host", host).refresh_answers()
 }
 
 fn route_for_docs() -> Fixture {

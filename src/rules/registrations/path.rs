@@ -1,0 +1,89 @@
+//! MG424: whether the route of a server takes the calls that the router sends to it.
+
+use serde_json::json;
+
+use super::ready_command;
+use crate::declare_rule;
+use crate::model::Object;
+use crate::model::gateway_api::{hostnames, paths};
+use crate::model::mcp::RegistrationFault;
+use crate::rules::{Context, Findings, remedy};
+
+declare_rule! {
+    /// A server's route does not take calls at the server's path
+    ///
+    /// ## What it means
+    /// The broker asks a server for its tools directly, at the path of the registration; a call of a tool goes through the
+    /// Gateway, with the same path. No match of the server's HTTPRoute takes it, so that all tools are listed, and each
+    /// call is answered with 404.
+    ///
+    /// ## How it is decided
+    /// `spec.path` (`/mcp` where it is not set) against the matches of the route that the registration targets, and of
+    /// other routes for the same hostname: path, and method `POST`. Headers and parameters are left out.
+    ///
+    /// ## Causes
+    /// `spec.path` was changed and the route was not; a route with a path of its own, made before the server was
+    /// registered.
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE get httproute NAME -o jsonpath='{.spec.rules[*].matches}'`; `route_not_found` in the proxy's access
+    /// log for the server's host.
+    ///
+    /// ## How to fix
+    /// Add a match for the path to the route, or correct `spec.path`.
+    ///
+    /// ## When it may be a false alarm
+    /// A match by headers that only the router sets.
+    pub(super) static REGISTRATION_PATH = {
+        code: "MG424", name: "registration-path", severity: Error, section: "1.4",
+        needs: ["mcpserverregistrations", "httproutes"], since: "0.1.0",
+        caused_by: [], check: registration_path,
+    }
+}
+
+fn registration_path(context: &Context<'_>, findings: &mut Findings) {
+    for registration in &context.chain().registrations {
+        let object = registration.object;
+        let Some(route) = registration.route else { continue };
+        // Until the route is one that the controller takes, its shape is the fault.
+        let shape = |f: &RegistrationFault<'_>| {
+            matches!(f, RegistrationFault::RouteMissing | RegistrationFault::Shape(..))
+        };
+        if registration.is_disabled() || object.is_deleting() || registration.faults.iter().any(shape) {
+            continue;
+        }
+        let path = match object.str("/spec/path") {
+            "" => "/mcp",
+            path => path.split('?').next().unwrap_or(path),
+        };
+        let hosts = hostnames(route);
+        let routes = || context.chain().routes.values().map(|facts| facts.object);
+        let meets = |other: &&Object| hostnames(other).iter().any(|h| hosts.contains(h));
+        let taken = paths::takes(route, "POST", path)
+            || routes().filter(meets).any(|other| paths::takes(other, "POST", path));
+        if taken {
+            continue;
+        }
+        let wanted = json!({"path": {"type": "PathPrefix", "value": path}});
+        let draft = findings.report(
+            &REGISTRATION_PATH,
+            object,
+            format!(
+                "HTTPRoute {} takes no calls at {path}, the path of MCPServerRegistration {}: its tools are listed, and \
+                 calling them gives 404",
+                route.full_name(),
+                object.full_name()
+            ),
+            object.evidence("/spec/path"),
+            "Add a match for the path to the route, or correct spec.path.",
+        );
+        draft
+            .evidence(route.evidence("/spec/rules/0/matches"))
+            .object(route.reference())
+            .command(remedy::patch(
+                route,
+                json!([{"op": "add", "path": "/spec/rules/0/matches/-", "value": wanted}]),
+            ))
+            .verify(ready_command(object));
+    }
+}
