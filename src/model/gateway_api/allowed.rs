@@ -38,6 +38,15 @@ pub fn namespace(bundle: &Bundle, gateway: &Object, listener: &Listener<'_>, nam
     }
 }
 
+/// Whether a listener wants namespaces by a selector and has none.
+#[must_use]
+pub fn lacks_selector(listener: &Listener<'_>) -> bool {
+    let rules = listener.value.pointer("/allowedRoutes/namespaces");
+    rules.is_some_and(|r| {
+        r.get("from").and_then(Value::as_str) == Some("Selector") && r.get("selector").is_none()
+    })
+}
+
 fn by_selector(bundle: &Bundle, selector: &Value, namespace: &str) -> Allowed {
     const NAME: &str = "kubernetes.io/metadata.name";
     let uses = |key: &str| -> bool {

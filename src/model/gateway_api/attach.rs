@@ -33,6 +33,16 @@ impl Listener<'_> {
         format!("/spec/listeners/{}{field}", self.index)
     }
 
+    /// Whether it has no TLS where its protocol needs it, in a Gateway that ListenerSets may join: it only keeps the
+    /// Gateway valid, and no proxy listens for it.
+    #[must_use]
+    pub fn holds_a_place(&self, gateway: &Object) -> bool {
+        let joined = gateway.str("/spec/allowedListeners/namespaces/from");
+        matches!(self.protocol, "HTTPS" | "TLS")
+            && self.value.get("tls").is_none()
+            && !matches!(joined, "" | "None")
+    }
+
     /// The hostname in a sentence.
     #[must_use]
     pub fn hostname_text(&self) -> &str {
@@ -196,13 +206,11 @@ fn judge(
     if effective.is_empty() {
         return Verdict::Refuses(Refusal::Hostname);
     }
+    let kind = allowed::kind(listener, route.kind());
     match allowed::namespace(bundle, gateway, listener, route.namespace()) {
-        Allowed::No(why) => return Verdict::Refuses(Refusal::Namespace(why)),
-        Allowed::Unknown(missing) => return Verdict::Unknown(missing),
-        Allowed::Yes => {}
+        Allowed::No(why) => Verdict::Refuses(Refusal::Namespace(why)),
+        _ if !kind => Verdict::Refuses(Refusal::Kind),
+        Allowed::Unknown(missing) => Verdict::Unknown(missing),
+        Allowed::Yes => Verdict::Accepts(effective),
     }
-    if !allowed::kind(listener, route.kind()) {
-        return Verdict::Refuses(Refusal::Kind);
-    }
-    Verdict::Accepts(effective)
 }

@@ -20,13 +20,22 @@ pub struct BackendRef<'a> {
     pub name: &'a str,
     /// The Service's port.
     pub port: Option<i64>,
+    /// Its share of the requests; with 0 it gets none, and nobody looks whether it exists.
+    pub weight: i64,
+    /// The position of the filter that sends it copies of requests; requests themselves go to backends without.
+    pub mirror: Option<usize>,
 }
 
 impl BackendRef<'_> {
     /// The JSON pointer of a field in the route.
     #[must_use]
     pub fn pointer(&self, field: &str) -> String {
-        format!("/spec/rules/{}/backendRefs/{}{field}", self.rule, self.index)
+        match self.mirror {
+            Some(filter) => {
+                format!("/spec/rules/{}/filters/{filter}/requestMirror/backendRef{field}", self.rule)
+            }
+            None => format!("/spec/rules/{}/backendRefs/{}{field}", self.rule, self.index),
+        }
     }
 
     /// Whether it names a Service.
@@ -42,24 +51,46 @@ impl BackendRef<'_> {
     }
 }
 
+fn backend_ref<'a>(route: &'a Object, value: &'a Value, rule: usize, index: usize) -> BackendRef<'a> {
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    let int = |key: &str| value.get(key).and_then(Value::as_i64);
+    BackendRef {
+        rule,
+        index,
+        group: text("group").unwrap_or_default(),
+        kind: text("kind").unwrap_or("Service"),
+        namespace: text("namespace").unwrap_or(route.namespace()),
+        name: text("name").unwrap_or_default(),
+        port: int("port"),
+        weight: int("weight").unwrap_or(1),
+        mirror: None,
+    }
+}
+
+/// The entries of a list in each rule of a route, with the positions of the rule and the entry.
+fn in_rules<'a>(route: &'a Object, list: &str) -> impl Iterator<Item = (usize, usize, &'a Value)> {
+    let rules = route.array("/spec/rules").iter().enumerate();
+    rules.flat_map(move |(rule, value)| {
+        let entries = value.get(list).and_then(Value::as_array).unwrap_or_default();
+        entries.iter().enumerate().map(move |(index, entry)| (rule, index, entry))
+    })
+}
+
 /// The backendRefs of all rules of a route.
 #[must_use]
 pub fn backend_refs(route: &Object) -> Vec<BackendRef<'_>> {
-    let mut found = Vec::new();
-    for (rule, value) in route.array("/spec/rules").iter().enumerate() {
-        let list = value.get("backendRefs").and_then(Value::as_array).into_iter().flatten();
-        for (index, backend) in list.enumerate() {
-            let text = |key: &str| backend.get(key).and_then(Value::as_str);
-            found.push(BackendRef {
-                rule,
-                index,
-                group: text("group").unwrap_or_default(),
-                kind: text("kind").unwrap_or("Service"),
-                namespace: text("namespace").unwrap_or(route.namespace()),
-                name: text("name").unwrap_or_default(),
-                port: backend.get("port").and_then(Value::as_i64),
-            });
-        }
-    }
-    found
+    in_rules(route, "backendRefs")
+        .map(|(rule, index, entry)| backend_ref(route, entry, rule, index))
+        .collect()
+}
+
+/// The backends to which the rules of a route send copies of requests.
+#[must_use]
+pub fn mirrors(route: &Object) -> Vec<BackendRef<'_>> {
+    in_rules(route, "filters")
+        .filter_map(|(rule, index, filter)| {
+            let backend = backend_ref(route, filter.pointer("/requestMirror/backendRef")?, rule, index);
+            Some(BackendRef { mirror: Some(index), ..backend })
+        })
+        .collect()
 }

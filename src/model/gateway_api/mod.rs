@@ -2,19 +2,22 @@
 //!
 //! [`hostname`] intersects hostnames, [`attach`] resolves parentRefs and judges each listener,
 //! [`grants`] evaluates ReferenceGrants with the field that is off, [`backends`] resolves
-//! backendRefs, [`paths`] tells which requests a rule takes, [`status`] reads conditions and their staleness. Where Istio differs from the
+//! backendRefs, [`conflicts`] finds listeners that cannot share a port, [`paths`] tells which requests a rule takes,
+//! [`status`] reads conditions and their staleness. Where Istio differs from the
 //! specification, Istio's behaviour is what is computed, as it is the data plane here.
 
 pub mod allowed;
 pub mod attach;
 pub mod backends;
+pub mod conflicts;
 pub mod grants;
 pub mod hostname;
 pub mod paths;
 pub mod status;
 
 pub use attach::{Attachment, Listener, Outcome, Refusal, Verdict, attachments, hostnames, listeners};
-pub use backends::{BackendRef, backend_refs};
+pub use backends::{BackendRef, backend_refs, mirrors};
+pub use conflicts::conflicts;
 pub use grants::{Granted, Grants, NearMiss, Reference};
 
 use super::object::Object;

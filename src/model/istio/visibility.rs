@@ -1,6 +1,6 @@
 //! Which ServiceEntries and DestinationRules a proxy sees, and which it uses for a host.
 
-use crate::model::json::Value;
+use crate::model::json::{Map, Value};
 use crate::model::{Bundle, Object, kinds};
 
 /// Whether an object is exported to a namespace: `exportTo` empty or `*` means all, `.` its own.
@@ -25,9 +25,38 @@ pub fn host_matches(pattern: &str, host: &str) -> bool {
     }
 }
 
+/// Whether a DestinationRule is for its own namespace only. One that chooses workloads always is.
+fn is_private(rule: &Object) -> bool {
+    let list = rule.array("/spec/exportTo");
+    let own = |entry: &Value| matches!(entry.as_str(), Some(name) if name == "." || name == rule.namespace());
+    selector(rule).is_some() || matches!(list, [one] if own(one))
+}
+
+/// The labels of the workloads that a DestinationRule chooses.
+fn selector(rule: &Object) -> Option<&Map> {
+    rule.get("/spec/workloadSelector/matchLabels").and_then(Value::as_object)
+}
+
+/// Of rules of one namespace those for the most specific host, of which the oldest with a policy comes first.
+fn most_specific<'a>(rules: impl Iterator<Item = &'a Object>, host: &str) -> Vec<&'a Object> {
+    let specific = |rule: &Object| {
+        let pattern = rule.str("/spec/host");
+        (!pattern.starts_with('*'), pattern.len())
+    };
+    let mut found: Vec<&Object> = rules.filter(|rule| host_matches(rule.str("/spec/host"), host)).collect();
+    let best = found.iter().map(|rule| specific(rule)).max();
+    found.retain(|rule| Some(specific(rule)) == best);
+    found.sort_by_key(|rule| {
+        let policy = rule.get("/spec/trafficPolicy").is_some();
+        (selector(rule).is_none(), !policy, rule.created(), rule.name().to_owned())
+    });
+    found
+}
+
 /// The DestinationRule that a proxy of `client` uses for an external host: the client's namespace,
 /// then the namespace of the host's ServiceEntry, then the root namespace; in each the exact host
-/// before the longest wildcard.
+/// before the longest wildcard, and of several rules for one host the oldest. In the root namespace itself only what
+/// is private there comes first. `chosen` tells whether a rule's workload selector chooses the proxy.
 #[must_use]
 pub fn destination_rule<'a>(
     bundle: &'a Bundle,
@@ -35,16 +64,20 @@ pub fn destination_rule<'a>(
     client: &str,
     service: &str,
     root: &str,
+    chosen: impl Fn(&Map) -> bool,
 ) -> Option<&'a Object> {
-    [client, service, root].into_iter().find_map(|namespace| {
-        bundle
-            .list_in(&kinds::DESTINATION_RULE, namespace)
-            .filter(|rule| host_matches(rule.str("/spec/host"), host) && is_visible(rule, client))
-            .max_by_key(|rule| {
-                let pattern = rule.str("/spec/host");
-                (!pattern.starts_with('*'), pattern.len())
+    let rules = |namespace| bundle.list_in(&kinds::DESTINATION_RULE, namespace);
+    let own =
+        rules(client)
+            .filter(|rule| {
+                if client == root { is_private(rule) } else { is_visible(rule, client) || is_private(rule) }
             })
-    })
+            .filter(|rule| selector(rule).is_none_or(&chosen));
+    let exported = |namespace| {
+        let best = most_specific(rules(namespace).filter(|rule| !is_private(rule)), host);
+        best.into_iter().find(|rule| is_visible(rule, client))
+    };
+    most_specific(own, host).first().copied().or_else(|| exported(service)).or_else(|| exported(root))
 }
 
 #[cfg(test)]
@@ -76,16 +109,49 @@ mod tests {
 
     #[test]
     fn lookup_order_of_destination_rules() {
-        let mut bundle = Bundle::default();
-        bundle.add_object(rule("servers", "exact", "api.vendor.example", json!([])));
-        bundle.add_object(rule("servers", "hidden", "hidden.vendor.example", json!(["."])));
-        bundle.add_object(rule("gateway", "wild", "*.vendor.example", json!([])));
-        let found = |host: &str, client: &str| {
-            destination_rule(&bundle, host, client, "servers", "istio-system").map(Object::name)
+        let chooses = |object: Object, label: &str| {
+            let mut value = object.value().to_json();
+            value["spec"]["workloadSelector"] = serde_json::json!({"matchLabels": {"app": label}});
+            Object::new(value, "f".into(), None).expect("an object")
         };
-        assert_eq!(found("api.vendor.example", "gateway"), Some("wild"), "the client's namespace is first");
-        assert_eq!(found("api.vendor.example", "elsewhere"), Some("exact"));
-        assert_eq!(found("hidden.vendor.example", "elsewhere"), None);
-        assert_eq!(found("vendor.example", "gateway"), None);
+        let everywhere = || json!([]);
+        let mut bundle = Bundle::default();
+        for object in [
+            rule("servers", "exact", "api.vendor.example", everywhere()),
+            rule("servers", "hidden", "hidden.vendor.example", json!(["."])),
+            rule("gateway", "wild", "*.vendor.example", everywhere()),
+            // For one other namespace: it stands before the wildcard, and is not for us.
+            rule("servers", "for-others", "one.partner.example", json!(["others"])),
+            rule("servers", "partners", "*.partner.example", everywhere()),
+            rule("istio-system", "root-partners", "*.partner.example", everywhere()),
+            rule("istio-system", "root-private", "private.partner.example", json!(["."])),
+            // Two for one host: the first by name, as they have no age.
+            rule("servers", "twice-b", "twice.example", everywhere()),
+            rule("servers", "twice-a", "twice.example", everywhere()),
+            chooses(rule("gateway", "chosen", "chosen.example", everywhere()), "gateway"),
+            chooses(rule("gateway", "for-another", "another.example", everywhere()), "another"),
+            rule("gateway", "for-all", "another.example", everywhere()),
+            chooses(rule("servers", "never-exported", "servers.example", everywhere()), "gateway"),
+        ] {
+            bundle.add_object(object);
+        }
+        let chosen = |labels: &Map| labels.get("app").and_then(Value::as_str) == Some("gateway");
+        for (host, client, expected) in [
+            ("api.vendor.example", "gateway", Some("wild")),
+            ("api.vendor.example", "elsewhere", Some("exact")),
+            ("hidden.vendor.example", "elsewhere", None),
+            ("vendor.example", "gateway", None),
+            ("one.partner.example", "gateway", Some("root-partners")),
+            ("two.partner.example", "gateway", Some("partners")),
+            ("two.partner.example", "istio-system", Some("partners")),
+            ("private.partner.example", "istio-system", Some("root-private")),
+            ("twice.example", "gateway", Some("twice-a")),
+            ("chosen.example", "gateway", Some("chosen")),
+            ("another.example", "gateway", Some("for-all")),
+            ("servers.example", "gateway", None),
+        ] {
+            let found = destination_rule(&bundle, host, client, "servers", "istio-system", chosen);
+            assert_eq!(found.map(Object::name), expected, "{host} from {client}");
+        }
     }
 }

@@ -111,6 +111,39 @@ impl<'a> Policy<'a> {
         self.object.get("/spec/overrides").is_some()
     }
 
+    /// Whether it decides nothing: then it gives way also to a less specific policy. Conditions alone decide nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.bodies().iter().any(|(_, _, body)| ["rules", "limits"].iter().any(|k| body.get(k).is_some()))
+    }
+
+    /// The names under which its parts are merged with those of other policies.
+    #[must_use]
+    pub fn parts(&self) -> BTreeSet<String> {
+        const NAMED: [&str; 9] = [
+            "/rules/authentication",
+            "/rules/metadata",
+            "/rules/authorization",
+            "/rules/callbacks",
+            "/rules/response/success/headers",
+            "/rules/response/success/filters",
+            "/rules/response/success/dynamicMetadata",
+            "/patterns",
+            "/limits",
+        ];
+        const SINGLE: [&str; 3] =
+            ["/rules/response/unauthenticated", "/rules/response/unauthorized", "/when"];
+        let mut found = BTreeSet::new();
+        for (_, _, body) in self.bodies() {
+            for place in NAMED {
+                let names = body.pointer(place).and_then(Value::as_object).into_iter().flat_map(|m| m.keys());
+                found.extend(names.map(|name| format!("{place}/{name}")));
+            }
+            found.extend(SINGLE.iter().filter(|p| body.pointer(p).is_some()).map(|p| (*p).to_owned()));
+        }
+        found
+    }
+
     /// The rules of one kind (`authentication`, `authorization`, `metadata`), by name.
     #[must_use]
     pub fn rules(&self, kind: &str) -> Vec<(&'a str, String, &'a Value)> {
@@ -305,10 +338,10 @@ impl<'a> Policies<'a> {
         self.named(object.kind(), object.namespace(), object.name())
     }
 
-    /// The policies in effect on a path of a Gateway: listener, route, rule of the route. Of those with
-    /// the same target the oldest comes first, and one that is `Conflicted` has no effect. The less
-    /// specific policy decides: its overrides win, its defaults give way to a more specific policy, and
-    /// with `merge` both count.
+    /// The policies in effect on a path of a Gateway: listener, route, rule of the route. The less specific policy
+    /// decides: its overrides win, its defaults give way to a more specific policy, and with `merge` both count, each
+    /// with the parts that the other does not have, too. Of policies with the same target the older one is the less
+    /// specific. One that is `Conflicted` has no effect.
     #[must_use]
     pub fn effective(
         &self,
@@ -326,13 +359,18 @@ impl<'a> Policies<'a> {
         }
         let mut result: Vec<Policy<'a>> = Vec::new();
         // From the most specific to the least: each less specific policy decides over what is below it.
-        for policy in levels.into_iter().rev().flatten() {
-            if policy.merges() {
+        for policy in levels.into_iter().flatten().rev() {
+            let parts = policy.parts();
+            if policy.merges() && policy.overrides() {
+                result.retain(|below| !below.parts().is_subset(&parts));
                 result.push(policy);
-            } else if policy.overrides() {
+            } else if policy.merges() {
+                let below: BTreeSet<String> = result.iter().flat_map(Policy::parts).collect();
+                if !parts.is_subset(&below) {
+                    result.push(policy);
+                }
+            } else if policy.overrides() || result.iter().all(Policy::is_empty) {
                 result = vec![policy];
-            } else if result.is_empty() {
-                result.push(policy);
             }
         }
         result
@@ -358,32 +396,52 @@ mod tests {
     #[test]
     fn the_less_specific_policy_decides() {
         let rules = || json!({"rules": {"authentication": {"a": {"jwt": {}}}}});
+        let merge =
+            |name: &str| json!({"strategy": "merge", "rules": {"authentication": {name: {"jwt": {}}}}});
+        let on = |name: &str, body: Value| policy(name, ("Gateway", "gw", None), body);
+        let on_route = |name: &str, body: Value| policy(name, ("HTTPRoute", "r", None), body);
+        let on_listener = |name: &str, section: &str| {
+            policy(name, ("Gateway", "gw", Some(section)), json!({"defaults": rules()}))
+        };
         let gateway = object("Gateway", "gw", json!({}));
         let route = object("HTTPRoute", "r", json!({}));
-        let bare = policy("bare", ("Gateway", "gw", None), rules());
-        let listener = policy("listener", ("Gateway", "gw", Some("l")), json!({"defaults": rules()}));
-        let other = policy("other", ("Gateway", "gw", Some("x")), rules());
-        let on_route = policy("route", ("HTTPRoute", "r", None), rules());
-        let forced = policy("forced", ("Gateway", "gw", None), json!({"overrides": rules()}));
-        let merged = policy(
-            "merged",
-            ("Gateway", "gw", None),
-            json!({"defaults": {"strategy": "merge", "rules": {}}}),
-        );
-        let names = |objects: &[&Object]| -> Vec<String> {
+        let gate = || on("gate", rules());
+        let forced = |name: &str| on(name, json!({"overrides": rules()}));
+        let table = [
+            (vec![gate()], vec!["gate"]),
+            (vec![gate(), on_listener("listener", "l"), on_listener("other", "x")], vec!["listener"]),
+            (vec![gate(), on_listener("listener", "l"), on_route("route", rules())], vec!["route"]),
+            (vec![on_route("route", rules()), forced("forced")], vec!["forced"]),
+            (vec![on_listener("other", "x")], vec![]),
+            // Conditions alone do not take the place of the Gateway's rules; an empty set of rules does.
+            (vec![gate(), on_route("route", json!({"when": [{"predicate": "true"}]}))], vec!["gate"]),
+            (vec![gate(), on_route("route", json!({"rules": {}}))], vec!["route"]),
+            // With `merge` both count, unless one has nothing that the other lacks.
+            (
+                vec![on_route("route", rules()), on("merged", json!({"defaults": merge("b")}))],
+                vec!["route", "merged"],
+            ),
+            (vec![on_route("route", rules()), on("merged", json!({"defaults": merge("a")}))], vec!["route"]),
+            (
+                vec![on_route("route", rules()), on("merged", json!({"overrides": merge("b")}))],
+                vec!["route", "merged"],
+            ),
+            (
+                vec![on_route("route", rules()), on("merged", json!({"overrides": merge("a")}))],
+                vec!["merged"],
+            ),
+            // Of two with one target the older is less specific: it gives way, unless it overrides. They have no time
+            // here, so that their names decide.
+            (vec![on("a-old", rules()), on("b-new", rules())], vec!["b-new"]),
+            (vec![forced("a-old"), forced("b-new")], vec!["a-old"]),
+            (vec![on("a-old", rules()), forced("b-new")], vec!["b-new"]),
+        ];
+        for (objects, expected) in table {
             let policies: Vec<Policy<'_>> = objects.iter().map(|object| Policy { object }).collect();
-            Policies::new(policies)
-                .effective(&gateway, "l", Some((&route, "rule-1")))
-                .iter()
-                .map(|p| p.object.name().to_owned())
-                .collect()
-        };
-        assert_eq!(names(&[&bare]), ["bare"]);
-        assert_eq!(names(&[&bare, &listener, &other]), ["listener"]);
-        assert_eq!(names(&[&bare, &listener, &on_route]), ["route"]);
-        assert_eq!(names(&[&on_route, &forced]), ["forced"]);
-        assert_eq!(names(&[&on_route, &merged]), ["route", "merged"]);
-        assert_eq!(names(&[&other]), Vec::<String>::new());
+            let found = Policies::new(policies).effective(&gateway, "l", Some((&route, "rule-1")));
+            let names: Vec<&str> = found.iter().map(|p| p.object.name()).collect();
+            assert_eq!(names, expected, "{:?}", objects.iter().map(Object::value).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -233,12 +233,13 @@ impl<'a> Chain<'a> {
     /// it, the route is attached to the extension's port.
     fn gateways_of(&self, bundle: &'a Bundle, route: &'a Object, verdict: &mut Registration<'a>) {
         let Some(facts) = self.routes.get(&(route.namespace(), route.name())) else { return };
-        let accepted = facts.attachments.iter().any(|attachment| {
+        let has_accepted = |attachment: &&Attachment<'_>| {
             attachment.gateway.found().is_some()
                 && (status::of_parent(route, &attachment.parent)
                     .any(|s| s.condition("Accepted").is_some_and(|c| c.is_true()))
                     || (route.is_manifest() && attachment.outcome() == Outcome::Accepted))
-        });
+        };
+        let accepted = facts.attachments.iter().any(|a| has_accepted(&a));
         let unseen = facts.attachments.iter().find_map(|attachment| match &attachment.gateway {
             Seen::Unknown(missing) => Some(missing.clone()),
             Seen::Found(_) if route.is_manifest() => match attachment.outcome() {
@@ -258,7 +259,8 @@ impl<'a> Chain<'a> {
         let mut serving = BTreeSet::new();
         let mut mismatch = None;
         let mut none = None;
-        for attachment in &facts.attachments {
+        // The controller goes on with the Gateways that have accepted the route; while none has, with those it names.
+        for attachment in facts.attachments.iter().filter(|a| !accepted || has_accepted(a)) {
             let Some(gateway) = attachment.gateway.found() else { continue };
             let all = self.extensions_of((gateway.namespace(), gateway.name()));
             let parents =
@@ -401,7 +403,7 @@ fn backend<'a>(bundle: &'a Bundle, route: &'a Object, verdict: &mut Registration
     let name = route.full_name();
     let rules = route.array("/spec/rules");
     let backends = backend_refs(route);
-    let shape = if rules.is_empty() || backends.is_empty() {
+    let shape = if backends.first().is_none_or(|first| first.rule > 0) {
         Some(("/spec/rules", format!("HTTPRoute {name} has no backend references")))
     } else if rules.len() > 1 {
         Some(("/spec/rules", format!("HTTPRoute {name} has > 1 rule, which is unsupported")))
@@ -645,10 +647,16 @@ fn on_listener<'a>(
         verdict.faults.push(ExtensionFault::NoHostname);
     } else if public.contains("://") {
         verdict.faults.push(ExtensionFault::PublicHost("it is a URL; a hostname is wanted".to_owned()));
-    } else if let Some(why) = verdict.public_host().as_deref().and_then(hostname::fault) {
+    } else if let Some(why) = verdict.stated_host().as_deref().and_then(hostname::fault) {
         verdict.faults.push(ExtensionFault::PublicHost(why));
     }
     match allowed::namespace(bundle, gateway, listener, object.namespace()) {
+        // Istio takes all then, the controller none.
+        allowed::Allowed::Yes if allowed::lacks_selector(listener) => {
+            verdict.faults.push(ExtensionFault::NotAllowed(
+                "from: Selector stands there without a selector".to_owned(),
+            ));
+        }
         allowed::Allowed::Yes => {}
         allowed::Allowed::No(why) => verdict.faults.push(ExtensionFault::NotAllowed(why)),
         allowed::Allowed::Unknown(missing) => verdict.unknown.push(("MG308", missing)),

@@ -145,13 +145,25 @@ impl<'a> Extension<'a> {
         self.faults.first()
     }
 
+    /// The host as the controller takes it from `publicHost`, less the port, or from the listener.
+    #[must_use]
+    pub fn stated_host(&self) -> Option<String> {
+        match self.object.str("/spec/publicHost") {
+            "" => self.public_host(),
+            spec => match spec.split_once(':') {
+                Some((host, port)) if !port.contains(':') => Some(host.to_owned()),
+                _ => Some(spec.to_owned()),
+            },
+        }
+    }
+
     /// The host that clients use: `publicHost` without port, else the listener's hostname, with
     /// `mcp.` for a wildcard. `None` when there is none.
     #[must_use]
     pub fn public_host(&self) -> Option<String> {
         let spec = self.object.str("/spec/publicHost");
         if !spec.is_empty() {
-            // A URL is refused, but says which host is meant.
+            // A URL or a path is refused, but says which host is meant.
             let host = spec.split_once("://").map_or(spec, |(_, rest)| rest);
             let host = host.split('/').next().unwrap_or(host);
             return Some(host.split(':').next().unwrap_or(host).to_owned());

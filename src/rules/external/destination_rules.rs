@@ -5,8 +5,8 @@ use serde_json::json;
 use super::External;
 use crate::declare_rule;
 use crate::model::istio::visibility::{destination_rule, host_matches};
-use crate::model::json::Value;
-use crate::model::workloads::Component;
+use crate::model::json::{Map, Value};
+use crate::model::workloads::{Component, labels_contain};
 use crate::model::{Object, kinds};
 use crate::rules::remedy;
 use crate::rules::{Context, Findings, suggest};
@@ -42,10 +42,16 @@ fn wants_tls(external: &External<'_>) -> bool {
 
 fn rule_of<'a>(context: &Context<'a>, external: &External<'a>) -> Option<&'a Object> {
     let service = external.entry.map_or(external.route.namespace(), Object::namespace);
-    let host = external.backend.name;
-    roots(context)
-        .into_iter()
-        .find_map(|root| destination_rule(context.bundle, host, external.client(), service, root))
+    let (host, client) = (external.backend.name, external.client());
+    let facts = context.chain().route(external.route.namespace(), external.route.name());
+    let gateways = facts.into_iter().flat_map(|f| &f.attachments).filter_map(|a| a.gateway.found());
+    let pods: Vec<&Object> = gateways
+        .filter(|gateway| gateway.namespace() == client)
+        .flat_map(|gateway| context.workloads().gateway_pods(gateway))
+        .collect();
+    let chosen = |selector: &Map| pods.iter().any(|pod| labels_contain(pod.labels(), selector));
+    let rule = |root| destination_rule(context.bundle, host, client, service, root, chosen);
+    roots(context).into_iter().find_map(rule)
 }
 
 /// Whether a BackendTLSPolicy does the TLS instead.
@@ -96,7 +102,8 @@ declare_rule! {
     /// ## How it is decided
     /// The port is 443, or the ServiceEntry's protocol is HTTPS or TLS, and no DestinationRule for the
     /// host is found where the Gateway's proxy looks: the Gateway's namespace, the ServiceEntry's, the
-    /// root namespace, each only if exported to the Gateway; nor a BackendTLSPolicy.
+    /// root namespace, each only if exported to the Gateway; nor a BackendTLSPolicy. A rule with a workload selector
+    /// counts in the Gateway's namespace only, for the pods that it selects.
     ///
     /// ## Causes
     /// It was never applied; it is in the server's namespace with `exportTo: ["."]`.

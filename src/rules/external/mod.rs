@@ -9,13 +9,13 @@ use serde_json::json;
 
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
-use crate::model::gateway_api::{BackendRef, backend_refs};
+use crate::model::gateway_api::{BackendRef, backend_refs, status};
 use crate::model::istio::visibility::{host_matches, is_visible};
 use crate::model::json::Value;
 use crate::model::{Object, kinds};
-use crate::report::ObjectRef;
+use crate::report::{Evidence, ObjectRef};
 use crate::rules::remedy;
-use crate::shell::shell;
+use crate::shell::{Command, shell};
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[
@@ -280,7 +280,8 @@ declare_rule! {
     /// ## How it is decided
     /// `exportTo` must include the Gateway's namespace (the proxy that sends is the Gateway's);
     /// `resolution: NONE` gives a gateway no address to send to; `resolution: STATIC` needs endpoints;
-    /// the port's protocol must be one that HTTP can be sent over (HTTP, HTTPS, HTTP2, GRPC, TLS).
+    /// the port's protocol must be one that HTTP can be sent over (HTTP, HTTPS, HTTP2, GRPC, TLS). Where the route's
+    /// status says `BackendNotFound`, it must stand in the route's namespace: istiod looks for a Hostname only there.
     ///
     /// ## Causes
     /// `exportTo: ["."]` in the server's namespace; a ServiceEntry that was written for sidecars.
@@ -346,9 +347,60 @@ fn spec_fault(external: &External<'_>, entry: &Object) -> Option<(String, String
     None
 }
 
+/// Where the route's status says that the host was not found, and the entry is in another namespace than the route.
+fn elsewhere(external: &External<'_>, entry: &Object) -> Option<Evidence> {
+    if entry.namespace() == external.route.namespace() {
+        return None;
+    }
+    status::parents(external.route).iter().find_map(|parent| {
+        let condition = parent.condition("ResolvedRefs")?;
+        let missed = condition.is_false() && condition.reason == "BackendNotFound";
+        missed.then(|| external.route.evidence(&parent.pointer(&condition)))
+    })
+}
+
+fn out_of_reach(findings: &mut Findings, external: &External<'_>, entry: &Object, evidence: Evidence) {
+    let namespace = external.route.namespace();
+    let draft = findings.report(
+        &SERVICEENTRY_SPEC,
+        entry,
+        format!(
+            "ServiceEntry {} for {} is not in the namespace of HTTPRoute {}",
+            entry.full_name(),
+            external.backend.name,
+            external.route.full_name()
+        ),
+        entry.evidence("/metadata/namespace"),
+        format!("Create a ServiceEntry for the host in {namespace}; istiod looks for it nowhere else."),
+    );
+    draft.evidence(evidence).object(external.route.reference());
+    for user in external.users() {
+        draft.object(user);
+    }
+    let mut spec = entry.get("/spec").map(Value::to_json).unwrap_or_default();
+    if let Some(fields) = spec.as_object_mut() {
+        fields.remove("exportTo");
+    }
+    let copy = json!({
+        "apiVersion": entry.api_version(),
+        "kind": "ServiceEntry",
+        "metadata": {"name": entry.name(), "namespace": namespace},
+        "spec": spec,
+    });
+    draft.command(Command::from("oc apply -f -").reading_yaml(&copy)).verify(shell!(
+        "oc -n {} get serviceentry {} -o yaml",
+        namespace,
+        entry.name()
+    ));
+}
+
 fn serviceentry_spec(context: &Context<'_>, findings: &mut Findings) {
     for external in context.externals() {
         let Some(entry) = external.entry else { continue };
+        if let Some(evidence) = elsewhere(external, entry) {
+            out_of_reach(findings, external, entry, evidence);
+            continue;
+        }
         let Some((pointer, what, patch)) = spec_fault(external, entry) else { continue };
         let draft = findings.report(
             &SERVICEENTRY_SPEC,

@@ -32,8 +32,8 @@ declare_rule! {
     /// port that the ServiceEntry does not have.
     ///
     /// ## How it is decided
-    /// A backendRef of kind `Hostname` must have the group `networking.istio.io` and a port of the
-    /// ServiceEntry. A backendRef of kind `Service` whose name has dots is a host name in the wrong
+    /// A backendRef of kind `Hostname` must have the group `networking.istio.io`, no namespace (Istio refuses the whole
+    /// rule then), and a port of the ServiceEntry. A backendRef of kind `Service` whose name has dots is a host name in the wrong
     /// kind.
     ///
     /// ## Causes
@@ -70,6 +70,8 @@ fn external_backendref(context: &Context<'_>, findings: &mut Findings) {
                 format!("has the group {:?}, Hostname is of networking.istio.io", backend.group),
                 json!("networking.istio.io"),
             )
+        } else if route.get(&backend.pointer("/namespace")).is_some() {
+            ("/namespace", "names a namespace, but a Hostname has none".to_owned(), json!(null))
         } else if backend.port.is_none() {
             ("/port", "names no port".to_owned(), json!(ports.first().unwrap_or(&443)))
         } else if external.entry.is_some() && !backend.port.is_some_and(|port| ports.contains(&port)) {
@@ -98,9 +100,15 @@ fn external_backendref(context: &Context<'_>, findings: &mut Findings) {
         for user in external.users() {
             draft.object(user);
         }
-        draft
-            .command(remedy::patch(route, json!([{"op": "add", "path": pointer, "value": value}])))
-            .verify(shell!("oc -n {} get httproute {} -o yaml", route.namespace(), route.name()));
+        let step = match value.is_null() {
+            true => json!({"op": "remove", "path": pointer}),
+            false => json!({"op": "add", "path": pointer, "value": value}),
+        };
+        draft.command(remedy::patch(route, json!([step]))).verify(shell!(
+            "oc -n {} get httproute {} -o yaml",
+            route.namespace(),
+            route.name()
+        ));
     }
     for facts in context.chain().routes.values().filter(|f| !f.registrations.is_empty()) {
         let route = facts.object;

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{explain_reason, in_chain};
 use crate::declare_rule;
 use crate::model::certificates::{self, Validity};
-use crate::model::gateway_api::{GROUP, Granted, Listener, Reference, listeners};
+use crate::model::gateway_api::{GROUP, Granted, Listener, Reference, conflicts, listeners};
 use crate::model::json::{Map, Value};
 use crate::model::object::{Condition, conditions};
 use crate::model::secret_shape::{self, Shape};
@@ -60,6 +60,10 @@ fn is_good(condition: &Condition<'_>) -> bool {
     }
 }
 
+/// Reasons of conditions that no other rule explains.
+const OF_THE_SPEC: [&str; 4] =
+    ["UnsupportedProtocol", "InvalidRouteKinds", "InvalidCACertificateRef", "InvalidCACertificateKind"];
+
 fn explain_listener(reason: &str) -> &'static str {
     match reason {
         "HostnameConflict" => {
@@ -77,6 +81,10 @@ fn explain_listener(reason: &str) -> &'static str {
             "The certificate's Secret is in another namespace and needs a ReferenceGrant there."
         }
         "InvalidRouteKinds" => "allowedRoutes.kinds names a kind that the listener's protocol does not take.",
+        "InvalidCACertificateRef" | "InvalidCACertificateKind" => {
+            "The CA certificate of spec.tls.frontend, by which clients are checked, is missing, of another kind than \
+             ConfigMap or Secret, or without a certificate under ca.crt."
+        }
         reason => explain_reason(reason),
     }
 }
@@ -92,8 +100,10 @@ fn listener_unhealthy(context: &Context<'_>, findings: &mut Findings) {
             let name = status.get("name").and_then(Value::as_str).unwrap_or_default();
             // A status of a listener that the spec no longer has is stale, not unhealthy.
             let Some(listener) = all.iter().find(|l| l.name == name) else { continue };
-            let bad: Vec<Condition<'_>> =
+            let mut bad: Vec<Condition<'_>> =
                 conditions(status.get("conditions")).filter(|c| !is_good(c)).collect();
+            // The condition that says what is wrong, before those that only follow.
+            bad.sort_by_key(|c| matches!(c.reason, "Invalid" | "NoValidCACertificate"));
             let Some(first) = bad.first() else { continue };
             let pointer = |c: &Condition<'_>| format!("/status/listeners/{index}/conditions/{}", c.index);
             let draft = findings.report(
@@ -113,6 +123,10 @@ fn listener_unhealthy(context: &Context<'_>, findings: &mut Findings) {
                 draft.evidence(gateway.evidence(&pointer(condition)));
             }
             draft.evidence(gateway.evidence(&listener.pointer("/name")));
+            // What is wrong in the spec is no effect of a proxy or a control plane that is away.
+            if bad.iter().any(|c| OF_THE_SPEC.contains(&c.reason)) {
+                draft.explains_itself();
+            }
             if first.reason == "UnsupportedProtocol" {
                 draft.command(without(gateway, listener));
             }
@@ -169,7 +183,8 @@ declare_rule! {
     /// when it ends within 30 days.
     ///
     /// ## How it is decided
-    /// For each HTTPS listener (and TLS listener that terminates): every Secret of
+    /// For each HTTPS listener (and TLS listener that terminates; one without `tls` may only hold a place where
+    /// `allowedListeners` lets ListenerSets bring their own): every Secret of
     /// `tls.certificateRefs` must exist, be granted when it is in another namespace, have the keys
     /// `tls.crt` and `tls.key`, hold a certificate that is valid at the time of the collection, and a name
     /// of one of them must cover the listener's hostname (a wildcard stands for one label), or, where the
@@ -207,7 +222,8 @@ fn listener_certificate(context: &Context<'_>, findings: &mut Findings) {
             let references = listener.value.pointer("/tls/certificateRefs").and_then(Value::as_array);
             let references = references.unwrap_or_default();
             let options = listener.value.pointer("/tls/options").and_then(Value::as_object);
-            if references.is_empty() && options.is_none_or(Map::is_empty) {
+            if references.is_empty() && options.is_none_or(Map::is_empty) && !listener.holds_a_place(gateway)
+            {
                 findings
                     .report(
                         &LISTENER_CERTIFICATE,
@@ -444,9 +460,9 @@ declare_rule! {
     /// keeps the first and refuses the later one.
     ///
     /// ## How it is decided
-    /// The listeners of each Gateway of the MCP chain are compared by port: the same protocol and
-    /// hostname twice conflicts; HTTP, TLS-based protocols (HTTPS, TLS) and TCP exclude each other. UDP
-    /// has ports of its own.
+    /// The listeners of each Gateway of the MCP chain are compared by port: the same hostname twice conflicts; HTTP,
+    /// TLS-based protocols (HTTPS, TLS) and TCP exclude each other. UDP has ports of its own. A listener that is refused
+    /// is not held against those after it.
     ///
     /// ## Causes
     /// A listener added for HTTPS on the port of HTTP; a copied listener.
@@ -468,29 +484,14 @@ declare_rule! {
 }
 
 fn listener_port_conflict(context: &Context<'_>, findings: &mut Findings) {
-    let family = |protocol: &str| match protocol {
-        "HTTPS" | "TLS" => "TLS",
-        "HTTP" => "HTTP",
-        "UDP" => "UDP",
-        _ => "TCP",
-    };
     for gateway in in_chain(context) {
         let all = listeners(gateway);
-        for (at, later) in all.iter().enumerate() {
-            let clash = all[..at].iter().find_map(|first| {
-                if first.port != later.port
-                    || (family(first.protocol) == "UDP") != (family(later.protocol) == "UDP")
-                {
-                    return None;
-                }
-                if family(first.protocol) != family(later.protocol) {
-                    return Some((first, "/protocol", "protocols that cannot share a port"));
-                }
-                let same =
-                    first.protocol == later.protocol && first.hostname.eq_ignore_ascii_case(later.hostname);
-                (same || family(first.protocol) == "TCP").then_some((first, "/hostname", "the same hostname"))
-            });
-            let Some((first, field, what)) = clash else { continue };
+        for conflict in conflicts(&all) {
+            let (first, later) = (&all[conflict.first], &all[conflict.later]);
+            let (field, what) = match conflict.protocol {
+                true => ("/protocol", "protocols that cannot share a port"),
+                false => ("/hostname", "the same hostname"),
+            };
             let draft = findings.report(
                 &LISTENER_PORT_CONFLICT,
                 gateway,

@@ -20,7 +20,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// For each port with HTTP or HTTPS of a Gateway that the MCP gateway uses, the configuration dump of each running proxy
-    /// pod must hold an active listener on that port, or on the port that the Gateway's Service maps it to.
+    /// pod must hold an active listener on that port, or on the port that the Gateway's Service maps it to. An HTTPS
+    /// listener without `tls`, where `allowedListeners` lets ListenerSets bring theirs, needs none.
     ///
     /// ## Causes
     /// - The listener is not programmed: its certificate is missing, or it is in conflict (MG205-MG207).
@@ -50,7 +51,7 @@ fn envoy_no_listener(context: &Context<'_>, findings: &mut Findings) {
         let gateway = group.gateway;
         let all = listeners(gateway);
         // For TCP and TLS Istio opens no port before a route is attached.
-        let http = all.iter().filter(|l| matches!(l.protocol, "HTTP" | "HTTPS"));
+        let http = all.iter().filter(|l| matches!(l.protocol, "HTTP" | "HTTPS") && !l.holds_a_place(gateway));
         let ports: BTreeSet<i64> = http.map(|l| l.port).collect();
         for proxy in &group.proxies {
             let mut unknown = None;

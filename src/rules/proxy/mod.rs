@@ -1,6 +1,7 @@
 //! MG223-MG226, MG228-MG232: Envoy's live configuration and the way through the proxy.
 
 mod config;
+mod istiod;
 mod network;
 mod router;
 mod traffic;

@@ -1,6 +1,6 @@
 //! MG223, MG224, MG229: is the MCP router in every filter chain, once, and does it answer?
 
-use super::{Target, admin_command, say_what_is_missing, targets};
+use super::{Target, admin_command, istiod, say_what_is_missing, targets};
 use crate::declare_rule;
 use crate::model::envoy::{Chain, HttpFilter, Listener, Proxy, json_evidence};
 use crate::model::istio::envoy_filter;
@@ -44,13 +44,14 @@ declare_rule! {
     /// extension's port is looked up; every filter chain (the default one too) that has an HTTP
     /// connection manager must hold a filter of type `ext_proc.v3.ExternalProcessor` that calls port 50051 of a
     /// Service, whatever its name; processors of other products do not count. Why it is absent is decided in this order: the filter is rejected (MG226); its
-    /// `istio.io/rev` is not the revision of the istiod that serves the Gateway; its selector or
+    /// `istio.io/rev` is not the revision of the istiod that serves the Gateway; that istiod is
+    /// told to ignore selectors (`ENABLE_SELECTOR_BASED_K8S_GATEWAY_POLICY=false`); its selector or
     /// namespace does not fit (MG221); its port does not (MG222); the proxy's configuration is older
     /// than the filter. Without a dump the revision alone is judged, from the labels of the EnvoyFilter, the Gateway
     /// and the istiods.
     ///
     /// ## Causes
-    /// Those five.
+    /// Those six.
     ///
     /// ## How to confirm
     /// `oc -n NS exec POD -c istio-proxy -- pilot-agent request GET config_dump`, look for `ext_proc`
@@ -162,6 +163,10 @@ fn reason(
     }
     if let Some((why, evidence)) = other_revision(context, target.gateway, filter) {
         return (why, OTHER_REVISION.to_owned(), vec![evidence]);
+    }
+    if let Some((istiod, evidence)) = istiod::ignores_selectors(context, filter) {
+        let why = format!("istiod {} ignores the selectors of EnvoyFilters for Gateways", istiod.full_name());
+        return (why, "Let istiod heed selectors, as it does by default.".to_owned(), vec![evidence]);
     }
     if let Some(labels) = envoy_filter::workload_labels(filter)
         && !labels.iter().all(|(key, value)| proxy.pod.label(key) == value.as_str())
@@ -279,6 +284,7 @@ fn router_bypassed(context: &Context<'_>, findings: &mut Findings) {
             draft.because_of(&["MG226"], proxy.pod.reference());
             if let Some(filter) = filters.first() {
                 relabel(context, target.gateway, filter, draft);
+                istiod::heed_selectors(context, filter, draft);
             }
             if let Some(deployment) = context.workloads().gateway_deployment(target.gateway) {
                 draft.command(shell!("oc -n {} rollout restart deployment/{}", namespace, deployment.name()));

@@ -4,12 +4,25 @@ use serde_json::json;
 
 use super::patch;
 use crate::declare_rule;
-use crate::model::gateway_api::{self, BackendRef, Granted, Reference, backend_refs};
+use crate::model::gateway_api::{self, BackendRef, Granted, Reference, backend_refs, mirrors};
 use crate::model::json::Value;
 use crate::model::{Missing, Object, Seen, kinds};
 use crate::rules::extensions::touch;
+use crate::report::Severity;
 use crate::rules::{Context, Draft, Findings, suggest};
 use crate::shell::{Command, shell};
+
+/// The backends of a route to which something is sent: requests, or copies of them.
+fn used(route: &Object) -> impl Iterator<Item = BackendRef<'_>> {
+    backend_refs(route).into_iter().filter(|backend| backend.weight != 0).chain(mirrors(route))
+}
+
+/// Without a backend that only gets copies, requests are still answered.
+fn copies_only(draft: &mut Draft, backend: &BackendRef<'_>) {
+    if backend.mirror.is_some() {
+        draft.severity(Severity::Warning);
+    }
+}
 
 declare_rule! {
     /// A backendRef names a Service or port that does not exist
@@ -20,7 +33,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// Every backendRef of kind Service of the routes of the MCP chain: the Service must exist in its
-    /// namespace, and `port` must be one of the Service's `spec.ports[].port` (not a targetPort).
+    /// namespace, and `port` must be one of the Service's `spec.ports[].port` (not a targetPort). A backend of weight 0
+    /// gets no requests and is not judged; one that only gets copies of requests (RequestMirror) is a warning.
     /// Istio does not check the port: the status says `ResolvedRefs=True` and requests still fail.
     /// A backend of another kind, which the bundle does not hold, stays undecided.
     ///
@@ -46,7 +60,7 @@ declare_rule! {
 fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
     for facts in context.chain().routes.values() {
         let route = facts.object;
-        for backend in &backend_refs(route) {
+        for backend in &used(route).collect::<Vec<_>>() {
             // Hosts outside the cluster have rules of their own (MG501-MG508).
             if !backend.is_service() {
                 if !backend.is_hostname() {
@@ -71,6 +85,7 @@ fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
                         format!("Correct the backendRef, or create the Service.{near}"),
                     );
                     draft.object(service);
+                    copies_only(draft, backend);
                     let mut extensions = context.bundle.list_in(&kinds::MCP_GATEWAY_EXTENSION, namespace);
                     if let Some(extension) = extensions.next().filter(|_| name == "mcp-gateway") {
                         // The controller makes this Service, and nobody else.
@@ -152,6 +167,7 @@ fn backend_port(
         ),
     );
     draft.object(service.reference()).evidence(service.evidence("/spec/ports"));
+    copies_only(draft, backend);
     if let Some(right) = target.map(|index| &offered[index]).or(offered.first()) {
         patch(draft, route, &backend.pointer("/port"), json!(right));
     }
@@ -197,7 +213,7 @@ declare_rule! {
 fn backend_not_granted(context: &Context<'_>, findings: &mut Findings) {
     for facts in context.chain().routes.values() {
         let route = facts.object;
-        for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
+        for backend in &used(route).filter(BackendRef::is_service).collect::<Vec<_>>() {
             if backend.namespace == route.namespace() {
                 continue;
             }
@@ -228,6 +244,7 @@ fn backend_not_granted(context: &Context<'_>, findings: &mut Findings) {
                         "Allow the reference with a ReferenceGrant in the Service's namespace.",
                     );
                     draft.object(suggest::reference(&kinds::SERVICE, backend.namespace, backend.name));
+                    copies_only(draft, backend);
                     match no_namespace(context, route, backend) {
                         None => grant_remedy(draft, &reference, &near),
                         Some(right) => other_namespace(draft, route, backend, right),

@@ -202,18 +202,22 @@ fn route_refs_unresolved(context: &Context<'_>, findings: &mut Findings) {
                     remedy,
                 );
                 refused.iter().for_each(|refused| refused.add_to(route, draft));
-                draft
-                    .because_of(
-                        if condition.reason == "InvalidKind" { &["MG419"] } else { &[] },
-                        route.reference(),
-                    )
-                    .command(shell!("oc -n {} get httproute {} -o yaml", namespace, name))
-                    .verify(shell!(
-                        "oc -n {} get httproute {} -o \
+                // Nothing else explains these: what is missing besides is a fault of its own.
+                match condition.reason {
+                    "InvalidKind" => {
+                        draft.because_of(&["MG419"], route.reference()).explains_itself();
+                    }
+                    "InvalidFilter" => {
+                        draft.explains_itself();
+                    }
+                    _ => {}
+                }
+                draft.command(shell!("oc -n {} get httproute {} -o yaml", namespace, name)).verify(shell!(
+                    "oc -n {} get httproute {} -o \
                          jsonpath='{{.status.parents[*].conditions[?(@.type==\"ResolvedRefs\")].status}}'",
-                        namespace,
-                        name
-                    ));
+                    namespace,
+                    name
+                ));
             }
         }
     }

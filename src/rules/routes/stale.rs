@@ -3,7 +3,7 @@
 use super::{PARENT_CODES, gateway_reference};
 use crate::declare_rule;
 use crate::model::Object;
-use crate::model::gateway_api::{Attachment, Outcome, status};
+use crate::model::gateway_api::{Attachment, Outcome, Verdict, conflicts, status};
 use crate::model::kuadrant::Policy;
 use crate::model::workloads::Component;
 use crate::rules::policies::{auth_policies, leads_nowhere};
@@ -40,7 +40,7 @@ declare_rule! {
     pub(super) static STATUS_STALE = {
         code: "MG217", name: "status-stale", severity: Warning, section: "1.2.2",
         needs: ["httproutes", "gateways", "namespaces", "mcpgatewayextensions", "authpolicies"], since: "0.1.0",
-        caused_by: ["MG209", "MG201", "MG102", "MG107", "MG804", "MG802", "MG803"], check: status_stale,
+        caused_by: ["MG209", "MG201", "MG207", "MG102", "MG107", "MG804", "MG802", "MG803"], check: status_stale,
     }
 }
 
@@ -136,8 +136,12 @@ fn stale_route(findings: &mut Findings, route: &Object, attachment: &Attachment<
     if entries.is_empty() {
         if outcome == Outcome::Accepted {
             let what = format!("has no status for its parent {parent}, although the specs fit");
-            stale(findings, route, &what, route.evidence("/status/parents"))
-                .object(gateway_reference(attachment));
+            let draft = stale(findings, route, &what, route.evidence("/status/parents"));
+            draft.object(gateway_reference(attachment));
+            // Nothing attaches to a listener that gives way to another.
+            if meets_refused_listeners_only(attachment) {
+                draft.because_of(&["MG207"], gateway_reference(attachment));
+            }
         }
         return;
     }
@@ -160,6 +164,15 @@ fn stale_route(findings: &mut Findings, route: &Object, attachment: &Attachment<
                 .because_of(PARENT_CODES, route.reference());
         }
     }
+}
+
+/// Whether the listeners that would take a route are all refused for a conflict with others.
+fn meets_refused_listeners_only(attachment: &Attachment<'_>) -> bool {
+    let listeners: Vec<_> = attachment.listeners.iter().map(|(listener, _)| *listener).collect();
+    let refused = conflicts(&listeners);
+    let taking = attachment.listeners.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Accepts(_)));
+    let mut all = taking.map(|(listener, _)| refused.iter().any(|c| c.later == listener.index)).peekable();
+    all.peek().is_some() && all.all(|refused| refused)
 }
 
 fn stale<'f>(

@@ -5,6 +5,7 @@ mod chain;
 mod data_plane;
 mod deployed;
 mod routes;
+mod implementations;
 mod specs;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ fn corners_are_judged_as_the_controllers_and_the_proxy_do() {
         specs::SPECS,
         routes::ROUTES,
         deployed::DEPLOYED,
+        implementations::IMPLEMENTATIONS,
     ];
     let mut wrong = Vec::new();
     for (name, fixture, expected) in all.into_iter().flatten() {
