@@ -34,12 +34,13 @@ declare_rule! {
     /// ## How it is decided
     /// Every backendRef of kind Service of the routes of the MCP chain: the Service must exist in its
     /// namespace, and `port` must be one of the Service's `spec.ports[].port` (not a targetPort). A backend of weight 0
-    /// gets no requests and is not judged; one that only gets copies of requests (RequestMirror) is a warning.
+    /// gets no requests and is not judged, unless no other gets the requests for a registered server either; one that
+    /// only gets copies of requests (RequestMirror) is a warning.
     /// Istio does not check the port: the status says `ResolvedRefs=True` and requests still fail.
     /// A backend of another kind, which the bundle does not hold, stays undecided.
     ///
     /// ## Causes
-    /// A typo, a deleted Service, the container's port instead of the Service's.
+    /// A typo, a deleted Service, the container's port instead of the Service's, a weight that was set to 0.
     ///
     /// ## How to confirm
     /// `oc -n NAMESPACE get service` and compare names and ports.
@@ -52,7 +53,7 @@ declare_rule! {
     /// None known.
     pub(super) static BACKEND_MISSING = {
         code: "MG215", name: "backend-missing", severity: Error, section: "1.2.2",
-        needs: ["httproutes", "services"], since: "0.1.0",
+        needs: ["httproutes", "services", "mcpserverregistrations"], since: "0.1.0",
         caused_by: ["MG406"], check: backend_missing,
     }
 }
@@ -60,6 +61,9 @@ declare_rule! {
 fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
     for facts in context.chain().routes.values() {
         let route = facts.object;
+        if !facts.registrations.is_empty() {
+            sends_nothing(findings, route);
+        }
         for backend in &used(route).collect::<Vec<_>>() {
             // Hosts outside the cluster have rules of their own (MG501-MG508).
             if !backend.is_service() {
@@ -100,6 +104,37 @@ fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
                 Seen::Found(service) => backend_port(findings, route, backend, service),
             }
         }
+    }
+}
+
+/// The rule of a registered route whose backends all have weight 0: it answers every request with 500.
+fn sends_nothing(findings: &mut Findings, route: &Object) {
+    for (index, rule) in route.array("/spec/rules").iter().enumerate() {
+        let filters = rule.get("filters").and_then(Value::as_array).unwrap_or_default();
+        let redirects = filters.iter().any(|f| f.get("requestRedirect").is_some());
+        let all = backend_refs(route);
+        let mut here = all.iter().filter(|backend| backend.rule == index).peekable();
+        let Some(first) = here.peek().copied().filter(|_| !redirects) else { continue };
+        if here.any(|backend| backend.weight != 0) {
+            continue;
+        }
+        let weight = first.pointer("/weight");
+        let draft = findings.report(
+            &BACKEND_MISSING,
+            route,
+            format!(
+                "HTTPRoute {} sends no request to its server: the backend has weight 0",
+                route.full_name()
+            ),
+            route.evidence(&weight),
+            "Give the backend a weight; to take the server out, disable its registration instead.",
+        );
+        patch(draft, route, &weight, json!(1));
+        draft.verify(shell!(
+            "oc -n {} get httproute {} -o jsonpath='{{.spec.rules[*].backendRefs[*].weight}}'",
+            route.namespace(),
+            route.name()
+        ));
     }
 }
 

@@ -18,6 +18,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG213", name: "a hostname outside the listener's domain", root: true, apply: hostname },
     Fault { code: "MG214", name: "the namespace lacks the label", root: true, apply: not_allowed },
     Fault { code: "MG215", name: "a wrong port of the Service", root: true, apply: wrong_port },
+    Fault { code: "MG215", name: "the backend gets no share of the requests", root: true, apply: no_weight },
     Fault { code: "MG215", name: "the Service is gone", root: false, apply: service_gone },
     Fault { code: "MG216", name: "no grant for a Service elsewhere", root: true, apply: not_granted },
     Fault { code: "MG217", name: "a generation behind", root: true, apply: stale },
@@ -113,6 +114,10 @@ fn not_allowed(fixture: Fixture) -> Fixture {
 
 fn wrong_port(fixture: Fixture) -> Fixture {
     set(fixture, "/spec/rules/0/backendRefs/0/port", json!(8081))
+}
+
+fn no_weight(fixture: Fixture) -> Fixture {
+    set(fixture, "/spec/rules/0/backendRefs/0/weight", json!(0))
 }
 
 /// The Service of the weather server is deleted, with its endpoints.
