@@ -49,7 +49,9 @@ fn rule_of<'a>(context: &Context<'a>, external: &External<'a>) -> Option<&'a Obj
         .filter(|gateway| gateway.namespace() == client)
         .flat_map(|gateway| context.workloads().gateway_pods(gateway))
         .collect();
-    let chosen = |selector: &Map| pods.iter().any(|pod| labels_contain(pod.labels(), selector));
+    // While no pod is known, a rule for some may be for the Gateway's.
+    let chosen =
+        |selector: &Map| pods.is_empty() || pods.iter().any(|pod| labels_contain(pod.labels(), selector));
     let rule = |root| destination_rule(context.bundle, host, client, service, root, chosen);
     roots(context).into_iter().find_map(rule)
 }

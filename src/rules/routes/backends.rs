@@ -61,7 +61,8 @@ declare_rule! {
 fn backend_missing(context: &Context<'_>, findings: &mut Findings) {
     for facts in context.chain().routes.values() {
         let route = facts.object;
-        if !facts.registrations.is_empty() {
+        let chain = context.chain();
+        if facts.registrations.iter().any(|&at| !chain.registrations[at].is_disabled()) {
             sends_nothing(findings, route);
         }
         for backend in &used(route).collect::<Vec<_>>() {

@@ -18,6 +18,21 @@ pub const IMPLEMENTATIONS: &[Case] = &[
         &[],
     ),
     (
+        "a server is taken out by its registration and by the weight of its backend",
+        || {
+            healthy()
+                .set("MCPServerRegistration", "team-weather", "weather", "/spec/state", json!("Disabled"))
+                .status(
+                    "MCPServerRegistration",
+                    "team-weather",
+                    "weather",
+                    ["Ready", "False", "Disabled", "server is disabled"],
+                )
+                .set("HTTPRoute", "team-weather", "weather", "/spec/rules/0/backendRefs/0/weight", json!(0))
+        },
+        &[],
+    ),
+    (
         "a backend that gets copies only does not exist",
         || mirror(json!({"name": "shadow", "port": 80}), "BackendNotFound"),
         &["MG215", "MG211"],
