@@ -7,6 +7,7 @@ use chrono::SecondsFormat;
 
 use super::Installation;
 use crate::gather::probe::{Probes, exec, questions};
+use crate::model::cel::Asked;
 use crate::model::gateway_api::backend_refs;
 use crate::model::json::Value;
 use crate::model::kuadrant::{Policies, auth_policies};
@@ -125,10 +126,8 @@ impl World<'_> {
         let guards =
             extension.gateway.map(|gateway| policies.effective(gateway, listener, Some((route, &rule))));
         let well_known = probe.purpose == Purpose::OauthMetadata;
-        let guard = guards
-            .into_iter()
-            .flatten()
-            .find(|policy| policy.authenticates() && !(well_known && policy.spares_well_known()));
+        let asked = if well_known { Asked::METADATA } else { Asked::CALL };
+        let guard = guards.into_iter().flatten().find(|policy| policy.demands(asked));
         if let Some(policy) = guard {
             let challenge = policy.www_authenticate().and_then(|(_, value)| value.get("value")?.as_str());
             if let Some(challenge) = challenge {

@@ -9,6 +9,7 @@
 mod tests;
 
 mod correct;
+mod decide;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -60,6 +61,7 @@ pub enum ProblemKind {
 }
 
 pub use correct::corrected;
+pub use decide::{Asked, decide};
 
 /// One problem, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]

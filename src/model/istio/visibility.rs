@@ -15,6 +15,11 @@ pub fn is_visible(object: &Object, namespace: &str) -> bool {
         })
 }
 
+/// The hosts of a ServiceEntry.
+pub fn hosts(entry: &Object) -> impl Iterator<Item = &str> {
+    entry.array("/spec/hosts").iter().filter_map(Value::as_str)
+}
+
 /// Whether a host of Istio's configuration (exact, or `*.` for any number of labels) covers a host.
 #[must_use]
 pub fn host_matches(pattern: &str, host: &str) -> bool {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::cel::{Environment, Evaluators};
+use super::cel::{self, Asked, Environment, Evaluators};
 use super::kinds::{self, Kind};
 use super::{Bundle, Object};
 use crate::model::json::Value;
@@ -157,10 +157,24 @@ impl<'a> Policy<'a> {
         found
     }
 
-    /// Whether it demands credentials: an authentication rule that is not anonymous access.
+    /// Whether it demands credentials of clients of the MCP gateway.
     #[must_use]
     pub fn authenticates(&self) -> bool {
-        self.rules("authentication").iter().any(|(_, _, rule)| rule.get("anonymous").is_none())
+        self.demands(Asked::CALL)
+    }
+
+    /// Whether it demands credentials for a request: an authentication rule that is not anonymous access counts.
+    #[must_use]
+    pub fn demands(&self, asked: Asked) -> bool {
+        self.rules("authentication")
+            .iter()
+            .any(|(_, pointer, rule)| rule.get("anonymous").is_none() && self.counts(pointer, asked))
+    }
+
+    /// Whether no `when`, of the rule or of the policy, keeps a request away from the rule at this pointer.
+    fn counts(&self, rule: &str, asked: Asked) -> bool {
+        let body = rule.split("/rules/").next().unwrap_or_default();
+        [rule, body].into_iter().all(|at| self.object.get(at).is_none_or(|holder| !spares(holder, asked)))
     }
 
     /// Whether one of its rules takes tokens of an authorization server.
@@ -183,22 +197,12 @@ impl<'a> Policy<'a> {
             .collect()
     }
 
-    /// Whether a `when` keeps requests for `/.well-known` out of the policy.
+    /// The issuers of the JWT rules that count for a request, with their pointers.
     #[must_use]
-    pub fn spares_well_known(&self) -> bool {
-        let mentions = |v: &Value| {
-            ["predicate", "value", "selector"]
-                .iter()
-                .any(|k| v.get(k).and_then(Value::as_str).is_some_and(|t| t.contains("well-known")))
-        };
-        let conditions = |body: &Value| {
-            body.get("when").and_then(Value::as_array).is_some_and(|when| when.iter().any(mentions))
-        };
-        let all_rules_spare = || {
-            let rules = self.rules("authentication");
-            !rules.is_empty() && rules.iter().all(|(_, _, rule)| conditions(rule))
-        };
-        self.bodies().iter().any(|(_, _, body)| conditions(body)) || all_rules_spare()
+    pub fn issuers_for(&self, asked: Asked) -> Vec<(&'a str, String)> {
+        let mut issuers = self.issuers();
+        issuers.retain(|(_, pointer)| self.counts(pointer.trim_end_matches("/jwt/issuerUrl"), asked));
+        issuers
     }
 
     /// The `WWW-Authenticate` header of the unauthenticated response: its pointer and value, wherever
@@ -263,6 +267,20 @@ impl<'a> Policy<'a> {
         }
         found
     }
+}
+
+/// Whether the `when` of a policy's body or rule keeps a request out: all of its conditions must hold. One that
+/// depends on more than method and path is believed when it speaks of the well-known path that is asked for.
+fn spares(holder: &Value, asked: Asked) -> bool {
+    let when = holder.get("when").and_then(Value::as_array).unwrap_or_default();
+    when.iter().any(|condition| {
+        let text = |key: &str| condition.get(key).and_then(Value::as_str);
+        let mentions = || {
+            let texts = ["predicate", "value", "selector"].into_iter().filter_map(text);
+            asked.path == Asked::METADATA.path && texts.into_iter().any(|t| t.contains("well-known"))
+        };
+        text("predicate").and_then(|p| cel::decide(p, asked)).map_or_else(mentions, |holds| !holds)
+    })
 }
 
 /// Finds `predicate` and `expression` fields at any depth.
@@ -454,7 +472,7 @@ mod tests {
             let spec = if base.is_empty() { body } else { json!({ base: body }) };
             let object = policy("p", ("Gateway", "gw", None), spec);
             let policy = Policy { object: &object };
-            assert!(policy.spares_well_known() && policy.authenticates(), "{base}");
+            assert!(policy.authenticates() && !policy.demands(Asked::METADATA), "{base}");
             assert!(policy.www_authenticate().is_some_and(|(pointer, _)| object.get(&pointer).is_some()));
             let environments: Vec<_> = policy
                 .expressions()

@@ -332,10 +332,10 @@ impl<'a> Workloads<'a> {
                 .iter()
                 .any(|label| s.label(label) == Some(gateway.name()))
         });
-        labelled
-            .or_else(|| {
-                self.bundle.get(&kinds::SERVICE, gateway.namespace(), &gateway_workload_name(gateway))
-            })
+        // The controller's own by its name: people give a NodePort Service of theirs the same labels.
+        self.bundle
+            .get(&kinds::SERVICE, gateway.namespace(), &gateway_workload_name(gateway))
+            .or(labelled)
             .or_else(|| self.manual_service(gateway))
     }
 

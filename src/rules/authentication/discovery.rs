@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::declare_rule;
+use crate::model::cel::Asked;
 use crate::model::gateway_api::backend_refs;
 use crate::model::json::Value;
 use crate::model::kuadrant::Policy;
@@ -109,7 +110,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The AuthPolicy in effect on the rule that serves `/.well-known/oauth-protected-resource` has authentication rules
-    /// and no `when` that mentions `well-known`; or the path answered 401 or 403 when it was asked through the
+    /// and no `when` that keeps a GET of the path out (one that cannot be decided counts when it mentions
+    /// `well-known`); or the path answered 401 or 403 when it was asked through the
     /// gateway's listener without credentials (`mcpgw/probes/oauth-metadata.*.json`).
     ///
     /// ## Causes
@@ -141,10 +143,10 @@ fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
         // A rule of its own comes before one that takes everything.
         let serving = context.entrances(extension).iter().filter(|e| e.takes(WELL_KNOWN));
         let Some(entrance) = serving.min_by_key(|e| e.takes("/mcp")) else { continue };
+        let guards = entrance.demanding(context, Asked::METADATA);
         let here = entrance.authenticating(context);
-        let guard = here.iter().find(|p| !p.spares_well_known());
         let at_path = || here.first();
-        let Some(policy) = guard.or_else(|| denied.and_then(|_| at_path())) else {
+        let Some(policy) = guards.first().or_else(|| denied.and_then(|_| at_path())) else {
             if let Some(denied) = denied {
                 denied_by_something(findings, extension, entrance, denied);
             }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::discovery::broker_variable;
 use crate::declare_rule;
+use crate::model::cel::Asked;
 use crate::model::gateway_api::listeners;
 use crate::model::json::Value;
 use crate::model::kinds;
@@ -125,7 +126,8 @@ declare_rule! {
     /// The `issuerUrl` of an AuthPolicy that authenticates on the Gateway (on the extension's port of it) or on a route of
     /// the public host is none of the extension's
     /// `authorizationServers` (or of the broker's `OAUTH_AUTHORIZATION_SERVERS`); a slash at the end does not count
-    /// here. Or Authorino's log says that the own document of an issuer that a policy has names another issuer.
+    /// here. A rule that a `when` keeps away from requests for `/mcp` (that is for agents only) does not count
+    /// either. Or Authorino's log says that the own document of an issuer that a policy has names another issuer.
     ///
     /// ## Causes
     /// Another realm, http instead of https, an internal name here and the public one there, a slash too much.
@@ -184,7 +186,7 @@ fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
             if elsewhere {
                 continue;
             }
-            let issuers = policy.issuers();
+            let issuers = policy.issuers_for(Asked::CALL);
             if issuers.is_empty() || issuers.iter().any(|(url, _)| servers.iter().any(|s| same(s, url))) {
                 continue;
             }

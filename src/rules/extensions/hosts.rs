@@ -25,7 +25,7 @@ fn private_host<'a>(context: &Context<'a>, extension: &Extension<'a>) -> Option<
 }
 
 /// A flag of the broker's container, with the JSON pointer of the argument.
-pub(super) fn flag(deployment: &Object, name: &str) -> Option<(String, String)> {
+pub(in crate::rules) fn flag(deployment: &Object, name: &str) -> Option<(String, String)> {
     for (c, container) in deployment.array("/spec/template/spec/containers").iter().enumerate() {
         for list in ["command", "args"] {
             let arguments = container.get(list).and_then(Value::as_array);

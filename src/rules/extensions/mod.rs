@@ -1,7 +1,7 @@
 //! MG301-MG316: MCPGatewayExtensions: target, grant, conflicts, Secrets, reconciliation.
 
 mod attach;
-mod hosts;
+pub(super) mod hosts;
 mod log;
 mod route;
 pub(super) mod settings;

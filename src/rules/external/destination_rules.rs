@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::External;
 use crate::declare_rule;
-use crate::model::istio::visibility::{destination_rule, host_matches};
+use crate::model::istio::visibility::{destination_rule, host_matches, hosts};
 use crate::model::json::{Map, Value};
 use crate::model::workloads::{Component, labels_contain};
 use crate::model::{Object, kinds};
@@ -85,7 +85,7 @@ fn meant<'a>(context: &Context<'a>, external: &External<'a>) -> Option<&'a Objec
     let unused = |rule: &&Object| {
         // A rule that serves another entry exactly is not meant for this host.
         let host = rule.str("/spec/host");
-        !context.bundle.list(&kinds::SERVICE_ENTRY).any(|e| super::hosts(e).any(|h| h == host))
+        !context.bundle.list(&kinds::SERVICE_ENTRY).any(|e| hosts(e).any(|h| h == host))
             && !host.contains(".svc")
             && host.contains('.')
     };

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::{BackendRef, backend_refs, status};
-use crate::model::istio::visibility::{host_matches, is_visible};
+use crate::model::istio::visibility::{host_matches, hosts, is_visible};
 use crate::model::json::Value;
 use crate::model::{Object, kinds};
 use crate::report::{Evidence, ObjectRef};
@@ -59,11 +59,6 @@ impl External<'_> {
     fn users(&self) -> impl Iterator<Item = ObjectRef> {
         self.registrations.iter().take(3).map(|r| r.reference())
     }
-}
-
-/// The hosts of a ServiceEntry.
-fn hosts(entry: &Object) -> impl Iterator<Item = &str> {
-    entry.array("/spec/hosts").iter().filter_map(Value::as_str)
 }
 
 /// Whether a host is the full name of a Service of the cluster, which Istio takes for a Hostname, too.

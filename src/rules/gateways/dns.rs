@@ -73,13 +73,14 @@ fn resolved(
         }
         ours.push(value);
     }
-    let service = context.workloads().gateway_service(gateway);
-    ours.extend(service.iter().map(|service| service.str("/spec/clusterIP")));
     let routed = context.bundle.list(&kinds::ROUTE).any(|route| route.str("/spec/host") == host);
     if ours.is_empty() || routed {
-        // A Route's name leads to OpenShift's router, not to the Gateway.
+        // A Route's name leads to OpenShift's router, and where the Gateway has no address (MG204) whatever
+        // clients come by is not known.
         return;
     }
+    let service = context.workloads().gateway_service(gateway);
+    ours.extend(service.iter().map(|service| service.str("/spec/clusterIP")));
     let mut asked = context.probes().iter().filter(|recorded| {
         let probe = &recorded.probe;
         probe.purpose == Purpose::Dns && probe.request.host == host && !probe.addresses.is_empty()

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::status;
+use crate::model::json::Value;
 use crate::model::object::Condition;
 use crate::model::{Object, Seen, kinds};
 use crate::report::Severity;
@@ -228,7 +229,7 @@ declare_rule! {
     ///
     /// ## When it may be a false alarm
     /// Where addresses are never assigned on purpose (a ClusterIP Service behind an OpenShift Route)
-    /// some Istio versions leave `Programmed=False` with `AddressNotAssigned`.
+    /// some Istio versions leave `Programmed=False` with `AddressNotAssigned`; then it is a warning only.
     static GATEWAY_NOT_PROGRAMMED = {
         code: "MG203", name: "gateway-not-programmed", severity: Error, section: "1.2.1",
         needs: ["gateways"], since: "0.1.0",
@@ -272,6 +273,10 @@ fn gateway_condition(
         );
         if let Some(behind) = behind {
             behind.add_to(draft);
+        }
+        // Nothing else is wrong, and clients do not come by that address.
+        if condition.reason == "AddressNotAssigned" && in_front(context, gateway).is_some() {
+            draft.severity(Severity::Warning);
         }
         if status::is_stale(gateway, &condition) {
             draft.evidence(gateway.evidence("/metadata/generation"));
@@ -362,9 +367,38 @@ fn gateway_no_address(context: &Context<'_>, findings: &mut Findings) {
         if let Some(behind) = behind {
             behind.add_to(draft);
         }
-        if kind == "ClusterIP" || kind == "NodePort" {
+        if let Some(front) = in_front(context, gateway) {
             draft.severity(Severity::Warning);
+            if let Some(service) = service.filter(|service| !std::ptr::eq(*service, front)) {
+                draft.evidence(service.evidence("/spec/selector"));
+                draft.evidence(front.evidence(if front.kind() == "Route" {
+                    "/spec/to"
+                } else {
+                    "/spec/type"
+                }));
+                draft.object(front.reference());
+            }
         }
         draft.verify(shell!("oc -n {} get gateway {} -o jsonpath='{{.status.addresses}}'", namespace, name));
     }
+}
+
+/// What brings clients to a Gateway's proxy that has no address of its own: its Service, which something may stand in
+/// front of, a Route that leads to the Service, or another Service with a node port for the same pods.
+fn in_front<'a>(context: &Context<'a>, gateway: &Object) -> Option<&'a Object> {
+    let service = context.workloads().gateway_service(gateway)?;
+    if ["ClusterIP", "NodePort"].contains(&service.str("/spec/type")) {
+        return Some(service);
+    }
+    let namespace = gateway.namespace();
+    let route = context.bundle.list_in(&kinds::ROUTE, namespace).find(|route| {
+        route.str("/spec/to/name") == service.name() && !route.array("/status/ingress").is_empty()
+    });
+    let selector = service.get("/spec/selector").map(Value::to_json);
+    let same_pods = |other: &&Object| {
+        other.str("/spec/type") == "NodePort"
+            && selector.is_some()
+            && other.get("/spec/selector").map(Value::to_json) == selector
+    };
+    route.or_else(|| context.bundle.list_in(&kinds::SERVICE, namespace).find(same_pods))
 }

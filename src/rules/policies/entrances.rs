@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::model::cel::Asked;
 use crate::model::gateway_api::paths::{PathMatch, paths};
 use crate::model::gateway_api::{Verdict, hostname};
 use crate::model::json::Value;
@@ -37,11 +38,16 @@ impl<'a> Entrance<'a> {
         self.paths.iter().any(|own| own.takes(path))
     }
 
-    /// The AuthPolicies in effect here that demand credentials.
+    /// The AuthPolicies in effect here that demand credentials of clients.
     pub(in crate::rules) fn authenticating(&self, context: &Context<'a>) -> Vec<Policy<'a>> {
+        self.demanding(context, Asked::CALL)
+    }
+
+    /// The AuthPolicies in effect here that demand credentials for a request.
+    pub(in crate::rules) fn demanding(&self, context: &Context<'a>, asked: Asked) -> Vec<Policy<'a>> {
         let route = self.route.map(|route| (route, self.rule.as_str()));
         let mut found = context.auth_policies().effective(self.gateway, self.listener, route);
-        found.retain(Policy::authenticates);
+        found.retain(|policy| policy.demands(asked));
         found
     }
 

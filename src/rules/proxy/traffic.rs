@@ -1,13 +1,16 @@
 //! MG230, MG231: what shares the router's port, and what the access log says of the requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{say_what_is_missing, targets};
 use crate::declare_rule;
 use crate::model::gateway_api::{Verdict, hostnames, paths};
+use crate::model::json::Value;
 use crate::model::logs::{ErrorClass, access};
-use crate::model::{Missing, broker_config, kinds};
+use crate::model::mcp::Registration;
+use crate::model::{Missing, Object, broker_config, kinds};
 use crate::rules::evidence;
+use crate::rules::extensions::hosts::flag;
 use crate::rules::routes::leads_to_broker;
 use crate::rules::{Context, Findings};
 use crate::shell::shell;
@@ -23,7 +26,8 @@ declare_rule! {
     /// ## How it is decided
     /// An HTTPRoute attaches to a listener with the port that an extension targets, no registration targets
     /// the route, it does not lead to the extension's broker, and it does not take what the router sends to a server:
-    /// calls for the server's host and path.
+    /// calls for the server's host and path. Requests to agents (A2A, paths below `/a2a/`) keep
+    /// their host where the broker is started with `--enable-a2a`.
     ///
     /// ## Causes
     /// The Gateway was there before, for other applications, and the extension chose its port.
@@ -35,7 +39,7 @@ declare_rule! {
     /// Give the MCP gateway a port (or a Gateway) of its own, or move the other route to another port.
     ///
     /// ## When it may be a false alarm
-    /// A route to an agent (A2A), whose requests the router lets pass; a route that nobody uses.
+    /// A route that nobody uses.
     pub(super) static SHARED_LISTENER_PORT = {
         code: "MG230", name: "shared-listener-port", severity: Warning, section: "1.2.2",
         needs: ["httproutes", "gateways", "mcpgatewayextensions", "namespaces"], since: "0.1.0", caused_by: [],
@@ -45,6 +49,11 @@ declare_rule! {
 
 fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &SHARED_LISTENER_PORT, findings);
+    let targets_of = |r: &Registration<'_>| {
+        let object = r.object;
+        (object.str("/spec/targetRef/namespace").to_owned(), object.str("/spec/targetRef/name").to_owned())
+    };
+    let named: BTreeSet<(String, String)> = context.chain().registrations.iter().map(targets_of).collect();
     for target in targets(context) {
         let extension = target.extension.object;
         let secret = context.bundle.get(&kinds::SECRET, extension.namespace(), broker_config::NAME);
@@ -62,7 +71,15 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
             let known = servers.iter().any(|s| {
                 hostnames(route).contains(&s.hostname.as_str()) && paths::takes(route, "POST", s.path())
             });
-            if leads_to_broker(route, extension.namespace()) || known {
+            // A registration that names another namespace's route means it, and has a finding of its own.
+            let meant = named.contains(&(route.namespace().to_owned(), route.name().to_owned()));
+            if leads_to_broker(route, extension.namespace()) || known || meant {
+                continue;
+            }
+            let agents = leads_to_agents(route);
+            let broker = context.workloads().broker_deployment(extension.namespace());
+            let passes = broker.and_then(|broker| flag(broker, "enable-a2a"));
+            if agents && passes.is_some_and(|(value, _)| value != "false") {
                 continue;
             }
             let shared = facts.attachments.iter().find_map(|attachment| {
@@ -81,12 +98,17 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
                 target.port,
                 target.gateway.full_name()
             );
+            let mut remedy = "Move this route, or the MCP gateway's listener, to another port.".to_owned();
+            if agents {
+                remedy +=
+                    " Versions after 0.9.0 let requests to agents pass when the broker has --enable-a2a.";
+            }
             let draft = findings.report(
                 &SHARED_LISTENER_PORT,
                 route,
                 title,
                 route.evidence("/spec/parentRefs"),
-                "Move this route, or the MCP gateway's listener, to another port.",
+                remedy,
             );
             draft.evidence(target.gateway.evidence(&listener.pointer("/port")));
             draft.evidence(extension.evidence("/spec/targetRef"));
@@ -94,6 +116,21 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
             draft.command(shell!("oc -n {} edit httproute {}", route.namespace(), route.name()));
         }
     }
+}
+
+/// Whether all of a route's paths are those of agents, as the router tells them.
+fn leads_to_agents(route: &Object) -> bool {
+    let rules = route.array("/spec/rules");
+    let paths = |rule: &Value| {
+        let matches = rule.get("matches").and_then(Value::as_array).unwrap_or_default();
+        !matches.is_empty()
+            && matches.iter().all(|m| {
+                let path = m.pointer("/path/value").and_then(Value::as_str).unwrap_or("/");
+                m.pointer("/path/type").and_then(Value::as_str) != Some("RegularExpression")
+                    && (path == "/a2a" || path.starts_with("/a2a/"))
+            })
+    };
+    !rules.is_empty() && rules.iter().all(paths)
 }
 
 declare_rule! {

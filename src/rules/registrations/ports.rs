@@ -5,6 +5,7 @@ use serde_json::json;
 use super::backends::{Backend, backends, users};
 use super::selectors::{ROUTER_PORT, broker_services};
 use crate::declare_rule;
+use crate::model::istio::visibility::{host_matches, hosts};
 use crate::model::json::Value;
 use crate::model::{Object, kinds};
 use crate::report::Severity;
@@ -21,7 +22,8 @@ declare_rule! {
     /// Services: balancing, host names and TLS behave differently.
     ///
     /// ## How it is decided
-    /// `spec.clusterIP` and `spec.type` of the Services behind registered routes.
+    /// `spec.clusterIP` and `spec.type` of the Services behind registered routes. One of type ExternalName whose name a
+    /// ServiceEntry makes known to the mesh is no fault.
     ///
     /// ## Causes
     /// The Service of a StatefulSet; an attempt to reach a server outside the cluster.
@@ -37,7 +39,7 @@ declare_rule! {
     /// When the server works: it is a warning.
     pub(super) static BACKEND_SERVICE_TYPE = {
         code: "MG407", name: "backend-service-type", severity: Warning, section: "1.4",
-        needs: ["services", "httproutes", "mcpserverregistrations"], since: "0.1.0",
+        needs: ["services", "httproutes", "mcpserverregistrations", "serviceentries"], since: "0.1.0",
         caused_by: [], check: backend_service_type,
     }
 }
@@ -52,6 +54,18 @@ fn each<'c, 'a>(context: &'c Context<'a>) -> impl Iterator<Item = (Backend<'c, '
 fn backend_service_type(context: &Context<'_>, findings: &mut Findings) {
     for (backend, service) in each(context) {
         let (pointer, what) = if service.str("/spec/type") == "ExternalName" {
+            let host = service.str("/spec/externalName");
+            if context
+                .bundle
+                .list(&kinds::SERVICE_ENTRY)
+                .any(|entry| hosts(entry).any(|h| host_matches(h, host)))
+            {
+                continue;
+            }
+            if let Err(missing) = context.bundle.collected(&kinds::SERVICE_ENTRY, None) {
+                findings.cannot_tell(&BACKEND_SERVICE_TYPE, missing);
+                continue;
+            }
             ("/spec/type", "is of type ExternalName")
         } else if service.str("/spec/clusterIP") == "None" {
             ("/spec/clusterIP", "is headless")
