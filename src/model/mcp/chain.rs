@@ -472,8 +472,35 @@ fn extensions<'a>(bundle: &'a Bundle, workloads: &Workloads<'a>, grants: &Grants
             extension.faults.insert(after_target, ExtensionFault::PortConflict(winner, port));
         }
         broker(bundle, workloads, extension);
+        if extension.faults.is_empty() && !extension.unknown.is_empty() {
+            extension.faults.extend(said_fault(bundle, workloads, extension));
+        }
     }
     found
+}
+
+/// What the status says of an extension whose specs the bundle cannot judge.
+fn said_fault<'a>(
+    bundle: &'a Bundle,
+    workloads: &Workloads<'a>,
+    extension: &Extension<'a>,
+) -> Option<ExtensionFault<'a>> {
+    if is_within(bundle, time_of(extension.object, "Ready", "lastTransitionTime"), 60) {
+        return None;
+    }
+    let invalid =
+        |part: &str| extension.says("InvalidMCPGatewayExtension").filter(|message| message.contains(part));
+    // What the bundle has of the broker is judged by itself.
+    let broker = || workloads.broker_deployment(extension.object.namespace()).is_none();
+    let (code, message) = None
+        .or_else(|| extension.says("ReferenceGrantRequired").map(|message| ("MG303", message)))
+        .or_else(|| {
+            extension.says("DeploymentNotReady").filter(|_| broker()).map(|message| ("MG312", message))
+        })
+        .or_else(|| invalid("invalid: gateway target").map(|message| ("MG301", message)))
+        .or_else(|| invalid("not found on gateway").map(|message| ("MG306", message)))
+        .or_else(|| invalid("does not allow routes").map(|message| ("MG308", message)))?;
+    Some(ExtensionFault::Said(code, message))
 }
 
 /// The steps of one extension but the conflicts with others and the broker.
@@ -630,9 +657,21 @@ fn target<'a>(bundle: &'a Bundle, grants: &Grants<'a>, verdict: &mut Extension<'
         match grants.check(bundle, &reference) {
             Granted::Yes(..) => {}
             Granted::No(near) => verdict.faults.push(ExtensionFault::NoGrant(near)),
+            // A must-gather has no list of a kind of which the cluster has no object: the controller's word counts.
+            Granted::Unknown(_) if verdict.says("ReferenceGrantRequired").is_some() => {
+                verdict.faults.push(ExtensionFault::NoGrant(Vec::new()));
+            }
             Granted::Unknown(missing) => verdict.unknown.push(("MG303", missing)),
         }
     }
+}
+
+/// What the controller says of a Secret that the extension names.
+fn said<'a>(extension: &Extension<'a>, name: &str) -> Option<&'a str> {
+    ["SecretNotFound", "SecretInvalid", "GuardrailsSecretNotFound"]
+        .into_iter()
+        .find_map(|reason| extension.says(reason))
+        .filter(|message| message.split_whitespace().any(|word| word == name))
 }
 
 fn on_listener<'a>(
@@ -685,7 +724,12 @@ fn secrets<'a>(bundle: &'a Bundle, verdict: &mut Extension<'a>) {
             Ok(faults) => verdict
                 .faults
                 .extend(faults.into_iter().map(|f| ExtensionFault::Secret(usage, name.to_owned(), f))),
-            Err(missing) => verdict.unknown.push(("MG309", missing)),
+            Err(missing) => match said(verdict, name) {
+                Some(message) => {
+                    verdict.faults.push(ExtensionFault::SecretSaid(usage, name.to_owned(), message));
+                }
+                None => verdict.unknown.push(("MG309", missing)),
+            },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! An `MCPGatewayExtension` as the controller judges it.
 
 use super::SecretFault;
-use crate::model::gateway_api::{Listener, NearMiss};
+use crate::model::gateway_api::{Listener, NearMiss, status};
 use crate::model::json::Value;
 use crate::model::{Bundle, Missing, Object, kinds};
 
@@ -90,6 +90,10 @@ pub enum ExtensionFault<'a> {
     PortConflict(&'a Object, i64),
     /// A Secret that it needs.
     Secret(SecretUse, String, SecretFault<'a>),
+    /// A Secret that it needs and the bundle does not have, and what the controller says of it.
+    SecretSaid(SecretUse, String, &'a str),
+    /// The bundle lacks what would show the fault, but the status tells it: its code, and the message.
+    Said(&'static str, &'a str),
     /// The broker's Deployment is not ready (`None`: it does not exist).
     BrokerNotReady(Option<&'a Object>),
 }
@@ -99,6 +103,7 @@ impl ExtensionFault<'_> {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Said(code, _) => code,
             Self::NamespaceEmpty | Self::GatewayMissing => "MG301",
             Self::TargetKind => "MG302",
             Self::NoGrant(_) => "MG303",
@@ -107,7 +112,7 @@ impl ExtensionFault<'_> {
             Self::ListenerMissing => "MG306",
             Self::NoHostname | Self::PublicHost(_) => "MG307",
             Self::NotAllowed(_) => "MG308",
-            Self::Secret(..) => "MG309",
+            Self::Secret(..) | Self::SecretSaid(..) => "MG309",
             Self::BrokerNotReady(_) => "MG312",
         }
     }
@@ -179,5 +184,13 @@ impl<'a> Extension<'a> {
     #[must_use]
     pub fn ready(&self) -> Option<crate::model::object::Condition<'a>> {
         self.object.condition("Ready").or_else(|| self.object.condition("Accepted"))
+    }
+
+    /// The message with which the controller gives this reason for the extension as it is now.
+    #[must_use]
+    pub fn says(&self, reason: &str) -> Option<&'a str> {
+        let condition = self.ready()?;
+        let current = !status::is_stale(self.object, &condition);
+        (condition.is_false() && condition.reason == reason && current).then_some(condition.message)
     }
 }

@@ -50,8 +50,20 @@ fn each<'c, 'a>(
     })
 }
 
-/// Says that the missing evidence leaves this code undecided.
+/// Says that the missing evidence leaves this code undecided, or reports what the status tells instead.
 fn undecided(context: &Context<'_>, findings: &mut Findings, rule: &'static Rule) {
+    for (extension, fault) in each(context, rule.code) {
+        let ExtensionFault::Said(_, message) = fault else { continue };
+        let object = extension.object;
+        let title = format!("MCPGatewayExtension {} is not ready: {message}", object.full_name());
+        let remedy =
+            format!("Do what the page of {} says; the bundle lacks what would show the place.", rule.code);
+        report(findings, rule, extension, "/spec/targetRef", title, remedy).command(shell!(
+            "oc -n {} describe mcpgatewayextension {}",
+            object.namespace(),
+            object.name()
+        ));
+    }
     for extension in &context.chain().extensions {
         for (code, missing) in &extension.unknown {
             if *code == rule.code {
@@ -194,7 +206,8 @@ declare_rule! {
     /// A grant must stand in the *Gateway's* namespace, with an entry of `from` with group
     /// `mcp.kuadrant.io`, kind `MCPGatewayExtension` and the extension's namespace, and an entry of
     /// `to` with group `gateway.networking.k8s.io`, kind `Gateway` and no name or this one. Grants
-    /// that are off in one field are named with the field.
+    /// that are off in one field are named with the field. Where the bundle has no list of grants, the
+    /// controller's `ReferenceGrantRequired` is believed.
     ///
     /// ## Causes
     /// No grant; a grant in the extension's namespace; one wrong field.
@@ -395,6 +408,7 @@ declare_rule! {
 }
 
 fn extension_listener_missing(context: &Context<'_>, findings: &mut Findings) {
+    undecided(context, findings, &EXTENSION_LISTENER_MISSING);
     for (extension, _) in each(context, "MG306") {
         let (object, Some(gateway)) = (extension.object, extension.gateway) else { continue };
         let section = object.str("/spec/targetRef/sectionName");

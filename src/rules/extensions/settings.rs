@@ -6,7 +6,7 @@ use super::hosts::flag;
 use super::{each, report, undecided};
 use crate::declare_rule;
 use crate::model::json::{Map, Value};
-use crate::model::mcp::{ExtensionFault, SECRET_LABEL, SecretFault, SecretUse};
+use crate::model::mcp::{Extension, ExtensionFault, SECRET_LABEL, SecretFault, SecretUse};
 use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::installation::SECRET_FLAGS;
@@ -211,7 +211,8 @@ declare_rule! {
     /// and `CACHE_CONNECTION_STRING`, the CA bundle the label and its key (`ca.crt`), guardrails the
     /// label. The connection string must not be empty; the CA bundle must hold PEM certificates of CAs only, of at
     /// most 262144 bytes (the public parts of certificates and lengths survive redaction). Generated
-    /// trusted-headers Secrets are the controller's own.
+    /// trusted-headers Secrets are the controller's own. Where the bundle has no Secrets, the message of the
+    /// extension's status is believed.
     ///
     /// ## Causes
     /// A typo, another namespace, a missing label.
@@ -253,9 +254,40 @@ fn create(namespace: &str, name: &str, usage: SecretUse, extension: &Object) -> 
     shell!("{} && {}", made, labelled)
 }
 
+/// The bundle does not have the Secret: the controller's status alone says what is wrong with it.
+fn said_of_secret(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    extension: &Extension<'_>,
+    (usage, name, message): (SecretUse, &str, &str),
+) {
+    let (object, namespace) = (extension.object, extension.object.namespace());
+    let label = shell!("oc -n {} label secret {} {}=true --overwrite", namespace, name, SECRET_LABEL);
+    let (remedy, command) = if message.contains("not found") {
+        let near = suggest::sentence(context, &kinds::SECRET, namespace, name);
+        (format!("Create the Secret.{near}"), create(namespace, name, usage, object))
+    } else if message.contains("label") {
+        (format!("Label the Secret {SECRET_LABEL}=true: the controller sees no other Secrets."), label)
+    } else {
+        let look = shell!("oc -n {} describe secret {}", namespace, name);
+        ("Write what this use of the Secret needs.".to_owned(), look)
+    };
+    let title = format!(
+        "Secret {namespace}/{name} ({}) of MCPGatewayExtension {} cannot be used: {message}",
+        usage.describe(),
+        object.full_name()
+    );
+    report(findings, &EXTENSION_SECRET, extension, usage.pointer(), title, remedy)
+        .object(suggest::reference(&kinds::SECRET, namespace, name))
+        .command(command);
+}
+
 fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
     undecided(context, findings, &EXTENSION_SECRET);
     for (extension, fault) in each(context, "MG309") {
+        if let ExtensionFault::SecretSaid(usage, name, message) = fault {
+            said_of_secret(context, findings, extension, (*usage, name, message));
+        }
         let ExtensionFault::Secret(usage, name, fault) = fault else { continue };
         let object = extension.object;
         let namespace = object.namespace();

@@ -246,7 +246,7 @@ declare_rule! {
         needs: ["mcpserverregistrations", "httproutes", "gateways", "mcpgatewayextensions"], since: "0.1.0",
         caused_by: [
             "MG401", "MG402", "MG404", "MG406", "MG411", "MG412", "MG413", "MG417", "MG419", "MG423", "MG601",
-            "MG602", "MG603", "MG605", "MG210", "MG211", "MG311", "MG312", "MG405", "MG409", "MG410", "MG310",
+            "MG602", "MG603", "MG605", "MG210", "MG211", "MG301", "MG303", "MG306", "MG308", "MG309", "MG311", "MG312", "MG405", "MG409", "MG410", "MG310",
             "MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111",
         ],
         versions: "every supported version; until 0.7.1 `Ready` waits for the broker, from 0.8.0 on only for the configuration",
@@ -358,6 +358,14 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
                     draft.object(context.chain().extensions[at].object.reference());
                 }
             }
+        }
+        // The way to the extension is not in the bundle, but there is only one, and it is faulty.
+        if let ([extension], None, Some(condition)) =
+            (context.chain().extensions.as_slice(), first, registration.ready())
+            && let Some(fault) = extension.first()
+            && condition.message.starts_with("no valid mcpgatewayextensions")
+        {
+            draft.because_of(&[fault.code()], extension.object.reference());
         }
         if let Some(denial) = &denial {
             draft.commands(grant_commands(denial));

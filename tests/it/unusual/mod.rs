@@ -6,6 +6,7 @@ mod data_plane;
 mod deployed;
 mod routes;
 mod implementations;
+mod guides;
 mod specs;
 
 use std::collections::BTreeSet;
@@ -35,6 +36,7 @@ fn corners_are_judged_as_the_controllers_and_the_proxy_do() {
         routes::ROUTES,
         deployed::DEPLOYED,
         implementations::IMPLEMENTATIONS,
+        guides::GUIDES,
     ];
     let mut wrong = Vec::new();
     for (name, fixture, expected) in all.into_iter().flatten() {
