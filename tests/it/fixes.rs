@@ -271,6 +271,12 @@ pub const FIXES: &[Fix] = &[
         "who answers with the 401",
         &[Answers("tools-list.mcp-system.mcp-gateway")],
     ),
+    fix(
+        "MG317",
+        "a policy stops the router's own initialize",
+        "pass the router's own initialize",
+        &[Log("mcp-system", "mcp-gateway")],
+    ),
     fix("MG417", "the server offers nothing", "offers nothing", &[Answers("mcpgw/broker/")]),
     fix(
         "MG218",

@@ -93,7 +93,9 @@ pub fn corrected(
             })
             .into_owned();
     }
-    (text != source && check(&text, environment, evaluators).is_empty()).then_some(text)
+    // Whether it must be true or false is decided by where it stands.
+    let fine = |p: &Problem| p.kind == ProblemKind::NotBoolean;
+    (text != source && check(&text, environment, evaluators).iter().all(fine)).then_some(text)
 }
 
 /// Applies a change to what stands outside string literals.
@@ -151,6 +153,7 @@ mod tests {
             ),
             ("auth.identity..sub != 'a..b'", Some("auth.identity.sub != 'a..b'")),
             ("x.requests == '/a'", None),
+            ("'tool:' + request.headers.x-mcp-toolname", Some("'tool:' + request.headers['x-mcp-toolname']")),
             ("no_such_name && request.headers['X-A'] == '1'", None),
         ];
         for (source, expected) in cases {

@@ -10,6 +10,7 @@ mod tests;
 
 mod correct;
 mod decide;
+mod results;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -56,6 +57,8 @@ pub enum ProblemKind {
     HasMisuse,
     /// It names nothing of the request: the result is always the same.
     Constant,
+    /// Its result is neither true nor false, which matters where it is a condition.
+    NotBoolean,
     /// `auth.metadata.X` or `auth.authorization.X` without a rule of that name.
     UnknownEvaluator,
 }
@@ -272,26 +275,21 @@ pub fn check(source: &str, environment: Environment, evaluators: &Evaluators<'_>
     let mut found = walk.found;
     if names == 0
         && found.is_empty()
-        && let Some(result) = constant(source)
+        && let Some(result) = results::constant(source)
     {
         let message = format!("the result is always {result}, whatever the request is");
         found.push(problem(source, ProblemKind::Constant, 1, 1, message));
     }
+    // Where something is misread, the result is no news.
+    if found.is_empty()
+        && let Some(sort) = results::not_boolean(&expression)
+    {
+        let message = format!("the result is {sort}, and a condition is true or false");
+        found.push(problem(source, ProblemKind::NotBoolean, 1, 1, message));
+    }
     found.sort_by_key(|p| (p.line, p.column, p.kind));
     found.dedup();
     found
-}
-
-/// The result of an expression that refers to nothing, if it is a boolean. Short ones only: nobody writes long ones.
-fn constant(source: &str) -> Option<bool> {
-    if source.len() > 200 {
-        return None;
-    }
-    let program = cel::Program::compile(source).ok()?;
-    match program.execute(&cel::Context::default()) {
-        Ok(cel::Value::Bool(result)) => Some(result),
-        _ => None,
-    }
 }
 
 /// Words that people bring from other languages.
@@ -531,6 +529,10 @@ impl Walk<'_> {
             }
             Expr::Select(outer) => {
                 let Expr::Ident(root) = &outer.operand.expr else { return };
+                if root == "request" && outer.field == "headers" {
+                    self.header(id, field);
+                    return;
+                }
                 if root != "auth" || self.bound.contains(root) || self.environment != Environment::Authorino {
                     return;
                 }
@@ -552,6 +554,13 @@ impl Walk<'_> {
         }
     }
 
+    fn header(&mut self, id: u64, name: &str) {
+        if name.chars().any(|c| c.is_ascii_uppercase()) {
+            let message = format!("header names are lower case: write '{}'", name.to_ascii_lowercase());
+            self.add(ProblemKind::HeaderCase, id, message);
+        }
+    }
+
     fn call(&mut self, id: u64, call: &cel::common::ast::CallExpr) {
         let name = call.func_name.as_str();
         if name == "_[_]" || name == "_[?_]" {
@@ -560,12 +569,7 @@ impl Walk<'_> {
                     (&operand.expr, &index.expr)
                 && select.field == "headers"
             {
-                let key = key.inner();
-                if key.chars().any(|c| c.is_ascii_uppercase()) {
-                    let message =
-                        format!("header names are lower case: write '{}'", key.to_ascii_lowercase());
-                    self.add(ProblemKind::HeaderCase, index.id, message);
-                }
+                self.header(index.id, key.inner());
             }
             return;
         }
@@ -598,6 +602,9 @@ impl Walk<'_> {
             || (self.environment == Environment::Operator && OPERATOR_FUNCTIONS.contains(&name));
         if !known && !self.within_header(name) {
             self.add(ProblemKind::UnknownFunction, id, format!("there is no function `{name}`"));
+        }
+        if let Some(message) = results::wrong_count(name, call.target.is_some(), call.args.len()) {
+            self.add(ProblemKind::UnknownFunction, id, message);
         }
     }
 }

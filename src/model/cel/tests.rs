@@ -42,7 +42,19 @@ fn expressions_are_judged_in_their_environment() {
         ("true", Operator, &[Constant]),
         ("1 == 2", Authorino, &[Constant]),
         ("['a', 'b'].exists(x, x == 'a')", Authorino, &[Constant]),
-        ("'/mcp'", Operator, &[]),
+        ("'/mcp'", Operator, &[NotBoolean]),
+        ("'tool:' + request.method", Authorino, &[NotBoolean]),
+        ("auth.identity.groups.filter(g, g == 'a')", Authorino, &[NotBoolean]),
+        ("size(request.path) + 1", Authorino, &[NotBoolean]),
+        ("request.path == '/a' ? 'yes' : 'no'", Authorino, &[NotBoolean]),
+        ("request.path == '/a' ? auth.identity.admin : false", Authorino, &[]),
+        ("auth.identity.admin", Authorino, &[]),
+        ("auth.identity.groups.exists_one(g, g == 'a')", Authorino, &[]),
+        ("request.path.startsWith('/a', '/b')", Operator, &[UnknownFunction]),
+        ("size(auth.identity.groups, 2) > 1", Authorino, &[UnknownFunction]),
+        ("request.path.indexOf('a', 2) > 1 && request.path.size() > 2", Authorino, &[]),
+        ("request.headers.Authorization != ''", Authorino, &[HeaderCase]),
+        ("request.headers.authorization != ''", Authorino, &[]),
     ];
     for (source, environment, expected) in cases {
         assert_eq!(&kinds(source, *environment), expected, "{source}");

@@ -163,12 +163,13 @@ impl<'a> Policy<'a> {
         self.demands(Asked::CALL)
     }
 
-    /// Whether it demands credentials for a request: an authentication rule that is not anonymous access counts.
+    /// Whether it demands credentials for a request: authentication rules count, and none of them is anonymous access.
     #[must_use]
     pub fn demands(&self, asked: Asked) -> bool {
-        self.rules("authentication")
-            .iter()
-            .any(|(_, pointer, rule)| rule.get("anonymous").is_none() && self.counts(pointer, asked))
+        let rules = self.rules("authentication");
+        let mut counting = rules.iter().filter(|(_, pointer, _)| self.counts(pointer, asked)).peekable();
+        // One rule that lets everybody in is enough.
+        counting.peek().is_some() && counting.all(|(_, _, rule)| rule.get("anonymous").is_none())
     }
 
     /// Whether no `when`, of the rule or of the policy, keeps a request away from the rule at this pointer.
@@ -203,6 +204,20 @@ impl<'a> Policy<'a> {
         let mut issuers = self.issuers();
         issuers.retain(|(_, pointer)| self.counts(pointer.trim_end_matches("/jwt/issuerUrl"), asked));
         issuers
+    }
+
+    /// The pointer of a condition that lets the policy take the OAuth metadata and not calls: written the wrong way
+    /// round.
+    #[must_use]
+    pub fn takes_metadata_only(&self) -> Option<String> {
+        self.bodies().into_iter().find_map(|(_, pointer, body)| {
+            let when = body.get("when").and_then(Value::as_array)?;
+            let at = when.iter().position(|condition| {
+                let holds = |asked| condition.get("predicate")?.as_str().and_then(|c| cel::decide(c, asked));
+                holds(Asked::METADATA) == Some(true) && holds(Asked::CALL) == Some(false)
+            })?;
+            Some(format!("{pointer}/when/{at}/predicate"))
+        })
     }
 
     /// The `WWW-Authenticate` header of the unauthenticated response: its pointer and value, wherever

@@ -7,6 +7,8 @@ use regex::Regex;
 /// What went wrong between two programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorClass {
+    /// The proxy for outgoing requests cannot be used.
+    Proxy,
     /// The name does not resolve.
     Dns,
     /// Nobody listens there.
@@ -45,6 +47,8 @@ pub enum ErrorClass {
 
 /// The phrases of each class, the more specific first; all in lower case.
 static PHRASES: &[(ErrorClass, &[&str])] = &[
+    // Whatever fails then fails on the way to the proxy, not to the host.
+    (ErrorClass::Proxy, &["proxyconnect"]),
     (
         ErrorClass::HttpOnHttps,
         &[
@@ -100,6 +104,8 @@ static PHRASES: &[(ErrorClass, &[&str])] = &[
     (ErrorClass::Unauthorized, &["401", "unauthorized", "unauthenticated", "invalid_token"]),
     (ErrorClass::Forbidden, &["403", "forbidden", "permission denied", "permission_denied"]),
     (ErrorClass::RateLimited, &["429", "too many requests", "rate limit"]),
+    // JSON-RPC: the path is right, the server does not know the method.
+    (ErrorClass::Protocol, &["method not found"]),
     (ErrorClass::NotFound, &["404", "not found"]),
     (
         ErrorClass::ServerError,
@@ -165,6 +171,7 @@ impl ErrorClass {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Proxy => "proxy",
             Self::Dns => "dns",
             Self::Refused => "refused",
             Self::Timeout => "timeout",
@@ -195,6 +202,7 @@ impl ErrorClass {
     #[must_use]
     pub fn describe(self) -> &'static str {
         match self {
+            Self::Proxy => "the proxy for outgoing requests cannot be used",
             Self::Dns => "the host name does not resolve",
             Self::Refused => "the connection is refused",
             Self::Timeout => "there is no answer in time",

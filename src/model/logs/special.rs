@@ -128,11 +128,11 @@ pub(super) fn istiod_nack(reader: &mut Reader, line: &[u8]) {
     reader.add("istiod.nack", &fields, line, time);
 }
 
-/// `gRPC config for type.googleapis.com/envoy.config.listener.v3.Listener rejected: <text>`.
+/// `gRPC config for type.googleapis.com/envoy.config.listener.v3.Listener rejected: <text>`, or `delta config for …`.
 pub(super) fn proxy_rejected(reader: &mut Reader, line: &[u8]) {
     let Some(parsed) = format::parse(line) else { return };
     let Some((before, text)) = parsed.message.split_once(" rejected: ") else { return };
-    if !before.contains("gRPC config for ") && !before.contains("xds") {
+    if !["gRPC config for ", "delta config for ", "xds"].iter().any(|start| before.contains(start)) {
         return;
     }
     let kind = before.rsplit('.').next().unwrap_or_default();

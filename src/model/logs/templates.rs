@@ -163,7 +163,7 @@ static TEMPLATES: &[Template] = &[
     template("broker.upstream-removed", At::Message, "failure threshold reached", UPSTREAM),
     template("broker.connection-lost", At::Message, "connection lost", UPSTREAM),
     template("broker.list-failed", At::Message, "failed to list tools", UPSTREAM),
-    template("broker.list-failed", At::Message, "failed to list prompts", UPSTREAM),
+    template("broker.prompts-failed", At::Message, "failed to list prompts", UPSTREAM),
     template("broker.resources-failed", At::Message, "failed to fetch resources", UPSTREAM),
     template(
         "broker.invalid-prefix",

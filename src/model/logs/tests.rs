@@ -189,6 +189,8 @@ fn the_class_of_an_error_is_decided() {
         ("dial tcp 10.4.0.1:4010: connect: no route to host", ErrorClass::Unreachable),
         ("unexpected status code 503", ErrorClass::ServerError),
         ("read tcp: connection reset by peer", ErrorClass::Reset),
+        ("proxyconnect tcp: dial tcp: lookup proxy.corp.example: no such host", ErrorClass::Proxy),
+        ("calling \"ping\": Method not found", ErrorClass::Protocol),
         ("id 40123 is odd", ErrorClass::Other),
     ];
     for (text, expected) in cases {

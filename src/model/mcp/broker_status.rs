@@ -22,6 +22,8 @@ pub struct Server {
     pub tools: Option<u64>,
     /// How many of its tools the broker refuses.
     pub invalid_tools: u64,
+    /// How many of its prompts the broker refuses.
+    pub invalid_prompts: u64,
     /// The protocol version that it speaks and the one expected, when they do not fit.
     pub protocol: Option<(String, String)>,
 }
@@ -82,6 +84,7 @@ fn read_server(index: usize, value: &Value) -> Server {
         message: text("/message"),
         tools: number("totalTools"),
         invalid_tools: number("invalidTools").unwrap_or(0),
+        invalid_prompts: number("invalidPrompts").unwrap_or(0),
         protocol: (!fits).then(|| {
             (text("/protocolValidation/supportedVersion"), text("/protocolValidation/expectedVersion"))
         }),

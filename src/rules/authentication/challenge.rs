@@ -314,10 +314,10 @@ fn named_host(policy: &Policy<'_>) -> Option<String> {
 
 fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &AUTHPOLICY_MISPLACED, findings);
-    let mut by_host: HashMap<String, Policy<'_>> = HashMap::new();
+    let mut by_host: HashMap<String, Vec<Policy<'_>>> = HashMap::new();
     for policy in auth_policies(context) {
         if let Some(host) = named_host(&policy) {
-            by_host.entry(host).or_insert(policy);
+            by_host.entry(host).or_default().push(policy);
         }
     }
     for extension in &context.chain().extensions {
@@ -338,8 +338,11 @@ fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
         // A policy that was written for the clients of this extension: its 401 points to the metadata
         // of this host, or it stands on this Gateway.
         let here = context.auth_policies().on(gateway).iter().find(|p| named_host(p).is_some());
-        let elsewhere = || by_host.get(&extension.public_host()?.to_ascii_lowercase());
-        let Some(policy) = here.or_else(elsewhere) else { continue };
+        let host = extension.public_host().unwrap_or_default().to_ascii_lowercase();
+        let named = by_host.get(&host).map_or(&[][..], Vec::as_slice);
+        // One that stands on another target is nearer to the fault than one that is where it was meant to be.
+        let astray = named.iter().find(|p| !p.targets(gateway));
+        let Some(policy) = astray.or(here).or(named.first()) else { continue };
         let object = policy.object;
         let place = policy.section().map(|s| format!(" section {s}")).unwrap_or_default();
         let title = format!(
@@ -362,7 +365,9 @@ fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
         );
         draft.evidence(gateway.evidence(&listener.pointer("/name")));
         draft.object(object.reference()).object(gateway.reference());
-        draft.because_of(&["MG802", "MG803", "MG706"], object.reference());
+        for policy in here.into_iter().chain(named.iter().take(16)) {
+            draft.because_of(&["MG802", "MG803", "MG706"], policy.object.reference());
+        }
         if let Some(entrance) = mcp.first().filter(|e| e.route.is_none()) {
             entrance.name_route(draft);
         }

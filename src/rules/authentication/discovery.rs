@@ -1,4 +1,4 @@
-//! MG701-MG704: how a client finds out where to get a token.
+//! MG701-MG704, MG715: how a client finds out where to get a token.
 
 use serde_json::json;
 
@@ -109,13 +109,14 @@ declare_rule! {
     /// A client needs the metadata to get a token, and gets 401 for it: nobody can log in.
     ///
     /// ## How it is decided
-    /// The AuthPolicy in effect on the rule that serves `/.well-known/oauth-protected-resource` has authentication rules
-    /// and no `when` that keeps a GET of the path out (one that cannot be decided counts when it mentions
-    /// `well-known`); or the path answered 401 or 403 when it was asked through the
+    /// The AuthPolicy in effect on the rule that serves `/.well-known/oauth-protected-resource` has authentication rules,
+    /// and neither a `when` that keeps a GET of the path out (conditions about method and path are evaluated, others
+    /// count when they mention `well-known`) nor an anonymous rule that takes it; or the path answered 401 or 403 when it was asked through the
     /// gateway's listener without credentials (`mcpgw/probes/oauth-metadata.*.json`).
     ///
     /// ## Causes
-    /// The policy targets the whole listener without excluding the path.
+    /// The policy targets the whole listener without excluding the path; or its condition lacks the `!`, so that it
+    /// protects the metadata alone.
     ///
     /// ## How to confirm
     /// `curl -si http://HOST/.well-known/oauth-protected-resource` answers 401
@@ -172,7 +173,10 @@ fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
         let body = policy.bodies().first().map_or("/spec", |(_, pointer, _)| *pointer);
         let predicate = json!({"predicate": "!request.path.contains(\"/.well-known\")"});
         // All predicates must hold: one more leaves those that are there as they are.
-        let step = if object.array(&format!("{body}/when")).is_empty() {
+        let step = if let Some(wrong) = policy.takes_metadata_only() {
+            draft.evidence(object.evidence(&wrong));
+            json!({"op": "replace", "path": wrong, "value": predicate["predicate"]})
+        } else if object.array(&format!("{body}/when")).is_empty() {
             json!({"op": "add", "path": format!("{body}/when"), "value": [predicate]})
         } else {
             json!({"op": "add", "path": format!("{body}/when/-"), "value": predicate})
@@ -215,10 +219,10 @@ declare_rule! {
     /// The OAuth metadata is not found
     ///
     /// ## What it means
-    /// A rule serves the well-known path, and requests for it end with 404 or 503.
+    /// A rule serves the well-known path, and requests for it end with 404, 5xx or something that is no metadata.
     ///
     /// ## How it is decided
-    /// `/.well-known/oauth-protected-resource` answered 404 when it was asked through the gateway's listener with the
+    /// `/.well-known/oauth-protected-resource` answered 404, 5xx, or 200 without JSON metadata, when it was asked through the gateway's listener with the
     /// public host (`mcpgw/probes/oauth-metadata.*.json`); or the Service of the rule that serves it does not exist.
     ///
     /// ## Causes
@@ -234,7 +238,7 @@ declare_rule! {
     /// The probe used another host than clients do.
     pub(super) static WELLKNOWN_NOT_FOUND = {
         code: "MG703", name: "wellknown-not-found", severity: Error, section: "1.7",
-        needs: ["httproutes", "services", "probes", "gateways", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG701", "MG215", "MG228"],
+        needs: ["httproutes", "services", "probes", "gateways", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG701", "MG215", "MG228", "MG312", "MG224", "MG232", "MG223", "MG805", "MG814"],
         check: wellknown_not_found,
     }
 }
@@ -249,7 +253,15 @@ fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
         if let Some(missing) = probe.and_then(Recorded::missing) {
             findings.cannot_tell(&WELLKNOWN_NOT_FOUND, missing);
         }
-        let not_found = probe.filter(|r| r.probe.status == Some(404));
+        let not_found = probe.and_then(|r| {
+            let no_metadata = || r.probe.body.as_ref().is_some_and(|b| b.bytes > 0 && b.metadata.is_none());
+            match r.probe.status? {
+                404 => Some((r, "404".to_owned())),
+                status @ 500..=599 => Some((r, status.to_string())),
+                200 if no_metadata() => Some((r, "200, but no metadata".to_owned())),
+                _ => None,
+            }
+        });
         let at = context.entrances(extension).iter().find(|e| e.takes(WELL_KNOWN));
         let Some((entrance, route)) = at.and_then(|e| Some((e, e.route?))) else { continue };
         let gone = backend_refs(route)
@@ -264,8 +276,8 @@ fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
                 ),
                 route.evidence(&backend.pointer("")),
             ),
-            (None, Some(probe)) => {
-                (format!("{} was answered with 404", probe.probe.request.line), probe.status_evidence())
+            (None, Some((probe, with))) => {
+                (format!("{} was answered with {with}", probe.probe.request.line), probe.status_evidence())
             }
             (None, None) => continue,
         };
@@ -280,6 +292,77 @@ fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
         draft.object(extension.object.reference());
         draft.command(shell!("oc -n {} edit httproute {}", route.namespace(), route.name()));
         draft.verify(curl(extension, WELL_KNOWN));
+    }
+}
+
+declare_rule! {
+    /// The OAuth metadata names another resource
+    ///
+    /// ## What it means
+    /// Clients compare the `resource` of the metadata with the URL that they were given (RFC 9728), and refuse to log in
+    /// when they differ.
+    ///
+    /// ## How it is decided
+    /// The host of `spec.oauthProtectedResource.resource`, or else of what the gateway answered as `resource`
+    /// (`mcpgw/probes/oauth-metadata.*.json`), is not the extension's public host. Scheme and port are not compared:
+    /// what stands in front of the Gateway may change them.
+    ///
+    /// ## Causes
+    /// The value was copied from an example, or the public host was changed.
+    ///
+    /// ## How to confirm
+    /// `curl -s http://HOST/.well-known/oauth-protected-resource`
+    ///
+    /// ## How to fix
+    /// Write the URL that clients use into `spec.oauthProtectedResource.resource`.
+    ///
+    /// ## When it may be a false alarm
+    /// Clients that use another host than the public one, which something in front of the Gateway replaces.
+    pub(super) static OAUTH_RESOURCE = {
+        code: "MG715", name: "oauth-resource", severity: Warning, section: "1.7",
+        needs: ["mcpgatewayextensions", "probes", "gateways"], since: "0.1.0", caused_by: [],
+        versions: "every supported version; set by hand in the broker's environment before 0.7.0",
+        check: oauth_resource,
+    }
+}
+
+/// The host of a URL, without port.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    authority.split(':').next().filter(|host| !host.is_empty())
+}
+
+fn oauth_resource(context: &Context<'_>, findings: &mut Findings) {
+    say_what_is_missing(context, &OAUTH_RESOURCE, findings);
+    const POINTER: &str = "/spec/oauthProtectedResource/resource";
+    for extension in &context.chain().extensions {
+        let object = extension.object;
+        let Some(public) = extension.public_host() else { continue };
+        let probe = context.probe(Purpose::OauthMetadata, object);
+        let answered =
+            probe.and_then(|r| Some((r, r.probe.body.as_ref()?.metadata.as_ref()?.resource.as_str())));
+        let written = Some(object.str(POINTER)).filter(|url| !url.is_empty());
+        let (url, shown) = match (written, answered) {
+            (Some(url), _) => (url, object.evidence(POINTER)),
+            (None, Some((probe, url))) => (url, probe.evidence("body.metadata.resource", url)),
+            (None, None) => continue,
+        };
+        let Some(host) = host_of(url).filter(|host| !host.eq_ignore_ascii_case(&public)) else { continue };
+        let right = url.replacen(host, &public, 1);
+        findings
+            .report(
+                &OAUTH_RESOURCE,
+                object,
+                format!(
+                    "The OAuth metadata of MCPGatewayExtension {} is about {host}, not {public}",
+                    object.full_name()
+                ),
+                shown,
+                "Write the URL that clients use into spec.oauthProtectedResource.resource.",
+            )
+            .command(remedy::merge(object, json!({"spec": {"oauthProtectedResource": {"resource": right}}})))
+            .verify(curl(extension, WELL_KNOWN));
     }
 }
 

@@ -1,4 +1,4 @@
-//! MG701-MG714: OAuth discovery, tokens, sessions. (MG706 stands with the other policy statuses.)
+//! MG701-MG715: OAuth discovery, tokens, sessions. (MG706 stands with the other policy statuses.)
 
 mod challenge;
 mod discovery;
@@ -22,4 +22,5 @@ pub(super) static RULES: &[&Rule] = &[
     &tokens::TOKEN_TIME,
     &tokens::SESSION_CHURN,
     &wristband::TRUSTED_HEADERS,
+    &discovery::OAUTH_RESOURCE,
 ];

@@ -9,10 +9,11 @@ use crate::declare_rule;
 use crate::model::cel::Asked;
 use crate::model::gateway_api::listeners;
 use crate::model::json::Value;
-use crate::model::kinds;
 use crate::model::kuadrant::Policy;
+use crate::model::logs::ErrorClass;
 use crate::model::mcp::Extension;
 use crate::model::workloads::Component;
+use crate::model::{Object, kinds};
 use crate::rules::evidence;
 use crate::rules::policies::{auth_policies, say_what_is_missing};
 use crate::rules::remedy;
@@ -403,7 +404,9 @@ declare_rule! {
     /// ## How it is decided
     /// The broker's log has at least ten `session validation failed`, the last within the hour before the collection.
     /// The reason is looked for: the broker was
-    /// restarted, the signing key was made anew, several replicas without a session store.
+    /// restarted, the signing key was made anew, several replicas without a session store. Or the log has at least
+    /// three errors of reading the session store (`failed to get session from cache`, `session resurrection failed`)
+    /// in that time.
     ///
     /// ## Causes
     /// Those three, or a session store that loses data.
@@ -418,9 +421,37 @@ declare_rule! {
     /// Clients that keep sessions for longer than a day.
     pub(super) static SESSION_CHURN = {
         code: "MG713", name: "session-churn", severity: Warning, section: "1.7",
-        needs: ["broker log", "controller log", "pods", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG105", "MG102", "MG314"],
+        needs: ["broker log", "controller log", "pods", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG105", "MG102", "MG314", "MG309", "MG232"],
         versions: "from 0.5.1 on, which validates sessions; until 0.6.1 the answer is 404, later 401",
         check: session_churn,
+    }
+}
+
+/// Reports that a broker cannot read or write the sessions of its store.
+fn store_unreachable(context: &Context<'_>, extension: &Object, pod: &Object, findings: &mut Findings) {
+    for log in context.workloads().logs_of(pod).into_iter().filter(|log| !log.previous) {
+        let told = ["router.session-cache", "broker.resurrection-failed"];
+        let told = told.into_iter().flat_map(|template| log.digest.of(template));
+        let lasting: Vec<_> = told.filter(|r| !evidence::is_past(context.now, r)).collect();
+        let count: u64 = lasting.iter().map(|r| r.count).sum();
+        let Some(first) = lasting.first().filter(|_| count >= 3) else { continue };
+        let class = ErrorClass::from_word(first.field("class")).unwrap_or(ErrorClass::Other);
+        let title =
+            format!("Broker {} cannot read sessions from its store: {}", pod.full_name(), class.describe());
+        let remedy =
+            "Make the session store reachable from the broker's pod, with the key that wrote the sessions.";
+        let draft = findings.report(&SESSION_CHURN, extension, title, evidence::record(log, first), remedy);
+        for record in lasting.iter().skip(1).take(4) {
+            draft.evidence(evidence::record(log, record));
+        }
+        if let Some(store) =
+            extension.get("/spec/sessionStore").and(Some(extension.evidence("/spec/sessionStore")))
+        {
+            draft.evidence(store);
+        }
+        draft.object(pod.reference()).because_of(&["MG309", "MG232"], extension.reference());
+        draft.command(shell!("oc -n {} logs {} | grep -i session", pod.namespace(), pod.name()));
+        draft.verify(shell!("oc -n {} logs {} --since=5m | grep -c 'session'", pod.namespace(), pod.name()));
     }
 }
 
@@ -429,6 +460,7 @@ fn session_churn(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let object = extension.object;
         for pod in workloads.broker_pods(object.namespace()) {
+            store_unreachable(context, object, pod, findings);
             for log in workloads.logs_of(pod) {
                 let records: Vec<_> = log
                     .digest

@@ -11,6 +11,7 @@ use super::tokens::concerning;
 use crate::declare_rule;
 use crate::model::json::Value;
 use crate::model::kuadrant::Policy;
+use crate::model::logs::Record;
 use crate::model::{Object, kinds, secret_shape};
 use crate::rules::policies::say_what_is_missing;
 use crate::rules::remedy;
@@ -107,7 +108,8 @@ declare_rule! {
     /// the Gateway sets `x-mcp-authorized` (`x-authorized-tools` before 0.7); or an AuthPolicy sets it and the
     /// extension has no `spec.trustedHeadersKey`; or the public key in that Secret is not the half of the private key
     /// that the policy's wristband is signed with (the fingerprints of both survive redaction); or the broker's log
-    /// says that it cannot parse the header.
+    /// says that it cannot parse the header, or that the header names a server that no registration has, the last time
+    /// within the hour before the collection.
     ///
     /// ## Causes
     /// The key pair does not belong together, the policy lacks the wristband, the claim's name is of another version.
@@ -160,11 +162,20 @@ fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
         let key = object.get("/spec/trustedHeadersKey").is_some()
             || broker.is_some_and(|d| broker_variable(d, "TRUSTED_HEADER_PUBLIC_KEY").is_some());
         let enforced = broker.and_then(|d| Some((d, enforcement(d)?)));
-        let log = workloads.broker_pods(object.namespace()).into_iter().find_map(|pod| {
-            workloads
-                .logs_of(pod)
-                .into_iter()
-                .find_map(|log| log.digest.of("broker.trusted-header").next().map(|r| (log, r)))
+        let told = |template: &'static str| {
+            let pods = workloads.broker_pods(object.namespace()).into_iter();
+            pods.flat_map(|pod| workloads.logs_of(pod)).filter(|log| !log.previous).find_map(|log| {
+                let lasts = |r: &&Record| !evidence::is_past(context.now, r);
+                log.digest.of(template).find(lasts).map(|record| (log, record))
+            })
+        };
+        let log = told("broker.trusted-header");
+        // A server that is registered may have been away only for a while.
+        let registered =
+            |name: &str| context.chain().registrations.iter().any(|r| r.object.full_name() == name);
+        let stranger = told("broker.unknown-server").filter(|(_, record)| {
+            let name = record.field("server");
+            record.count >= 3 && !name.is_empty() && !registered(name)
         });
         let mut keys = None;
         let (title, shown, remedy) = if let (Some((deployment, pointer)), None) = (&enforced, setter) {
@@ -202,6 +213,15 @@ fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
                 ),
                 evidence::record(log, record),
                 "Make the public key in trustedHeadersKey and the private key of the wristband one pair.",
+            )
+        } else if let Some((log, record)) = stranger {
+            (
+                format!(
+                    "x-mcp-authorized names the server {}, which is not registered",
+                    record.field("server")
+                ),
+                evidence::record(log, record),
+                "Name servers NAMESPACE/NAME after their registrations where the roles are given.",
             )
         } else {
             continue;

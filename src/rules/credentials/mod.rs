@@ -11,6 +11,7 @@ use crate::model::mcp::{Registration, RegistrationFault, SECRET_LABEL, SecretFau
 use crate::model::{Object, kinds};
 use crate::rules::remedy;
 use crate::shell::shell;
+pub(super) use values::credential;
 
 /// The rules of this subject, in the order of the catalogue.
 pub(super) static RULES: &[&Rule] = &[

@@ -13,7 +13,10 @@ use crate::rules::{Context, Findings, evidence};
 use crate::shell::{Command, shell};
 
 /// The Secret of a registration's credential and the shape of its value.
-fn credential<'a>(context: &Context<'a>, registration: &Object) -> Option<(&'a Object, Shape)> {
+pub(in crate::rules) fn credential<'a>(
+    context: &Context<'a>,
+    registration: &Object,
+) -> Option<(&'a Object, Shape)> {
     let name = secret_name(registration);
     let secret = context.bundle.get(&kinds::SECRET, registration.namespace(), name)?;
     let shape = secret_shape::shapes(&secret.value().to_json()).remove(credential_key(registration))?;

@@ -1,15 +1,15 @@
-//! MG313: the host over which the router calls back through the Gateway.
+//! MG313, MG317: the host over which the router calls back through the Gateway, and what comes of it.
 
 use serde_json::json;
 
 use crate::declare_rule;
 use crate::model::gateway_api::listeners;
 use crate::model::json::Value;
+use crate::model::logs::{ErrorClass, Record};
 use crate::model::mcp::Extension;
 use crate::model::{Object, Seen, kinds};
 use crate::report::Evidence;
-use crate::rules::remedy;
-use crate::rules::{Context, Findings};
+use crate::rules::{Context, Findings, evidence, remedy};
 use crate::shell::shell;
 
 /// The host that the router calls back: from the spec, else from the broker's command.
@@ -151,5 +151,100 @@ fn private_host_rule(context: &Context<'_>, findings: &mut Findings) {
             .evidence(own.evidence("/spec/ports"))
             .command(remedy::merge(object, json!({"spec": {"privateHost": right}})))
             .verify(shell!("oc -n {} get service {}", own.namespace(), own.name()));
+    }
+}
+
+declare_rule! {
+    /// The router cannot open sessions through the Gateway
+    ///
+    /// ## What it means
+    /// For clients of the 2025 protocol the router sends an `initialize` for each server back through the Gateway,
+    /// before the first `tools/call` of a session. That fails: tools are listed, and calling them ends with 500
+    /// `failed to create session for mcp server`.
+    ///
+    /// ## How it is decided
+    /// The broker's log has at least three `failed to get remote session` for a server, the last within the hour
+    /// before the collection.
+    ///
+    /// ## Causes
+    /// The private host does not resolve or speaks another protocol (MG313), an AuthPolicy on the host of the server
+    /// demands credentials of the router's own `initialize` (401, 403), the server fails (MG417).
+    ///
+    /// ## How to confirm
+    /// `oc -n NAMESPACE logs deployment/mcp-gateway | grep 'failed to get remote session'`
+    ///
+    /// ## How to fix
+    /// By the error that the finding names: correct the private host; or let the policies on the hosts of servers pass
+    /// the `initialize` of the router, which has the header `router-key`.
+    ///
+    /// ## When it may be a false alarm
+    /// A short outage within the last hour; the finding gives first and last time.
+    pub(super) static HAIRPIN_FAILING = {
+        code: "MG317", name: "hairpin-failing", severity: Error, section: "1.3",
+        needs: ["broker log", "mcpgatewayextensions", "pods"], since: "0.1.0",
+        caused_by: ["MG313", "MG417", "MG411", "MG605", "MG206", "MG208", "MG225", "MG228", "MG224", "MG232"],
+        versions: "every supported version; clients of the 2026 protocol have no sessions",
+        check: hairpin_failing,
+    }
+}
+
+fn hairpin_failing(context: &Context<'_>, findings: &mut Findings) {
+    for extension in &context.chain().extensions {
+        let object = extension.object;
+        for pod in context.workloads().broker_pods(object.namespace()) {
+            for log in context.workloads().logs_of(pod).into_iter().filter(|log| !log.previous) {
+                let lasts = |r: &&Record| r.count >= 3 && !evidence::is_past(context.now, r);
+                for record in log.digest.of("router.hairpin-failed").filter(lasts) {
+                    let class = ErrorClass::from_word(record.field("class")).unwrap_or(ErrorClass::Other);
+                    let server = Some(record.field("server")).filter(|s| !s.is_empty()).unwrap_or("a server");
+                    let remedy = match class {
+                        ErrorClass::Unauthorized | ErrorClass::Forbidden => {
+                            "Let the AuthPolicy on the server's host pass the router's own initialize."
+                        }
+                        _ => "Make the private host lead to the Gateway, by name, port and protocol.",
+                    };
+                    let draft = findings.report(
+                        &HAIRPIN_FAILING,
+                        object,
+                        format!(
+                            "The router cannot open sessions with {server} through the Gateway: {}",
+                            class.describe()
+                        ),
+                        evidence::record(log, record),
+                        remedy,
+                    );
+                    if let Some((_, shown)) = private_host(context, extension) {
+                        draft.evidence(shown);
+                    }
+                    draft.object(pod.reference());
+                    draft.because_of(&["MG313", "MG206", "MG224", "MG232"], object.reference());
+                    if let Some(gateway) = extension.gateway {
+                        draft.because_of(&["MG208", "MG225"], gateway.reference());
+                    }
+                    for registration in &context.chain().registrations {
+                        if registration.object.full_name() == server {
+                            let codes = &["MG417", "MG411", "MG605"];
+                            draft.object(registration.object.reference());
+                            draft.because_of(codes, registration.object.reference());
+                        }
+                    }
+                    draft.command(match class {
+                        ErrorClass::Unauthorized | ErrorClass::Forbidden => {
+                            shell!("oc get authpolicies -A -o yaml")
+                        }
+                        _ => shell!(
+                            "oc -n {} get mcpgatewayextension {} -o jsonpath='{{.spec.privateHost}}'",
+                            object.namespace(),
+                            object.name()
+                        ),
+                    });
+                    draft.verify(shell!(
+                        "oc -n {} logs {} --since=5m | grep -c 'failed to get remote session'",
+                        pod.namespace(),
+                        pod.name()
+                    ));
+                }
+            }
+        }
     }
 }

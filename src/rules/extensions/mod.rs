@@ -1,4 +1,4 @@
-//! MG301-MG316: MCPGatewayExtensions: target, grant, conflicts, Secrets, reconciliation.
+//! MG301-MG317: MCPGatewayExtensions: target, grant, conflicts, Secrets, reconciliation.
 
 mod attach;
 pub(super) mod hosts;
@@ -37,6 +37,7 @@ pub(super) static RULES: &[&Rule] = &[
     &settings::SESSION_STORE_NEEDED,
     &settings::EXTENSION_DEPRECATED_CONFIG,
     &route::EXTENSION_ROUTE_MISSING,
+    &hosts::HAIRPIN_FAILING,
 ];
 
 /// Goes over the faults of one code: the extension, the fault, and whether it is not the first

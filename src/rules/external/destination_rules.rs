@@ -7,7 +7,7 @@ use crate::declare_rule;
 use crate::model::istio::visibility::{destination_rule, host_matches, hosts};
 use crate::model::json::{Map, Value};
 use crate::model::workloads::{Component, labels_contain};
-use crate::model::{Object, kinds};
+use crate::model::{Object, Seen, kinds};
 use crate::rules::remedy;
 use crate::rules::{Context, Findings, suggest};
 use crate::shell::shell;
@@ -241,10 +241,11 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The TLS settings for the port (`portLevelSettings` before the rule's own): the mode must be
-    /// `SIMPLE` or `MUTUAL`, and `sni`, if set, the host itself. Where a BackendTLSPolicy does the TLS, the rule need not.
+    /// `SIMPLE` or `MUTUAL`, `sni`, if set, the host itself, and `credentialName`, if set, a Secret in the Gateway's
+    /// namespace (or the name with `-cacert`). Where a BackendTLSPolicy does the TLS, the rule need not.
     ///
     /// ## Causes
-    /// `mode: DISABLE` or none; `ISTIO_MUTUAL` copied from a rule inside the mesh; a typo in `sni`.
+    /// `mode: DISABLE` or none; the Secret stands beside the rule instead of the Gateway; `ISTIO_MUTUAL` copied from a rule inside the mesh; a typo in `sni`.
     ///
     /// ## How to confirm
     /// `oc get destinationrule NAME -o yaml`.
@@ -258,6 +259,19 @@ declare_rule! {
         code: "MG506", name: "destinationrule-tls", severity: Error, section: "1.5",
         needs: ["serviceentries", "destinationrules", "httproutes", "mcpserverregistrations"], since: "0.1.0",
         caused_by: [], check: destinationrule_tls,
+    }
+}
+
+/// The Secret with the certificates, which the proxy takes from its own namespace; the CA may stand in one of its own.
+/// Without a name none is needed, and the rule itself is found.
+fn secret_of<'a>(context: &Context<'a>, external: &External<'a>, name: &str) -> Seen<'a> {
+    if name.is_empty() || name.contains("://") {
+        return Seen::Found(external.route);
+    }
+    let find = |name: &str| context.bundle.find(&kinds::SECRET, external.client(), name);
+    match find(name) {
+        Seen::Absent => find(&format!("{name}-cacert")),
+        seen => seen,
     }
 }
 
@@ -284,7 +298,22 @@ fn destinationrule_tls(context: &Context<'_>, findings: &mut Findings) {
             "SIMPLE" | "MUTUAL" if !sni.is_empty() && sni != host => {
                 (format!("{base}/sni"), format!("asks for the server name {sni} instead of {host}"))
             }
-            "SIMPLE" | "MUTUAL" => continue,
+            "SIMPLE" | "MUTUAL" => {
+                match secret_of(context, external, rule.str(&format!("{base}/credentialName"))) {
+                    Seen::Absent => {
+                        let name = rule.str(&format!("{base}/credentialName"));
+                        (
+                            format!("{base}/credentialName"),
+                            format!("names the Secret {name}, which is not in the Gateway's namespace"),
+                        )
+                    }
+                    Seen::Unknown(missing) => {
+                        findings.cannot_tell(&DESTINATIONRULE_TLS, missing);
+                        continue;
+                    }
+                    Seen::Found(_) => continue,
+                }
+            }
             "ISTIO_MUTUAL" => (
                 format!("{base}/mode"),
                 "uses the mesh's own mTLS, which the server does not speak".to_owned(),
@@ -298,6 +327,17 @@ fn destinationrule_tls(context: &Context<'_>, findings: &mut Findings) {
             rule.evidence(&pointer),
             "Begin TLS with the server's own name.",
         );
+        if pointer.ends_with("/credentialName") {
+            let name = rule.str(&pointer);
+            draft.remedy.text = format!("Create Secret {name} with the CA in {}.", external.client());
+            draft.command(shell!(
+                "oc -n {} create secret generic {} --from-file=ca.crt=\"${{CA_FILE}}\"",
+                external.client(),
+                name
+            ));
+            draft.verify(shell!("oc -n {} get secret {}", external.client(), name));
+            continue;
+        }
         draft.object(external.route.reference());
         if applying.is_none() {
             draft.hidden_behind(&["MG505"], rule.reference());

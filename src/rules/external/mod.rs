@@ -127,6 +127,13 @@ fn meant<'a>(context: &Context<'a>, external: &External<'_>) -> Option<(&'a Obje
         .or_else(|| suggest::closest(external.backend.name, entries()))
 }
 
+/// The ServiceEntry whose host the route rewrites to, where its backendRef only comes close to that host.
+fn rewritten_to<'a>(context: &Context<'a>, external: &External<'a>) -> Option<(&'a Object, usize)> {
+    let (_, host) =
+        routes::rewrite(external.route, &external.backend).filter(|_| external.entry.is_none())?;
+    meant(context, external).filter(|(entry, index)| hosts(entry).nth(*index) == Some(host))
+}
+
 declare_rule! {
     /// A server outside the cluster has no ServiceEntry
     ///
@@ -230,7 +237,8 @@ declare_rule! {
 
 fn serviceentry_host(context: &Context<'_>, findings: &mut Findings) {
     for external in context.externals() {
-        if external.entry.is_some() {
+        // With one right name in the route and one that comes close, the latter is wrong (MG507).
+        if external.entry.is_some() || rewritten_to(context, external).is_some() {
             continue;
         }
         let Some((entry, index)) = meant(context, external) else { continue };

@@ -202,6 +202,7 @@ fn external_unreachable(context: &Context<'_>, findings: &mut Findings) {
                 | ErrorClass::Certificate
                 | ErrorClass::Tls
                 | ErrorClass::Reset
+                | ErrorClass::Proxy
                 | ErrorClass::HttpOnHttps
                 | ErrorClass::HttpsOnHttp
         )

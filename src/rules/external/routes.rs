@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::External;
+use super::{External, rewritten_to};
 use crate::declare_rule;
 use crate::model::Object;
 use crate::model::gateway_api::{BackendRef, backend_refs, hostnames};
@@ -11,13 +11,23 @@ use crate::rules::remedy;
 use crate::rules::{Context, Findings};
 use crate::shell::shell;
 
-/// The URLRewrite hostname of the backendRef's rule, with its JSON pointer.
-fn rewrite<'a>(route: &'a Object, backend: &BackendRef<'_>) -> Option<(String, &'a str)> {
+/// The host that the backendRef's rule rewrites to, with its JSON pointer: by URLRewrite, or by a Host header that it
+/// sets, which Istio takes for the same.
+pub(super) fn rewrite<'a>(route: &'a Object, backend: &BackendRef<'_>) -> Option<(String, &'a str)> {
     let base = format!("/spec/rules/{}", backend.rule);
     for list in [format!("{base}/filters"), format!("{base}/backendRefs/{}/filters", backend.index)] {
         for (index, filter) in route.array(&list).iter().enumerate() {
             if let Some(host) = filter.pointer("/urlRewrite/hostname").and_then(Value::as_str) {
                 return Some((format!("{list}/{index}/urlRewrite/hostname"), host));
+            }
+            let headers = filter.pointer("/requestHeaderModifier/set").and_then(Value::as_array);
+            for (at, header) in headers.unwrap_or_default().iter().enumerate() {
+                let field = |name: &str| header.get(name).and_then(Value::as_str);
+                if let (Some(name), Some(host)) = (field("name"), field("value"))
+                    && name.eq_ignore_ascii_case("host")
+                {
+                    return Some((format!("{list}/{index}/requestHeaderModifier/set/{at}/value"), host));
+                }
             }
         }
     }
@@ -33,7 +43,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// A backendRef of kind `Hostname` must have the group `networking.istio.io`, no namespace (Istio refuses the whole
-    /// rule then), and a port of the ServiceEntry. A backendRef of kind `Service` whose name has dots is a host name in the wrong
+    /// rule then), and a port of the ServiceEntry; its name must not merely come close to the host of the ServiceEntry that
+    /// the route rewrites to. A backendRef of kind `Service` whose name has dots is a host name in the wrong
     /// kind.
     ///
     /// ## Causes
@@ -64,7 +75,11 @@ fn external_backendref(context: &Context<'_>, findings: &mut Findings) {
             .flatten()
             .filter_map(|p| p.get("number").and_then(Value::as_i64))
             .collect();
-        let (field, what, value) = if backend.group != "networking.istio.io" {
+        let slip = rewritten_to(context, external);
+        let (field, what, value) = if let Some((entry, index)) = slip {
+            let host = entry.str(&format!("/spec/hosts/{index}"));
+            ("/name", format!("should name {host}, to which the route rewrites"), json!(host))
+        } else if backend.group != "networking.istio.io" {
             (
                 "/group",
                 format!("has the group {:?}, Hostname is of networking.istio.io", backend.group),
@@ -96,6 +111,8 @@ fn external_backendref(context: &Context<'_>, findings: &mut Findings) {
         );
         if let Some(entry) = external.entry {
             draft.object(entry.reference()).evidence(entry.evidence("/spec/ports"));
+        } else if let Some((entry, index)) = slip {
+            draft.object(entry.reference()).evidence(entry.evidence(&format!("/spec/hosts/{index}")));
         }
         for user in external.users() {
             draft.object(user);
@@ -146,7 +163,7 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The rule with a backendRef of kind `Hostname` needs a filter `URLRewrite` whose `hostname` is
-    /// the same host, unless that is the route's only hostname anyhow.
+    /// the same host (or one that sets the header `Host` to it), unless that is the route's only hostname anyhow.
     ///
     /// ## Causes
     /// The filter was left out, or names another host.
@@ -173,6 +190,7 @@ fn external_urlrewrite(context: &Context<'_>, findings: &mut Findings) {
         let found = rewrite(route, backend);
         let (pointer, what) = match &found {
             Some((_, hostname)) if hostname.eq_ignore_ascii_case(host) => continue,
+            _ if rewritten_to(context, external).is_some() => continue,
             // The host that clients and the router ask for is the external one already.
             None if !hostnames(route).is_empty() && hostnames(route).iter().all(|h| *h == host) => continue,
             Some((pointer, hostname)) => {

@@ -78,7 +78,8 @@ declare_rule! {
     /// operators of Authorino and Limitador: their services are not reconciled.
     ///
     /// ## How it is decided
-    /// The Deployment of one of these exists and has no available replica.
+    /// The Deployment of one of these exists and has no available replica; or all run, and the Kuadrant resource says
+    /// that it is not ready.
     ///
     /// ## Causes
     /// The faults of its pods (MG101-MG111), or it is scaled to 0.
@@ -132,6 +133,51 @@ fn kuadrant_component_down(context: &Context<'_>, findings: &mut Findings) {
     ] {
         down(context, &KUADRANT_COMPONENT_DOWN, component, effect, findings);
     }
+    // Where a part does not run, that says it all.
+    let parts = [
+        Component::Authorino,
+        Component::Limitador,
+        Component::AuthorinoOperator,
+        Component::LimitadorOperator,
+    ];
+    if parts.into_iter().any(|part| !dead(context, part).is_empty()) {
+        return;
+    }
+    for kuadrant in context.bundle.list(&kinds::KUADRANT) {
+        let Some(ready) = kuadrant.condition("Ready").filter(|c| c.is_false()) else { continue };
+        let why = if ready.message.is_empty() { ready.reason } else { ready.message };
+        findings
+            .report(
+                &KUADRANT_COMPONENT_DOWN,
+                kuadrant,
+                format!(
+                    "Kuadrant {} is not ready ({}): {}",
+                    kuadrant.full_name(),
+                    ready.reason,
+                    evidence::short(why, 80)
+                ),
+                kuadrant.evidence(&format!("/status/conditions/{}", ready.index)),
+                "Repair the part that the message names; policies are not enforced anew until then.",
+            )
+            .command(shell!("oc -n {} get authorinos,limitadors,pods", kuadrant.namespace()))
+            .verify(shell!(
+                "oc -n {} wait --for=condition=Ready kuadrant/{} --timeout=120s",
+                kuadrant.namespace(),
+                kuadrant.name()
+            ));
+    }
+}
+
+/// The Deployments of a component that have no available replica, and no ready pod beside them.
+fn dead<'a>(context: &Context<'a>, component: Component) -> Vec<&'a Object> {
+    let pods = context.workloads().component_pods(component);
+    let available =
+        |d: &Object| d.int("/status/availableReplicas").or_else(|| d.int("/status/readyReplicas"));
+    let deployments = context.workloads().deployments_of(component).iter().copied();
+    deployments
+        .filter(|d| d.get("/status").is_some() && available(d).unwrap_or(0) == 0)
+        .filter(|d| !pods.iter().any(|p| p.namespace() == d.namespace() && is_ready(p)))
+        .collect()
 }
 
 /// Reports a component whose Deployment has no available replica.
@@ -154,42 +200,30 @@ fn down(
         }
         return;
     }
-    for deployment in deployments {
-        let dead = deployment.get("/status").is_some()
-            && deployment
-                .int("/status/availableReplicas")
-                .or_else(|| deployment.int("/status/readyReplicas"))
-                .unwrap_or(0)
-                == 0;
-        if dead && !pods.iter().any(|p| p.namespace() == deployment.namespace() && is_ready(p)) {
-            let title = format!("{} does not run ({}): {effect}", component.name(), deployment.full_name());
-            let draft = findings.report(
-                rule,
-                deployment,
-                title,
-                deployment.evidence("/status/availableReplicas"),
-                format!("Repair the pods of the {}.", component.name()),
-            );
-            draft.evidence(deployment.evidence("/spec/replicas"));
-            for pod in pods.iter().filter(|p| p.namespace() == deployment.namespace()) {
-                draft.object(pod.reference());
-                for log in workloads.logs_of(pod) {
-                    for line in evidence::last_lines(log, 3) {
-                        draft.evidence(line);
-                    }
+    for deployment in dead(context, component) {
+        let title = format!("{} does not run ({}): {effect}", component.name(), deployment.full_name());
+        let draft = findings.report(
+            rule,
+            deployment,
+            title,
+            deployment.evidence("/status/availableReplicas"),
+            format!("Repair the pods of the {}.", component.name()),
+        );
+        draft.evidence(deployment.evidence("/spec/replicas"));
+        for pod in pods.iter().filter(|p| p.namespace() == deployment.namespace()) {
+            draft.object(pod.reference());
+            for log in workloads.logs_of(pod) {
+                for line in evidence::last_lines(log, 3) {
+                    draft.evidence(line);
                 }
             }
-            draft.because_of(
-                &["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
-                deployment.reference(),
-            );
-            draft.command(shell!(
-                "oc -n {} describe deployment {}",
-                deployment.namespace(),
-                deployment.name()
-            ));
-            draft.verify(evidence::rollout(deployment));
         }
+        draft.because_of(
+            &["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
+            deployment.reference(),
+        );
+        draft.command(shell!("oc -n {} describe deployment {}", deployment.namespace(), deployment.name()));
+        draft.verify(evidence::rollout(deployment));
     }
 }
 
@@ -203,8 +237,8 @@ declare_rule! {
     /// ## How it is decided
     /// Authorino's log has `failed to discovery openid connect configuration`, or a failing token
     /// introspection, with an error of the network or of TLS (DNS, refused, timeout, certificate, 5xx), the last
-    /// time within the hour before the collection; or the
-    /// issuer's host did not resolve or answer when it was asked from inside Authorino's pod (`--probe exec`).
+    /// time within the hour before the collection, or with tokens refused for `missing openid connect configuration`
+    /// within that hour; or the issuer's host did not resolve or answer when it was asked from inside Authorino's pod (`--probe exec`).
     ///
     /// ## Causes
     /// A private name that does not resolve in the cluster, a missing CA, an egress policy, a proxy, an identity
@@ -237,7 +271,11 @@ fn identity_server_unreachable(context: &Context<'_>, findings: &mut Findings) {
         context.workloads().component_logs(Component::Authorino).filter(|(_, log)| !log.previous)
     {
         // Authorino tries again with the next token; while that fails, it says so again.
-        let lasting = |r: &&Record| !evidence::is_past(context.now, r);
+        // Clients that are told of a missing configuration show that it is still missing.
+        let missing = "missing openid connect configuration";
+        let told = |r: &Record| r.field("reason") == missing && !evidence::is_past(context.now, r);
+        let still = log.digest.of("authorino.denied").any(told);
+        let lasting = |r: &&Record| still || !evidence::is_past(context.now, r);
         for record in log.digest.records.iter().filter(lasting) {
             let discovery = record.template == "authorino.discovery-failed";
             if !discovery && record.template != "authorino.introspection" {

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::{auth_policies, behind, say_what_is_missing};
 use crate::declare_rule;
 use crate::model::gateway_api::{Attachment, Outcome};
+use crate::model::kuadrant::Policy;
+use crate::model::logs::Record;
+use crate::model::object::Condition;
 use crate::model::workloads::Component;
 use crate::model::{Missing, Object, kinds};
 use crate::report::Evidence;
@@ -260,6 +263,7 @@ fn authconfig_not_linked(context: &Context<'_>, findings: &mut Findings) {
             config.name()
         ));
     }
+    nothing_linked(context, &policies, findings);
     for (pod, log) in
         context.workloads().component_logs(Component::Authorino).filter(|(_, log)| !log.previous)
     {
@@ -269,6 +273,47 @@ fn authconfig_not_linked(context: &Context<'_>, findings: &mut Findings) {
                 .report(&AUTHCONFIG_NOT_LINKED, pod, title, evidence::record(log, record), "Delete the AuthConfig that should not hold the host.")
                 .command("oc get authconfigs -A -o custom-columns=NS:.metadata.namespace,NAME:.metadata.name,HOSTS:.spec.hosts")
                 .verify("oc get authconfigs -A");
+        }
+    }
+}
+
+/// Reports that Authorino has no AuthConfig for what it is asked: none exists, or it says so itself.
+fn nothing_linked(context: &Context<'_>, policies: &[Policy<'_>], findings: &mut Findings) {
+    let remedy =
+        "Read the operator's log: it writes an AuthConfig for every rule of a route that a policy covers.";
+    let command = shell!("oc get authconfigs -A -l kuadrant.io/managed=true");
+    let configs: Vec<&Object> = context.bundle.list(&kinds::AUTH_CONFIG).filter(|c| is_managed(c)).collect();
+    let enforced = policies.iter().find_map(|p| {
+        let condition = p.object.condition("Enforced").filter(Condition::is_true)?;
+        Some((p.object, format!("/status/conditions/{}", condition.index)))
+    });
+    if let Some((policy, pointer)) = enforced
+        && configs.is_empty()
+        && context.bundle.collected(&kinds::AUTH_CONFIG, None).is_ok()
+    {
+        let title = format!("AuthPolicy {} says Enforced, but there is no AuthConfig", policy.full_name());
+        findings
+            .report(&AUTHCONFIG_NOT_LINKED, policy, title, policy.evidence(&pointer), remedy)
+            .command(command)
+            .verify("oc get authconfigs -A");
+        return;
+    }
+    // One that is not in effect is reported by itself.
+    if configs.iter().any(|c| c.condition("Ready").is_some_and(|c| c.is_false())) {
+        return;
+    }
+    for (pod, log) in
+        context.workloads().component_logs(Component::Authorino).filter(|(_, log)| !log.previous)
+    {
+        let told =
+            |r: &&Record| r.field("reason") == "Service not found" && !evidence::is_past(context.now, r);
+        for record in log.digest.of("authorino.denied").filter(told).filter(|record| record.count >= 3) {
+            let title =
+                format!("Authorino has no AuthConfig for {} requests: they end with 404", record.count);
+            findings
+                .report(&AUTHCONFIG_NOT_LINKED, pod, title, evidence::record(log, record), remedy)
+                .command(command.clone())
+                .verify(shell!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
         }
     }
 }

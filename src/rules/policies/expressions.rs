@@ -57,8 +57,9 @@ declare_rule! {
     /// Free names, functions and fields of `request` and `auth` are compared with what the environment offers:
     /// Authorino for `rules`, the operator and its filter for `when` and limits. `auth.metadata.X` and
     /// `auth.authorization.X` need a rule of that name. A header name with `-` after a dot is a subtraction. The
-    /// pattern of `matches` must be a regular expression, `has()` is not compared with a value, and a predicate
-    /// must depend on the request: `1 == 2` does not (`true` is for information only).
+    /// pattern of `matches` must be a regular expression, `has()` is not compared with a value, functions
+    /// take as many values as they are given, and a predicate is true or false and depends on the request: `1 == 2`
+    /// does not (`true` is for information only).
     /// Also reported: evaluation errors in Authorino's log, unless the last is older than an hour.
     ///
     /// ## Causes
@@ -195,8 +196,8 @@ fn cel_reference(context: &Context<'_>, findings: &mut Findings) {
         let wrong: Vec<&Problem> = found
             .iter()
             .filter(|p| !matches!(p.kind, ProblemKind::Syntax | ProblemKind::TooComplex))
-            // Other expressions than conditions may well be constants.
-            .filter(|p| p.kind != ProblemKind::Constant || predicate)
+            // Other expressions than conditions may well be constants, and have any result.
+            .filter(|p| !matches!(p.kind, ProblemKind::Constant | ProblemKind::NotBoolean) || predicate)
             .collect();
         let Some(first) = wrong.first() else { continue };
         let constant = first.kind == ProblemKind::Constant;

@@ -185,6 +185,14 @@ fn envoy_rejected_config(context: &Context<'_>, findings: &mut Findings) {
                     shown.push(evidence::record(log, record));
                 }
             }
+            for log in context.workloads().logs_of(pod).iter().filter(|log| !log.previous) {
+                for record in log.digest.of("proxy.rejected").filter(|r| !evidence::is_past(context.now, r)) {
+                    if details.is_empty() {
+                        details = format!("{} {}", record.field("type"), record.field("text"));
+                    }
+                    shown.push(evidence::record(log, record));
+                }
+            }
             let Some(first) = shown.first().cloned() else { continue };
             let title =
                 format!("Proxy {} rejects its configuration: {}", pod.full_name(), short(&details, 100));

@@ -142,8 +142,9 @@ declare_rule! {
     /// ## How it is decided
     /// The access logs of the Gateway's proxies are counted by host. A host is reported when at least 5 of
     /// its requests, and at least 1 % of them, ended with one of the response flags NR, UH, UF, UC, UT, UO,
-    /// URX, NC, or with an error of the router's filter (`ext_proc_error…`) or of the router itself
-    /// (`ext-proc_error:…`) in the response details. Clients that leave (DC) do not count, nor do
+    /// URX, UPE, NC, or with an error of the router's filter (`ext_proc_error…`) or of the router itself
+    /// (`ext-proc_error:…`) in the response details; or when Istio's AuthorizationPolicy denies nearly all of them
+    /// (`rbac_access_denied…`). Clients that leave (DC) do not count, nor do
     /// errors of which the last is older than an hour.
     ///
     /// ## Causes
@@ -155,6 +156,8 @@ declare_rule! {
     /// | UF | the connection to the backend fails |
     /// | UC, UT, UO, URX | the backend closes, is too slow, overloaded; retries are used up |
     /// | NC | the backend's cluster does not exist |
+    /// | UPE | the backend's answer breaks the protocol, often TLS or HTTP/2 where the other was expected |
+    /// | `rbac_access_denied…` | an AuthorizationPolicy of the Gateway's proxies |
     /// | `ext_proc_error…` | the MCP router does not answer |
     /// | `ext-proc_error:…` | the MCP router answers with an error, mostly because a server fails (MG417) |
     ///
@@ -176,6 +179,9 @@ declare_rule! {
     }
 }
 
+/// The details of a request that Istio's AuthorizationPolicy denies.
+const RBAC: &str = "rbac_access_denied";
+
 /// What a flag or detail means, if it is an error of the proxy.
 fn explain(flags: &str, details: &str, reason: &str) -> Option<String> {
     if details.starts_with("ext_proc_error") {
@@ -185,6 +191,9 @@ fn explain(flags: &str, details: &str, reason: &str) -> Option<String> {
             "the MCP router cannot be called"
         };
         return Some(format!("{what} ({details})"));
+    }
+    if details.starts_with(RBAC) {
+        return Some(format!("Istio's AuthorizationPolicy denies them ({details})"));
     }
     if let Some(said) = access::router_error(details) {
         return Some(format!("the MCP router gives up: {said}"));
@@ -208,6 +217,7 @@ fn explain(flags: &str, details: &str, reason: &str) -> Option<String> {
             "UO" => "the backend's limits are exceeded (UO)",
             "URX" => "all retries fail (URX)",
             "NC" => "the backend's cluster does not exist (NC)",
+            "UPE" => "the backend breaks the protocol (UPE)",
             _ => return None,
         };
         Some(text.to_owned())
@@ -250,6 +260,8 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
                 let total = totals.get(host).copied().unwrap_or(count).max(1);
                 if count < 5
                     || count * 100 < total
+                    // Who denies some requests means it; who denies nearly all, hardly.
+                    || (what.contains(RBAC) && count * 10 < total * 9)
                     || records.iter().all(|(_, record)| evidence::is_past(context.now, record))
                 {
                     continue;
@@ -270,6 +282,10 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
                     .map(|f| f.object);
                 let subject = route.map_or_else(|| gateway.reference(), crate::model::Object::reference);
                 let remedy = match clusters.iter().next() {
+                    _ if what.contains(RBAC) => {
+                        "Let the AuthorizationPolicy of the Gateway's proxies allow these requests."
+                            .to_owned()
+                    }
                     Some(cluster) => format!("Repair what stands behind cluster {cluster}."),
                     None => "Repair the route or listener for this host.".to_owned(),
                 };
@@ -291,6 +307,9 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
                     for target in targets(context).iter().filter(|t| std::ptr::eq(t.gateway, gateway)) {
                         draft.because_of(&["MG224", "MG312", "MG232"], target.extension.object.reference());
                     }
+                }
+                if what.contains(RBAC) {
+                    draft.command(shell!("oc -n {} get authorizationpolicies -o yaml", pod.namespace()));
                 }
                 draft.command(shell!(
                     "oc -n {} logs {} -c istio-proxy | grep {}",

@@ -49,7 +49,8 @@ declare_rule! {
     /// version, an HTTP error on the path, tools that do not fit the schema.
     ///
     /// ## How it is decided
-    /// The broker's `/status`: `protocolValidation.isValid` false, invalid tools (a warning), or an
+    /// The broker's `/status`: `protocolValidation.isValid` false, invalid tools or prompts (a warning; without `/status` what
+    /// the broker's log says of them within the last hour), or an
     /// error of the class protocol, 404, other 4xx or 5xx as the message; else what the server itself
     /// answered to `initialize` (`--probe mcp`, `mcpgw/probes/mcp-initialize.*.json`): no HTTP, another
     /// status than 2xx, 401, 403 and 429, an error of JSON-RPC, or no MCP.
@@ -134,6 +135,12 @@ fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
                     status.evidence(server, "invalidTools", server.invalid_tools.to_string()),
                     Severity::Warning,
                 )
+            } else if server.invalid_prompts > 0 {
+                (
+                    format!("offers {} invalid prompt(s)", server.invalid_prompts),
+                    status.evidence(server, "invalidPrompts", server.invalid_prompts.to_string()),
+                    Severity::Warning,
+                )
             } else {
                 continue;
             };
@@ -151,6 +158,30 @@ fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
                 .evidence(object.evidence("/spec/path"))
                 .command(shell!("oc -n {} logs {} --tail=100", status.pod.namespace(), status.pod.name()))
                 .verify(status_command(&status, &server.name));
+        }
+    }
+    for (pod, log) in context.workloads().component_logs(Component::Broker) {
+        if log.previous || statuses(context).iter().any(|status| std::ptr::eq(status.pod, pod)) {
+            continue;
+        }
+        for record in log.digest.of("broker.invalid-tools").filter(|r| !evidence::is_past(context.now, r)) {
+            let name = record.field("server");
+            let Some(registration) = registrations.get(name).filter(|_| reported.insert(name.to_owned()))
+            else {
+                continue;
+            };
+            findings
+                .report(
+                    &BACKEND_PROTOCOL,
+                    registration.object,
+                    format!("The server of MCPServerRegistration {name} offers invalid tools"),
+                    evidence::record(log, record),
+                    "Correct the schemas of the server's tools.",
+                )
+                .severity(Severity::Warning)
+                .object(pod.reference())
+                .command(shell!("oc -n {} logs {} | grep 'invalid tool'", pod.namespace(), pod.name()))
+                .verify(shell!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
         }
     }
     for (name, registration) in &registrations {
@@ -276,17 +307,28 @@ pub(in crate::rules) fn failures<'c, 'a>(context: &'c Context<'a>) -> Vec<Failur
             context.now.zip(last).is_some_and(|(now, last)| now - last.to_utc() > recent)
         };
         let mut last: BTreeMap<&str, &crate::model::logs::Record> = BTreeMap::new();
-        for record in log.digest.of("broker.upstream-failed").filter(|record| !is_over(record)) {
+        let failed = ["broker.upstream-failed", "broker.list-failed"];
+        let failed = failed.into_iter().flat_map(|template| log.digest.of(template));
+        for record in failed.filter(|record| !is_over(record)) {
             let slot = last.entry(record.field("server")).or_insert(record);
             if record.last_time > slot.last_time {
                 *slot = record;
             }
         }
+        // A manager is made once for a configuration, and stays away until the next.
+        for record in log.digest.of("broker.manager-failed") {
+            let server = record.field("server");
+            let made = log.digest.of("broker.manager-start").filter(|r| r.field("server") == server);
+            if made.filter_map(|r| r.last_time.as_ref()).max() <= record.last_time.as_ref() {
+                last.insert(server, record);
+            }
+        }
         for (server, record) in last {
             // One failure is retried within a minute and proves nothing.
+            // Nor does one failure of the list, which the next check asks for again.
             let removed = log.digest.of("broker.upstream-removed").any(|r| r.field("server") == server);
-            let Some(registration) = registrations.get(server).filter(|_| removed || record.count >= 3)
-            else {
+            let lasting = record.count >= 3 || record.template == "broker.manager-failed";
+            let Some(registration) = registrations.get(server).filter(|_| removed || lasting) else {
                 continue;
             };
             found.push(Failure {

@@ -7,9 +7,10 @@ use crate::declare_rule;
 use crate::model::broker_config;
 use crate::model::object::Condition;
 use crate::model::workloads::Component;
-use crate::model::{Seen, kinds};
+use crate::model::{Object, Seen, kinds};
+use crate::rules::credentials::credential;
 use crate::rules::{Context, Findings, evidence, suggest};
-use crate::shell::shell;
+use crate::shell::{Command, shell};
 
 /// How long it may take until the kubelet brings a changed Secret into a pod, and a little more.
 const DELAY: TimeDelta = TimeDelta::minutes(3);
@@ -44,6 +45,15 @@ declare_rule! {
         caused_by: ["MG101", "MG102", "MG103", "MG104", "MG106", "MG107", "MG108", "MG110", "MG111"],
         check: registration_not_seen,
     }
+}
+
+/// Lets the controller look at a registration again.
+fn touch(object: &Object) -> Command {
+    shell!(
+        "oc -n {} annotate mcpserverregistration {} oc-mcpgw/touched=\"$(date -u +%s)\" --overwrite",
+        object.namespace(),
+        object.name()
+    )
 }
 
 fn registration_not_seen(context: &Context<'_>, findings: &mut Findings) {
@@ -100,11 +110,7 @@ fn registration_not_seen(context: &Context<'_>, findings: &mut Findings) {
                 "Touch the registration and watch the controller's log; look which namespaces it watches.",
             )
             .evidence(object.evidence("/metadata/creationTimestamp"))
-            .command(shell!(
-                "oc -n {} annotate mcpserverregistration {} oc-mcpgw/touched=\"$(date -u +%s)\" --overwrite",
-                object.namespace(),
-                object.name()
-            ))
+            .command(touch(object))
             .verify(shell!("oc -n {} logs {} --since=1m", log.namespace, log.pod));
     }
 }
@@ -113,17 +119,18 @@ declare_rule! {
     /// The broker works with an old configuration
     ///
     /// ## What it means
-    /// The config Secret lists a server that the broker does not have (or the reverse), or the broker
-    /// could not load a changed configuration and keeps the old one.
+    /// The config Secret lists a server that the broker does not have, or lacks one that is Ready or holds an old
+    /// credential of it, or the broker could not load a changed configuration and keeps the old one.
     ///
     /// ## How it is decided
     /// The enabled servers of `mcp-gateway-config` against the servers of the broker's `/status`, by
-    /// name; and the broker's log for `failed to reload config` that no later change has followed. The kubelet brings a changed Secret
+    /// name; the Secret against the registrations that say Ready, by name and, where there is a `credentialRef`, by
+    /// the shape of the credential; and the broker's log for `failed to reload config` that no later change has followed. The kubelet brings a changed Secret
     /// into the pod within about two minutes: a server that was registered, or became ready, that shortly before
     /// the collection is not judged.
     ///
     /// ## Causes
-    /// A configuration that does not parse; a volume that is not updated (subPath); a hung broker.
+    /// A Secret that was edited or restored by hand; a configuration that does not parse; a volume that is not updated (subPath); a hung broker.
     ///
     /// ## How to confirm
     /// `oc exec deployment/mcp-gateway -- cat /config/config.yaml` (holds credentials) and compare.
@@ -135,8 +142,8 @@ declare_rule! {
     /// Within two minutes after a registration was enabled again, which its status does not tell.
     pub(super) static BROKER_STALE_CONFIG = {
         code: "MG416", name: "broker-stale-config", severity: Warning, section: "1.4",
-        needs: ["secrets (config)", "broker /status", "broker log", "mcpgatewayextensions", "pods"], since: "0.1.0",
-        caused_by: [], check: broker_stale_config,
+        needs: ["secrets (config)", "broker /status", "broker log", "mcpgatewayextensions", "mcpserverregistrations", "gateways", "httproutes", "pods"], since: "0.1.0",
+        caused_by: ["MG403", "MG602"], check: broker_stale_config,
     }
 }
 
@@ -153,7 +160,70 @@ fn is_fresh(context: &Context<'_>, server: &str) -> bool {
     })
 }
 
+/// What the controller has not brought into the config Secret although the registration says Ready.
+fn not_written(context: &Context<'_>, findings: &mut Findings) {
+    for kind in [&kinds::MCP_SERVER_REGISTRATION, &kinds::GATEWAY, &kinds::HTTP_ROUTE] {
+        if let Err(missing) = context.bundle.collected(kind, None) {
+            findings.cannot_tell(&BROKER_STALE_CONFIG, missing);
+        }
+    }
+    let chain = context.chain();
+    for registration in &chain.registrations {
+        let object = registration.object;
+        let name = object.full_name();
+        let ready = object.conditions().find(|c| c.kind == "Ready").filter(Condition::is_true);
+        let Some(ready) = ready.filter(|_| !object.is_deleting() && !registration.is_disabled()) else {
+            continue;
+        };
+        if is_fresh(context, &name) {
+            continue;
+        }
+        for extension in registration.extensions.iter().map(|&at| &chain.extensions[at]) {
+            let namespace = extension.object.namespace();
+            let Some((secret, config)) = config(context, namespace) else { continue };
+            if config.unreadable.is_some() {
+                continue;
+            }
+            let mut shown = secret.evidence("/data/config.yaml");
+            shown.note = None;
+            let what = match config.servers.iter().find(|server| server.name == name) {
+                None => {
+                    let listed: Vec<&str> = config.servers.iter().map(|s| s.name.as_str()).collect();
+                    shown.value = Some(format!("lists {}", listed.join(", ")));
+                    format!("lacks {name}, which says Ready")
+                }
+                Some(server) => {
+                    let given =
+                        credential(context, object).and_then(|(secret, shape)| Some((secret, shape.bare?)));
+                    let used = server.credential.as_ref().and_then(|shape| shape.bare.as_ref());
+                    let (Some((given, bare)), Some(used)) = (given, used) else { continue };
+                    if bare == *used {
+                        continue;
+                    }
+                    shown.value = Some(format!("another credential for {name}"));
+                    format!("has another credential for {name} than Secret {}", given.full_name())
+                }
+            };
+            findings
+                .report(
+                    &BROKER_STALE_CONFIG,
+                    object,
+                    format!("The broker's configuration in {namespace} {what}"),
+                    shown,
+                    "Touch the registration, so that the controller writes its entry again.",
+                )
+                .evidence(object.evidence(&format!("/status/conditions/{}", ready.index)))
+                .object(secret.reference())
+                .object(extension.object.reference())
+                .because_of(&["MG403", "MG602"], object.reference())
+                .command(touch(object))
+                .verify(shell!("oc -n {} get secret {} -o yaml", namespace, broker_config::NAME));
+        }
+    }
+}
+
 fn broker_stale_config(context: &Context<'_>, findings: &mut Findings) {
+    not_written(context, findings);
     for status in statuses(context) {
         let namespace = status.pod.namespace();
         let Some((secret, config)) = config(context, namespace) else {

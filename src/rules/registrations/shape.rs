@@ -321,12 +321,12 @@ declare_rule! {
     /// A virtual server lists tools that no server offers
     ///
     /// ## What it means
-    /// The tools of an MCPVirtualServer are named as clients see them, with the prefix of their
+    /// The tools and prompts of an MCPVirtualServer are named as clients see them, with the prefix of their
     /// server. A name that no registration's prefix begins is offered by nobody, and clients of the
     /// virtual server do not get it.
     ///
     /// ## How it is decided
-    /// Each name of `spec.tools` against the prefixes of all registrations. While a registration
+    /// Each name of `spec.tools` and `spec.prompts` against the prefixes of all registrations. While a registration
     /// without prefix exists, any name may be its tool, and nothing is claimed.
     ///
     /// ## Causes
@@ -377,33 +377,39 @@ fn virtual_server_tools(context: &Context<'_>, findings: &mut Findings) {
             findings.cannot_tell(&VIRTUAL_SERVER_TOOLS, missing);
             return;
         }
-        let unknown: Vec<(usize, &str)> = server
-            .array("/spec/tools")
-            .iter()
-            .enumerate()
-            .filter_map(|(index, tool)| tool.as_str().map(|tool| (index, tool)))
-            .filter(|(_, tool)| !prefixes.iter().any(|prefix| tool.starts_with(prefix)))
+        let unknown: Vec<(String, &str)> = ["tools", "prompts"]
+            .into_iter()
+            .flat_map(|list| {
+                let names = server.array(&format!("/spec/{list}")).iter().enumerate();
+                names.filter_map(move |(at, name)| Some((format!("/spec/{list}/{at}"), name.as_str()?)))
+            })
+            .filter(|(_, name)| !prefixes.iter().any(|prefix| name.starts_with(prefix)))
             .collect();
         let Some((first, name)) = unknown.first() else { continue };
+        let what = if unknown.iter().all(|(pointer, _)| pointer.starts_with("/spec/tools")) {
+            "tool"
+        } else {
+            "tool or prompt"
+        };
         let draft = findings.report(
             &VIRTUAL_SERVER_TOOLS,
             server,
             format!(
                 "MCPVirtualServer {} lists {} that no server offers: {name}",
                 server.full_name(),
-                counted(unknown.len(), "tool")
+                counted(unknown.len(), what)
             ),
-            server.evidence(&format!("/spec/tools/{first}")),
+            server.evidence(first),
             format!("Write tools with the prefix of their server: {}.", prefixes.join(", ")),
         );
-        for (index, _) in unknown.iter().skip(1).take(5) {
-            draft.evidence(server.evidence(&format!("/spec/tools/{index}")));
+        for (pointer, _) in unknown.iter().skip(1).take(5) {
+            draft.evidence(server.evidence(pointer));
         }
         // The one server that lists or may list the tool under its prefix, where that can be told.
         let mut steps = Vec::new();
-        for (index, tool) in &unknown {
+        for (pointer, tool) in &unknown {
             if let Some(name) = with_prefix(context, &prefixes, tool) {
-                steps.push(json!({"op": "replace", "path": format!("/spec/tools/{index}"), "value": name}));
+                steps.push(json!({"op": "replace", "path": pointer, "value": name}));
             }
         }
         let (namespace, name) = (server.namespace(), server.name());

@@ -7,8 +7,8 @@ use crate::declare_rule;
 use crate::model::gateway_api::{self, BackendRef, Granted, Reference, backend_refs, mirrors};
 use crate::model::json::Value;
 use crate::model::{Missing, Object, Seen, kinds};
-use crate::rules::extensions::touch;
 use crate::report::Severity;
+use crate::rules::extensions::touch;
 use crate::rules::{Context, Draft, Findings, suggest};
 use crate::shell::{Command, shell};
 

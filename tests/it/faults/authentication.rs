@@ -23,6 +23,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG711", name: "policy on the servers' listener", root: true, apply: misplaced },
     Fault { code: "MG712", name: "tokens used for too long", root: true, apply: old_tokens },
     Fault { code: "MG713", name: "signing key made anew", root: true, apply: new_key },
+    Fault { code: "MG715", name: "the resource is of an example", root: true, apply: other_resource },
     Fault { code: "MG714", name: "filtering enforced, header unset", root: true, apply: nobody_sets_header },
     Fault { code: "MG714", name: "signed with the key of another pair", root: true, apply: another_pair },
 ];
@@ -155,4 +156,23 @@ fn nobody_sets_header(fixture: Fixture) -> Fixture {
         let container = &mut deployment["spec"]["template"]["spec"]["containers"][0];
         container["command"].as_array_mut().expect("a command").push(json!("--enforce-capability-filtering"));
     })
+}
+
+fn other_resource(fixture: Fixture) -> Fixture {
+    let resource = json!("http://mcp.127-0-0-1.sslip.io:8001/mcp");
+    fixture
+        .set(
+            "MCPGatewayExtension",
+            "mcp-system",
+            "mcp-gateway",
+            "/spec/oauthProtectedResource/resource",
+            resource.clone(),
+        )
+        .edit_broker(move |container| {
+            let variables = container["env"].as_array_mut().expect("env");
+            for variable in variables.iter_mut().filter(|v| v["name"] == "OAUTH_RESOURCE") {
+                variable["value"] = resource.clone();
+            }
+        })
+        .refresh_answers()
 }

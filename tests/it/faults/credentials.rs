@@ -51,9 +51,15 @@ fn key(fixture: Fixture) -> Fixture {
     refused(fixture, "credential secret orders-credentials missing key token")
 }
 
-/// `Bearer not-a-real-token` and a line break, in base64.
+/// The token that the broker has, and a line break, in base64.
 fn line_break(fixture: Fixture) -> Fixture {
-    fixture.set(SECRET.0, SECRET.1, SECRET.2, "/data/token", json!("QmVhcmVyIG5vdC1hLXJlYWwtdG9rZW4K"))
+    fixture.set(
+        SECRET.0,
+        SECRET.1,
+        SECRET.2,
+        "/data/token",
+        json!("QmVhcmVyIG5vdC1hLXJlYWwtdG9rZW4tb3JkZXJzLTRjMWQK"),
+    )
 }
 
 fn rejected(fixture: Fixture) -> Fixture {

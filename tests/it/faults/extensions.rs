@@ -12,6 +12,12 @@ pub const FAULTS: &[Fault] = &[
     Fault { code: "MG307", name: "the public host is a URL", root: true, apply: public_host },
     Fault { code: "MG308", name: "the listener excludes the namespace", root: true, apply: not_allowed },
     Fault { code: "MG309", name: "the session store's Secret is gone", root: true, apply: session_store },
+    Fault {
+        code: "MG317",
+        name: "a policy stops the router's own initialize",
+        root: true,
+        apply: hairpin_refused,
+    },
     Fault { code: "MG313", name: "the private host is of another class", root: true, apply: private_host },
     Fault { code: "MG314", name: "two replicas without a store", root: true, apply: replicas },
     Fault { code: "MG315", name: "an annotation of before 0.6", root: true, apply: deprecated },
@@ -290,4 +296,9 @@ fn no_own_route(fixture: Fixture) -> Fixture {
 
 fn old_host(fixture: Fixture) -> Fixture {
     deployed(fixture, "--mcp-gateway-public-host", "before.example.com")
+}
+
+fn hairpin_refused(fixture: Fixture) -> Fixture {
+    let line = "time=2026-09-14T10:20:00.1Z level=ERROR msg=\"failed to get remote session \" component=router-202511 server=team-weather/weather error=\"failed to create session for mcp server: team-weather/weather: upstream returned HTTP 401: Unauthorized\"\n";
+    fixture.append_log("mcp-system", "mcp-gateway", "mcp-gateway", &line.repeat(4))
 }

@@ -4,9 +4,11 @@
 mod chain;
 mod data_plane;
 mod deployed;
-mod routes;
-mod implementations;
 mod guides;
+mod implementations;
+mod logs;
+mod policies;
+mod routes;
 mod specs;
 
 use std::collections::BTreeSet;
@@ -37,6 +39,8 @@ fn corners_are_judged_as_the_controllers_and_the_proxy_do() {
         deployed::DEPLOYED,
         implementations::IMPLEMENTATIONS,
         guides::GUIDES,
+        logs::LOGS,
+        policies::CONDITIONS,
     ];
     let mut wrong = Vec::new();
     for (name, fixture, expected) in all.into_iter().flatten() {
