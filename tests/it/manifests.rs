@@ -105,6 +105,8 @@ const RUNNING: &[&str] = &[
     "the broker's image cannot be pulled",
     "an entry that nobody registered",
     "no rule for the metadata",
+    "the controller's route is gone",
+    "nobody made a route",
     "variables removed by the controller",
     "rollout paused",
     "filtering enforced, header unset",

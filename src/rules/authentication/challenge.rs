@@ -328,6 +328,10 @@ fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
         if mcp.is_empty() || authenticating(context, extension).is_some() {
             continue;
         }
+        // One that takes what it is to leave alone, and the other way round, is MG702's.
+        if context.auth_policies().on(gateway).iter().any(|p| p.takes_metadata_only().is_some()) {
+            continue;
+        }
         // The policy that protects the host may be among those that the bundle lacks, which is said above.
         let places = mcp.iter().map(|e| e.namespace()).chain([gateway.namespace()]);
         let mut gaps = places.filter_map(|ns| context.bundle.collected(&kinds::AUTH_POLICY, Some(ns)).err());

@@ -135,8 +135,9 @@ fn listener_unhealthy(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
-/// The protocols of the Gateway API; an implementation may know others, which its status says.
-const PROTOCOLS: [&str; 5] = ["HTTP", "HTTPS", "TLS", "TCP", "UDP"];
+/// The protocols of the Gateway API, and that of Istio's waypoints; an implementation may know others, which its status
+/// says.
+const PROTOCOLS: [&str; 6] = ["HTTP", "HTTPS", "TLS", "TCP", "UDP", "HBONE"];
 
 /// Protocols that no status speaks of, as no controller has looked yet.
 fn unknown_protocols(findings: &mut Findings, gateway: &Object, all: &[Listener<'_>]) {
