@@ -109,6 +109,8 @@ fn nothing_found_is_said_of_what_was_asked_for_only() {
     let other = tempfile::tempdir().expect("a directory");
     let refused = crate::faults::named("MG001", "the policies were not collected", Fixture::healthy());
     let refused = refused.write_dir(other.path());
+    let suppressed =
+        format!("ok: {} rules found nothing that is not suppressed", oc_mcpgw::rules::all().len());
     for (bundle, arguments, expected) in [
         (&bundle, &["--only", "MG7"][..], "ok: Nothing found; only MG7 was asked for"),
         (
@@ -117,7 +119,7 @@ fn nothing_found_is_said_of_what_was_asked_for_only() {
             "ok: Nothing found; only errors of MG7, MG8 were asked for",
         ),
         (&refused, &["--only", "MG711"], "Nothing found, but not decided either: only MG711 was asked for"),
-        (&bundle, &["--ignore", "MG"], "ok: 138 rules found nothing that is not suppressed"),
+        (&bundle, &["--ignore", "MG"], &suppressed),
     ] {
         let text = stdout(&analyze(bundle, arguments)).replace('\u{2713}', "ok:");
         let verdict = text.lines().nth(3).unwrap_or_default();

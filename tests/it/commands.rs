@@ -53,6 +53,8 @@ pub fn run(installation: &mut Installation, done: &mut Done, command: &str) -> R
                 done.files.insert("/dev/stdin".to_owned(), text.clone());
             }
             let output = match words.as_slice() {
+                // The tool itself only looks.
+                ["oc", "mcpgw", ..] => String::new(),
                 ["oc", rest @ ..] => oc(installation, done, rest, input.take().as_deref())?,
                 ["jq", filter] => jq(filter, &input.take().ok_or("jq reads nothing")?)?,
                 ["base64", "-d"] => {
@@ -65,7 +67,7 @@ pub fn run(installation: &mut Installation, done: &mut Done, command: &str) -> R
                     .public_key_pem(),
                 ["printf", format, value] => format.replacen("%s", value, 1),
                 ["grep" | "head" | "tail" | "sed", ..] => String::new(),
-                ["curl" | "dig" | "oc-mcpgw", ..] => String::new(),
+                ["curl" | "dig", ..] => String::new(),
                 other => return Err(format!("unknown command {other:?}")),
             };
             match to {

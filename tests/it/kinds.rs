@@ -104,6 +104,7 @@ const PERSONAL: &[(&str, &str, &str, &str)] = &[
     ("two-gateways", "MG419", "a route without hostname", "its listeners have wildcards of two domains"),
     ("https-wildcard", "MG201", "the Gateway was deleted", "nobody knows the certificate of its listener"),
     ("no-kuadrant", "MG702", "the running gateway answers 401", "no policy tells who asks for credentials"),
+    ("two-gateways", "MG234", "two servers with one host", "its listeners have wildcards of two domains"),
 ];
 
 /// How many faults apply to each kind, at least.

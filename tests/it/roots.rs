@@ -108,7 +108,10 @@ fn combined(combination: &[&Fault]) -> Option<Fixture> {
     let apply = |fixture: Fixture, fault: &&Fault| (fault.apply)(fixture);
     let forward = quietly(|| combination.iter().fold(Fixture::healthy(), apply))?;
     let backward = quietly(|| combination.iter().rev().fold(Fixture::healthy(), apply))?;
-    (state(&forward) == state(&backward)).then_some(forward)
+    // One change that is in the list under two codes is no combination.
+    let alone: Vec<Fixture> = combination.iter().map(|fault| (fault.apply)(Fixture::healthy())).collect();
+    let same = |at: usize| alone[..at].iter().any(|other| state(other) == state(&alone[at]));
+    (!(1..alone.len()).any(same) && state(&forward) == state(&backward)).then_some(forward)
 }
 
 /// Objects, logs with their lines, other files, and how many kinds were refused.
@@ -160,7 +163,7 @@ const EXCLUSIVE: &[Exclusive] = &[
         why: "A proxy of a class that nobody knows is configured by nobody, so that nobody logs a refusal; and the name \
               of the Gateway's Service is made from the class.",
         by: &[("MG209", "the GatewayClass has a typo")],
-        hidden: &["MG226", "MG313"],
+        hidden: &["MG226", "MG313", "MG812"],
         on: "",
     },
     Exclusive {
@@ -179,7 +182,7 @@ const EXCLUSIVE: &[Exclusive] = &[
         why: "Without the Gateway there is no listener, no host and no proxy that a policy or an entry could miss, and \
               that could refuse anything.",
         by: &[("MG201", "the Gateway was deleted")],
-        hidden: &["MG226", "MG503", "MG702", "MG704", "MG709", "MG710", "MG711"],
+        hidden: &["MG226", "MG313", "MG503", "MG702", "MG704", "MG709", "MG710", "MG711"],
         on: "",
     },
     Exclusive {
@@ -189,13 +192,41 @@ const EXCLUSIVE: &[Exclusive] = &[
             ("MG216", "no grant for a Service elsewhere"),
             ("MG404", "the backend's grant is missing"),
         ],
-        hidden: &["MG101", "MG102", "MG104", "MG106", "MG407", "MG408", "MG410"],
+        hidden: &["MG005", "MG101", "MG102", "MG104", "MG106", "MG407", "MG408", "MG410"],
+        on: "team-weather/weather",
+    },
+    Exclusive {
+        why: "Nobody asks whether this server may be reached, as no requests are sent to it.",
+        by: &[
+            ("MG211", "a Service by its host"),
+            ("MG216", "no grant for a Service elsewhere"),
+            ("MG404", "the backend's grant is missing"),
+        ],
+        hidden: &["MG232"],
+        on: "team-weather/same-namespace",
+    },
+    Exclusive {
+        why: "A backend without a share of the requests needs no grant.",
+        by: &[("MG215", "the backend gets no share of the requests")],
+        hidden: &["MG216", "MG404"],
+        on: "team-weather/weather",
+    },
+    Exclusive {
+        why: "A route of which its Gateway says nothing is not expected in Envoy.",
+        by: &[("MG217", "no status for a parent")],
+        hidden: &["MG228"],
+        on: "team-weather/weather",
+    },
+    Exclusive {
+        why: "Without pods nothing tells which of their ports the Service means.",
+        by: &[("MG417", "the server's Service lost its pods")],
+        hidden: &["MG408"],
         on: "team-weather/weather",
     },
     Exclusive {
         why: "A server that is switched off on purpose is not judged.",
         by: &[("MG418", "switched off")],
-        hidden: &["MG406", "MG407", "MG408", "MG409", "MG410", "MG420"],
+        hidden: &["MG102", "MG406", "MG407", "MG408", "MG409", "MG410", "MG420"],
         on: "team-weather/weather",
     },
     Exclusive {
@@ -212,7 +243,7 @@ const EXCLUSIVE: &[Exclusive] = &[
     },
     Exclusive {
         why: "A route that no Gateway has taken has no status that could be old.",
-        by: &[("MG212", "the parent's name has a typo")],
+        by: &[("MG212", "the parent's name has a typo"), ("MG212", "the parent's namespace is left out")],
         hidden: &["MG217"],
         on: "team-weather/weather",
     },
@@ -270,7 +301,7 @@ const EXCLUSIVE: &[Exclusive] = &[
     Exclusive {
         why: "Envoy without a listener on the port has no filter chain, no route and no client there.",
         by: &[("MG225", "no listener on the port")],
-        hidden: &["MG223", "MG224", "MG231", "MG703"],
+        hidden: &["MG223", "MG227", "MG224", "MG231", "MG703"],
         on: "",
     },
     Exclusive {
@@ -290,8 +321,10 @@ const EXCLUSIVE: &[Exclusive] = &[
             ("MG303", "the grant is for another kind"),
             ("MG308", "the listener excludes the namespace"),
             ("MG309", "the session store's Secret is gone"),
+            ("MG306", "the listener's name has a typo"),
+            ("MG312", "the broker's image cannot be pulled"),
         ],
-        hidden: &["MG310"],
+        hidden: &["MG310", "MG316"],
         on: "mcp-system/mcp-gateway",
     },
     Exclusive {

@@ -31,8 +31,8 @@ struct Labels {
 
 impl Hosts {
     /// The pseudonym of a host in lower case: every label by a keyed function of itself and all above it, so
-    /// that hosts of one domain stay in one domain. Wildcards, service labels (`_tcp`) and common top
-    /// labels stay.
+    /// that hosts of one domain stay in one domain. Wildcards, service labels (`_tcp`), common top labels, and the
+    /// label `mcp`, which the MCP gateway puts before the domain of a wildcard, stay.
     pub(super) fn map(&self, key: &Key, host: &str) -> String {
         let mut state = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
         let mut mapped = String::new();
@@ -43,6 +43,7 @@ impl Hosts {
             let kept = label.is_empty()
                 || *label == "*"
                 || label.starts_with('_')
+                || (!last && *label == "mcp")
                 || (last && labels.len() > 1 && vocabulary::TOP.contains(label));
             let new = if kept {
                 (*label).to_owned()

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::hosts::flag;
 use super::{each, report, undecided};
 use crate::declare_rule;
+use crate::model::gateway_api::hostname;
 use crate::model::json::{Map, Value};
 use crate::model::mcp::{Extension, ExtensionFault, SECRET_LABEL, SecretFault, SecretUse};
 use crate::model::{Object, kinds};
@@ -125,6 +126,9 @@ fn extension_hostname(context: &Context<'_>, findings: &mut Findings) {
         if let (Some(gateway), Some(listener)) = (extension.gateway, extension.listener) {
             draft.evidence(gateway.evidence(&listener.pointer("/hostname"))).object(gateway.reference());
         }
+        // One that the listener does not serve is no better without its scheme: the listener's own host is taken then.
+        let served = extension.listener.is_none_or(|l| hostname::intersection(l.hostname, host).is_some());
+        let host = if served { json!(host) } else { json!(null) };
         draft.command(remedy::merge(object, json!({"spec": {"publicHost": host}})));
     }
 }

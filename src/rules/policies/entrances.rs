@@ -156,13 +156,18 @@ fn to_come<'a>(
     let object = extension.object;
     let Some(listener) = extension.meant_listener.as_ref() else { return Vec::new() };
     let written = context.bundle.get(&kinds::HTTP_ROUTE, object.namespace(), MANAGED_ROUTE).is_some();
-    // Where another extension has the place, this one is to go elsewhere, and nobody knows where.
-    let loses = extension
-        .faults
-        .iter()
-        .any(|f| matches!(f, ExtensionFault::NamespaceConflict(_) | ExtensionFault::PortConflict(..)));
+    // Where several extensions want one place, nobody knows who is to go elsewhere.
+    let conflicts = extension.faults.iter().any(|f| matches!(f, ExtensionFault::NamespaceConflict(_)));
+    let chain = context.chain();
+    let others = chain.extensions_of((gateway.namespace(), gateway.name())).iter();
+    let shares = others.map(|&at| &chain.extensions[at]).any(|other| {
+        !std::ptr::eq(other.object, object)
+            && !other.object.is_deleting()
+            && other.meant_listener.is_some_and(|own| own.port == listener.port)
+    });
     if written
-        || loses
+        || conflicts
+        || shares
         || object.is_deleting()
         || object.str("/spec/httpRouteManagement") == "Disabled"
         || !names_listeners(context.bundle, object)

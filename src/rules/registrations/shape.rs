@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{hide, ready_command, strict};
 use crate::declare_rule;
-use crate::model::gateway_api::{Listener, attachments, backend_refs, hostnames, listeners};
+use crate::model::gateway_api::{self, Listener, attachments, backend_refs, hostnames, listeners};
 use crate::model::mcp::{ExtensionFault, RegistrationFault};
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
@@ -130,11 +130,12 @@ fn registration_reference_grant(context: &Context<'_>, findings: &mut Findings) 
                 .command("oc get referencegrants -A")
                 .verify(ready_command(object));
         }
-        let backend =
-            backend_refs(route).into_iter().find(|b| b.is_service() && b.namespace != route.namespace());
+        let elsewhere = |b: &gateway_api::BackendRef<'_>| b.is_service() && b.namespace != route.namespace();
+        // Nobody asks about a backend that gets no requests.
+        let backend = backend_refs(route).into_iter().find(|b| b.weight > 0 && elsewhere(b));
         let Some(backend) = backend else { continue };
-        let reference = crate::model::gateway_api::Reference {
-            from_group: crate::model::gateway_api::GROUP,
+        let reference = gateway_api::Reference {
+            from_group: gateway_api::GROUP,
             from_kind: "HTTPRoute",
             from_namespace: route.namespace(),
             to_group: "",
@@ -143,10 +144,10 @@ fn registration_reference_grant(context: &Context<'_>, findings: &mut Findings) 
             to_name: backend.name,
         };
         let granted = chain.grants.check(context.bundle, &reference);
-        if let crate::model::gateway_api::Granted::Unknown(missing) = &granted {
+        if let gateway_api::Granted::Unknown(missing) = &granted {
             findings.cannot_tell(&REGISTRATION_REFERENCE_GRANT, missing.clone());
         }
-        if matches!(granted, crate::model::gateway_api::Granted::No(_)) {
+        if matches!(granted, gateway_api::Granted::No(_)) {
             findings
                 .report(
                     &REGISTRATION_REFERENCE_GRANT,

@@ -216,12 +216,11 @@ fn target_kind(fixture: Fixture) -> Fixture {
 }
 
 fn public_host(fixture: Fixture) -> Fixture {
-    let fixture = set(fixture, "/spec/publicHost", json!("https://mcp.example.com/mcp"));
-    invalid(
-        fixture,
-        INVALID,
-        "invalid public host \"https://mcp.example.com/mcp\": must be a hostname, not a URL",
-    )
+    let route = fixture.installation.get("HTTPRoute", "mcp-system", "mcp-gateway-route");
+    let host = route.and_then(|route| route["spec"]["hostnames"][0].as_str()).expect("the public host");
+    let url = format!("https://{host}/mcp");
+    let message = format!("invalid public host \"{url}\": must be a hostname, not a URL");
+    invalid(set(fixture, "/spec/publicHost", json!(url)), INVALID, &message)
 }
 
 fn not_allowed(fixture: Fixture) -> Fixture {
