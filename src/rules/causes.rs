@@ -4,19 +4,20 @@
 //! it depends on that have a finding of one of the rule's `caused_by` codes. Cycles are broken and
 //! indirect links dropped, so that every consequence hangs under what directly explains it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Context, Draft, Findings, all, remedy};
-use crate::model::graph::{Graph, Key, Node};
+use crate::model::graph::{Edge, Graph, Key, Node};
 use crate::model::mcp::ExtensionFault;
 use crate::model::{Bundle, Missing};
 use crate::report::{
-    BundleInfo, Coverage, Finding, Report, SCHEMA_VERSION, Severity, Summary, Tool, Unknown,
+    BundleInfo, Coverage, Finding, ObjectRef, Report, SCHEMA_VERSION, Severity, Summary, Tool, Unknown,
 };
 
 /// How many direct causes of one finding are kept.
 const CAUSES: usize = 16;
-/// How many consequences of one root are counted to order the roots.
+/// How many consequences and dependents of one root are counted to order the roots.
 const COUNTED: usize = 1000;
 
 /// Links the drafts to their causes and makes the report.
@@ -28,7 +29,7 @@ pub fn report(context: &Context<'_>, findings: Findings) -> Report {
     switched_off(context, &mut drafts);
     readyz_cascade(context, &mut drafts);
     let causes = link(&drafts, context.graph());
-    let findings = number(&drafts, &causes, bundle);
+    let findings = number(context, &drafts, &causes);
     let unknown = unknowns(&undecided);
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
     Report {
@@ -299,20 +300,24 @@ fn reduced(direct: &[Vec<usize>]) -> Vec<Vec<usize>> {
 }
 
 /// Gives ids and the final order, and turns drafts into findings.
-fn number(drafts: &[Draft], causes: &[Vec<usize>], bundle: &Bundle) -> Vec<Finding> {
+fn number(context: &Context<'_>, drafts: &[Draft], causes: &[Vec<usize>]) -> Vec<Finding> {
     let mut effects = vec![Vec::new(); drafts.len()];
     for (effect, list) in causes.iter().enumerate() {
         for &cause in list {
             effects[cause].push(effect);
         }
     }
-    let mut roots: Vec<(std::cmp::Reverse<usize>, Severity, usize)> = (0..drafts.len())
-        .filter(|&at| causes[at].is_empty())
-        .map(|at| (std::cmp::Reverse(consequences(at, &effects)), drafts[at].severity, at))
-        .collect();
-    roots.sort();
+    let served = served(context);
+    // The one that blocks most comes first: what breaks something before what may, then by the servers that need it,
+    // by what follows from it, by its own severity.
+    let mut roots: Vec<usize> = (0..drafts.len()).filter(|&at| causes[at].is_empty()).collect();
+    roots.sort_by_cached_key(|&at| {
+        let (worst, count, named) = consequences(at, drafts, &effects);
+        let needing = servers(context.graph(), &served, &drafts[at].objects[0]);
+        (worst, Reverse(needing.max(named)), Reverse(count), drafts[at].severity, at)
+    });
     let mut ids = vec![String::new(); drafts.len()];
-    for (position, &(_, _, at)) in roots.iter().enumerate() {
+    for (position, &at) in roots.iter().enumerate() {
         ids[at] = format!("R{}", position + 1);
     }
     let mut order: Vec<usize> = (0..drafts.len()).collect();
@@ -336,7 +341,7 @@ fn number(drafts: &[Draft], causes: &[Vec<usize>], bundle: &Bundle) -> Vec<Findi
                 title: draft.title.clone(),
                 objects: draft.objects.clone(),
                 evidence: draft.evidence.clone(),
-                remedy: remedy::with_proof(draft, bundle),
+                remedy: remedy::with_proof(draft, context.bundle),
                 caused_by: name(&causes[at]),
                 hidden_behind: name(&hidden[at]),
                 section: draft.rule.section.to_owned(),
@@ -346,19 +351,59 @@ fn number(drafts: &[Draft], causes: &[Vec<usize>], bundle: &Bundle) -> Vec<Findi
         .collect()
 }
 
-/// How many findings follow from this one, directly or not.
-fn consequences(root: usize, effects: &[Vec<usize>]) -> usize {
+/// How many registered servers each extension serves, or would if it were in order.
+fn served(context: &Context<'_>) -> HashMap<Node, usize> {
+    let (chain, graph) = (context.chain(), context.graph());
+    let mut found = HashMap::new();
+    for registration in chain.registrations.iter().filter(|r| !r.is_disabled()) {
+        for at in chain.meant_extensions(registration) {
+            if let Some(node) = graph.node(&chain.extensions[at].object.reference()) {
+                *found.entry(node).or_default() += 1;
+            }
+        }
+    }
+    found
+}
+
+/// How many registered servers need this object to work, itself counted: by their own references, or as servers of an
+/// extension that needs it.
+fn servers(graph: &Graph, served: &HashMap<Node, usize>, object: &ObjectRef) -> usize {
+    let Some(node) = graph.node(object) else { return 0 };
+    // A filter acts for the extension that it was made for.
+    let maker =
+        graph.needs(node).iter().filter(|(_, edge)| *edge == Edge::CreatedBy).map(|(maker, _)| *maker);
+    let mut open: Vec<Node> =
+        std::iter::once(node).chain(maker.filter(|_| object.kind == "EnvoyFilter")).collect();
+    let mut seen: HashSet<Node> = open.iter().copied().collect();
+    let (mut found, mut through) = (0, 0);
+    while let Some(node) = open.pop() {
+        found += usize::from(graph.key(node).kind == "MCPServerRegistration");
+        through += served.get(&node).copied().unwrap_or_default();
+        if seen.len() < COUNTED {
+            open.extend(graph.needed_by(node).iter().copied().filter(|next| seen.insert(*next)));
+        }
+    }
+    found.max(through)
+}
+
+/// The worst severity of a finding and of what follows from it, directly or not; how many follow, and how many registered
+/// servers they are about.
+fn consequences(root: usize, drafts: &[Draft], effects: &[Vec<usize>]) -> (Severity, usize, usize) {
     let mut seen = BTreeSet::new();
+    let mut named: HashSet<&ObjectRef> = HashSet::new();
+    let mut worst = drafts[root].severity;
     let mut open = effects[root].clone();
     while let Some(at) = open.pop() {
         if seen.len() >= COUNTED {
             break;
         }
         if seen.insert(at) {
+            worst = worst.min(drafts[at].severity);
+            named.extend(drafts[at].objects.first().filter(|o| o.kind == "MCPServerRegistration"));
             open.extend(&effects[at]);
         }
     }
-    seen.len()
+    (worst, seen.len(), named.len())
 }
 
 /// One entry per missing piece of evidence, with all the rules that want it.

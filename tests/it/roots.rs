@@ -41,6 +41,18 @@ fn the_faulty_installation_has_its_three_roots() {
     assert!(!hidden.hidden_behind.is_empty(), "{}", outline(&report));
 }
 
+/// What breaks all servers, what breaks one, what may break one.
+#[test]
+fn what_blocks_most_comes_first() {
+    let fixture = faults::named("MG109", "node under memory pressure", Fixture::healthy());
+    let fixture = faults::named("MG410", "the selector has a typo", fixture);
+    let report = faults::named("MG221", "the selector was edited", fixture).report();
+    let mut roots: Vec<&Finding> = report.findings.iter().filter(|f| f.caused_by.is_empty()).collect();
+    roots.sort_by_key(|root| root.id[1..].parse::<usize>().expect("a number"));
+    let codes: Vec<&str> = roots.iter().map(|root| root.code.as_str()).collect();
+    assert_eq!(codes, ["MG221", "MG410", "MG109"], "{}", outline(&report));
+}
+
 /// One fault is one root, whatever follows from it.
 #[test]
 fn every_fault_is_one_root() {
