@@ -336,7 +336,7 @@ fn extension_chain(context: &Context<'_>, findings: &mut Findings) {
                         &EXTENSION_CHAIN,
                         object,
                         format!(
-                            "The route of MCPServerRegistration {} is on a port of Gateway {} that no MCPGatewayExtension targets",
+                            "The route of MCPServerRegistration {} is attached to no port of Gateway {} that an MCPGatewayExtension targets",
                             object.full_name(),
                             gateway.full_name()
                         ),
