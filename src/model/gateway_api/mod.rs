@@ -2,7 +2,7 @@
 //!
 //! [`hostname`] intersects hostnames, [`attach`] resolves parentRefs and judges each listener,
 //! [`grants`] evaluates ReferenceGrants with the field that is off, [`backends`] resolves
-//! backendRefs, [`conflicts`] finds listeners that cannot share a port, [`paths`] tells which requests a rule takes,
+//! backendRefs, [`mod@conflicts`] finds listeners that cannot share a port, [`mod@paths`] tells which requests a rule takes,
 //! [`status`] reads conditions and their staleness. Where Istio differs from the
 //! specification, Istio's behaviour is what is computed, as it is the data plane here.
 
