@@ -1,5 +1,7 @@
 //! MG415, MG416, MG422: how a registration comes through the controller into the broker's configuration.
 
+use std::collections::BTreeMap;
+
 use chrono::TimeDelta;
 
 use super::broker::{config, status_command, statuses};
@@ -150,14 +152,16 @@ declare_rule! {
 /// Whether a server was registered, or became ready, so recently that the kubelet may not have brought its entry
 /// yet. The Secret itself does not tell when it was written.
 fn is_fresh(context: &Context<'_>, server: &str) -> bool {
-    let Some(now) = context.now else { return false };
     let registration = context.chain().registrations.iter().find(|r| r.object.full_name() == server);
-    registration.is_some_and(|registration| {
-        let object = registration.object;
-        let since = |index: usize| object.time(&format!("/status/conditions/{index}/lastTransitionTime"));
-        let became = object.conditions().filter(Condition::is_true).filter_map(|c| since(c.index));
-        object.created().into_iter().chain(became).any(|time| now.signed_duration_since(time) < DELAY)
-    })
+    registration.is_some_and(|registration| is_new(context, registration.object))
+}
+
+/// The same of a registration.
+fn is_new(context: &Context<'_>, registration: &Object) -> bool {
+    let Some(now) = context.now else { return false };
+    let since = |index: usize| registration.time(&format!("/status/conditions/{index}/lastTransitionTime"));
+    let became = registration.conditions().filter(Condition::is_true).filter_map(|c| since(c.index));
+    registration.created().into_iter().chain(became).any(|time| now.signed_duration_since(time) < DELAY)
 }
 
 /// What the controller has not brought into the config Secret although the registration says Ready.
@@ -168,6 +172,7 @@ fn not_written(context: &Context<'_>, findings: &mut Findings) {
         }
     }
     let chain = context.chain();
+    let mut configs = BTreeMap::new();
     for registration in &chain.registrations {
         let object = registration.object;
         let name = object.full_name();
@@ -175,12 +180,17 @@ fn not_written(context: &Context<'_>, findings: &mut Findings) {
         let Some(ready) = ready.filter(|_| !object.is_deleting() && !registration.is_disabled()) else {
             continue;
         };
-        if is_fresh(context, &name) {
+        if is_new(context, object) {
             continue;
         }
         for extension in registration.extensions.iter().map(|&at| &chain.extensions[at]) {
             let namespace = extension.object.namespace();
-            let Some((secret, config)) = config(context, namespace) else { continue };
+            // Read once, however many servers it lists.
+            let Some((secret, config)) =
+                configs.entry(namespace).or_insert_with(|| config(context, namespace)).as_ref()
+            else {
+                continue;
+            };
             if config.unreadable.is_some() {
                 continue;
             }
