@@ -397,9 +397,14 @@ impl<'a> Workloads<'a> {
     /// Deployments were not collected.
     #[must_use]
     pub fn component_pods(&self, component: Component) -> Vec<&'a Object> {
-        let mut pods: Vec<&'a Object> =
-            self.component_pods.get(&component).map_or_else(Vec::new, |pods| pods.clone());
-        for deployment in self.deployments_of(component) {
+        self.pods_where(component, |_| true)
+    }
+
+    /// Those of a component's pods, and of its Deployments' pods, of which this holds.
+    fn pods_where(&self, component: Component, wanted: impl Fn(&Object) -> bool) -> Vec<&'a Object> {
+        let all = self.component_pods.get(&component).map_or(&[][..], Vec::as_slice);
+        let mut pods: Vec<&'a Object> = all.iter().copied().filter(|pod| wanted(pod)).collect();
+        for deployment in self.deployments_of(component).iter().filter(|d| wanted(d)) {
             for pod in self.pods_of(deployment.kind(), deployment.namespace(), deployment.name()) {
                 if !pods.iter().any(|p| std::ptr::eq(*p, *pod)) {
                     pods.push(pod);
@@ -425,9 +430,7 @@ impl<'a> Workloads<'a> {
     /// The broker and router pods of an extension's namespace.
     #[must_use]
     pub fn broker_pods(&self, namespace: &str) -> Vec<&'a Object> {
-        let mut pods = self.component_pods(Component::Broker);
-        pods.retain(|pod| pod.namespace() == namespace);
-        pods
+        self.pods_where(Component::Broker, |object| object.namespace() == namespace)
     }
 
     /// The workloads that must run for the MCP gateway of this bundle to work.
