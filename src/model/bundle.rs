@@ -243,6 +243,8 @@ pub struct Bundle {
     /// Problems met while reading: broken YAML, cut archives, checksums that differ. One line each,
     /// starting with the path.
     pub problems: Vec<String>,
+    /// Objects of which the bundle has another state that counts instead. One line each, starting with the path.
+    left_out: Vec<String>,
     objects: BTreeMap<Two, BTreeMap<Two, Object>>,
     logs: Vec<LogFile>,
     extra: BTreeMap<String, ExtraFile>,
@@ -253,6 +255,24 @@ pub struct Bundle {
     namespaces: BTreeSet<String>,
 }
 
+/// What tells the newer of two states of an object: a later creation, then a higher generation, then a higher version
+/// of the resource, which API servers count up.
+fn age(object: &Object) -> (Option<DateTime<Utc>>, Option<i64>, Option<u64>) {
+    let version = object.str("/metadata/resourceVersion").parse().ok();
+    (object.created(), object.generation(), version)
+}
+
+/// Whether one state of an object cannot have become the other by its controllers alone: another object of the same
+/// name, or another content. What two versions of an API call the same is not compared.
+fn contradicts(one: &Object, other: &Object) -> bool {
+    let is_other = !one.uid().is_empty() && !other.uid().is_empty() && one.uid() != other.uid();
+    fn content(object: &Object) -> BTreeMap<&str, &super::json::Value> {
+        let fields = object.value().as_object().into_iter().flatten();
+        fields.filter(|(key, _)| !matches!(*key, "metadata" | "status")).collect()
+    }
+    is_other || (one.api_version() == other.api_version() && content(one) != content(other))
+}
+
 impl Bundle {
     /// An empty bundle.
     #[must_use]
@@ -260,8 +280,8 @@ impl Bundle {
         Self { meta, ..Self::default() }
     }
 
-    /// Adds an object. A second object with the same identity is kept only if the first came from
-    /// an older API version or says less; must-gathers hold pods twice.
+    /// Adds an object. Of two with the same identity the newer one is kept, else the first; must-gathers hold pods
+    /// twice. Where one says something else than the other, that is noted.
     pub fn add_object(&mut self, object: Object) {
         if !object.namespace().is_empty() {
             self.namespaces.insert(object.namespace().to_owned());
@@ -272,12 +292,30 @@ impl Bundle {
             self.objects.insert(kind.into(), BTreeMap::new());
         }
         let Some(same_kind) = self.objects.get_mut(&kind as &dyn Pair) else { return };
-        match same_kind.get(&name) {
-            Some(first) if first.int("/metadata/generation") >= object.int("/metadata/generation") => {}
-            _ => {
-                same_kind.insert(name, object);
-            }
+        let Some(first) = same_kind.get(&name) else {
+            same_kind.insert(name, object);
+            return;
+        };
+        let is_newer = age(&object) > age(first);
+        let (kept, other) = if is_newer { (&object, first) } else { (first, &object) };
+        if contradicts(kept, other) {
+            let (kind, full_name) = (other.kind(), other.full_name());
+            let line = format!(
+                "{}: {kind} {full_name} differs from the one in {}, which counts",
+                other.file(),
+                kept.file()
+            );
+            self.left_out.push(line);
         }
+        if is_newer {
+            same_kind.insert(name, object);
+        }
+    }
+
+    /// Objects of which the bundle has another state that counts instead. One line each, starting with the path.
+    #[must_use]
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// Adds the log of a container.
@@ -499,6 +537,71 @@ mod tests {
         };
         assert_eq!(missing.what, "httproutes.gateway.networking.k8s.io in namespace b: 403 Forbidden");
         assert!(matches!(bundle.find(&kinds::HTTP_ROUTE, "c", "r"), Seen::Unknown(_)));
+    }
+
+    #[test]
+    fn of_two_states_the_newer_one_counts_and_a_contradiction_is_noted() {
+        let state = |file: &str, metadata: Value, spec: Value, status: &str| {
+            let mut value = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+                "metadata": {"namespace": "a", "name": "r"}, "spec": spec, "status": {"is": status}});
+            for (key, field) in metadata.as_object().expect("a map") {
+                value["metadata"][key] = field.clone();
+            }
+            Object::new(value, file.into(), None).expect("an object")
+        };
+        let (old, new) = (json!({"hostnames": ["old"]}), json!({"hostnames": ["new"]}));
+        let noted = "differs from the one in";
+        for (first, second, kept, note) in [
+            // The same in a list and in a file of its own.
+            ((json!({"generation": 2}), &new, ""), (json!({"generation": 2}), &new, ""), "first", None),
+            (
+                (json!({"generation": 3}), &new, ""),
+                (json!({"generation": 2}), &old, ""),
+                "first",
+                Some("second"),
+            ),
+            (
+                (json!({"generation": 1}), &old, ""),
+                (json!({"generation": 2}), &new, ""),
+                "second",
+                Some("first"),
+            ),
+            // Made anew: its generations begin again.
+            (
+                (
+                    json!({"generation": 7, "uid": "u1", "creationTimestamp": "2026-01-01T00:00:00Z"}),
+                    &old,
+                    "",
+                ),
+                (
+                    json!({"generation": 1, "uid": "u2", "creationTimestamp": "2026-02-01T00:00:00Z"}),
+                    &old,
+                    "",
+                ),
+                "second",
+                Some("first"),
+            ),
+            // Only its controllers wrote in between: the later state counts, and nothing contradicts.
+            (
+                (json!({"generation": 2, "resourceVersion": "99"}), &new, "False"),
+                (json!({"generation": 2, "resourceVersion": "100"}), &new, "True"),
+                "second",
+                None,
+            ),
+            // Manifests do not tell which is newer.
+            ((json!({}), &old, ""), (json!({}), &new, ""), "first", Some("second")),
+        ] {
+            let mut bundle = Bundle::default();
+            bundle.add_object(state("first", first.0.clone(), first.1.clone(), first.2));
+            bundle.add_object(state("second", second.0.clone(), second.1.clone(), second.2));
+            let found = bundle.get(&kinds::HTTP_ROUTE, "a", "r").expect("one of them");
+            assert_eq!(found.file(), kept, "{first:?} {second:?}");
+            let lines: Vec<String> = note
+                .map(|other| format!("{other}: HTTPRoute a/r {noted} {kept}, which counts"))
+                .into_iter()
+                .collect();
+            assert_eq!(bundle.left_out(), lines, "{first:?} {second:?}");
+        }
     }
 
     #[test]
