@@ -31,10 +31,20 @@ struct Case {
     size: big::Size,
     /// Every so many-th route names a host that no listener has; 0 for none.
     broken: usize,
-    /// Whether the servers run elsewhere: their Services have addresses, but no pods.
-    no_pods: bool,
+    servers: Servers,
     /// How many tenants with a Gateway each, in place of the teams of `size`.
     tenants: usize,
+}
+
+/// Where servers run.
+#[derive(Clone, Copy, PartialEq)]
+enum Servers {
+    /// In pods of the cluster.
+    Pods,
+    /// Elsewhere, behind a Service with addresses that somebody has entered.
+    Addresses,
+    /// Elsewhere, behind a ServiceEntry and a DestinationRule.
+    Outside,
 }
 
 impl Case {
@@ -47,19 +57,19 @@ impl Case {
 fn objects(name: &'static str, objects: usize, log_bytes: u64, broken: usize) -> Case {
     let namespaces = (objects / 100).max(1);
     let size = big::Size { namespaces, servers: 10, pods: 2, log_bytes };
-    Case { name, size, broken, no_pods: false, tenants: 0 }
+    Case { name, size, broken, servers: Servers::Pods, tenants: 0 }
 }
 
-/// As many registrations, each with its route, Service and EndpointSlice, and nothing else.
-fn servers(name: &'static str, servers: usize) -> Case {
-    let size = big::Size { namespaces: servers / 10, servers: 10, pods: 0, log_bytes: 0 };
-    Case { name, size, broken: 0, no_pods: true, tenants: 0 }
+/// As many registrations without pods, each with its route and what leads to it, in so many namespaces.
+fn servers(name: &'static str, servers: usize, namespaces: usize, kind: Servers) -> Case {
+    let size = big::Size { namespaces, servers: servers / namespaces, pods: 0, log_bytes: 0 };
+    Case { name, size, broken: 0, servers: kind, tenants: 0 }
 }
 
 /// As many tenants, each with a Gateway, an extension with its broker, policies and a server.
 fn tenants(name: &'static str, tenants: usize) -> Case {
     let size = big::Size { namespaces: 0, servers: 0, pods: 0, log_bytes: 0 };
-    Case { name, size, broken: 0, no_pods: false, tenants }
+    Case { name, size, broken: 0, servers: Servers::Pods, tenants }
 }
 
 fn main() {
@@ -72,27 +82,32 @@ fn main() {
         objects("1k", 1_000, 0, 0),
         objects("10k", 10_000, 0, 0),
         objects("10k, every 10th broken", 10_000, 0, 10),
-        servers("1k, no pods", 250),
-        servers("10k, no pods", 2_500),
-        servers("10,000 servers, no pods", 10_000),
+        servers("1k, no pods", 250, 25, Servers::Addresses),
+        servers("10k, no pods", 2_500, 250, Servers::Addresses),
+        servers("10,000 servers, no pods", 10_000, 1_000, Servers::Addresses),
+        servers("the same, one namespace", 10_000, 1, Servers::Addresses),
+        Case { broken: 1, ..servers("the same, all broken", 10_000, 1_000, Servers::Addresses) },
+        servers("1,000 outside", 1_000, 100, Servers::Outside),
+        servers("10,000 outside", 10_000, 1_000, Servers::Outside),
+        servers("the same, one namespace", 10_000, 1, Servers::Outside),
         tenants("100 Gateways", 100),
         tenants("1,000 Gateways", 1_000),
     ];
     if full {
-        cases.push(servers("100k, no pods", 25_000));
+        cases.push(servers("100k, no pods", 25_000, 2_500, Servers::Addresses));
         cases.push(objects("100k", 100_000, 0, 0));
         cases.push(objects("100k, every 10th broken", 100_000, 0, 10));
         // As the benchmark of gather has them.
         let size = big::Size { namespaces: 200, servers: 5, pods: 5, log_bytes: 20_000 };
-        cases.push(Case { name: "5,000 pods and logs", size, broken: 0, no_pods: false, tenants: 0 });
+        cases.push(Case { name: "5,000 pods and logs", size, broken: 0, servers: Servers::Pods, tenants: 0 });
         // 500 namespaces of 20 pods and 50,000 bytes for each make 500 MB.
         cases.push(objects("50k and logs", 50_000, 50_000, 0));
     }
     // For a profiler: `-- --write DIRECTORY` only makes the bundles.
     let mut arguments = std::env::args().skip_while(|argument| argument != "--write");
     if let Some(directory) = arguments.nth(1) {
-        for case in &cases {
-            write(&Path::new(&directory).join(case.name), case);
+        for (number, case) in cases.iter().enumerate() {
+            write(&Path::new(&directory).join(format!("{number:02} {}", case.name)), case);
         }
         return;
     }
@@ -165,7 +180,7 @@ fn write(root: &Path, case: &Case) -> usize {
         files.insert(path, entry);
     };
     let keep = |mut object: Value| {
-        if case.no_pods && of_team(&object) && !runs_elsewhere(&mut object) {
+        if case.servers == Servers::Addresses && of_team(&object) && !runs_elsewhere(&mut object) {
             return;
         }
         count += 1;
@@ -204,7 +219,8 @@ fn write(root: &Path, case: &Case) -> usize {
     if case.tenants > 0 {
         big::tenants(case.tenants, keep);
     } else {
-        big::installation(case.size, keep, |log| logs.push(log));
+        let model = if case.servers == Servers::Outside { big::OUTSIDE } else { big::INSIDE };
+        big::installation(case.size, model, keep, |log| logs.push(log));
     }
     for ((path, version), (items, _)) in lists {
         add(path, format!("---\napiVersion: {version}\nitems:\n{items}kind: List\n").as_bytes());

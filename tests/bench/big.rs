@@ -5,11 +5,13 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use oc_mcpgw::archive::path;
 use oc_mcpgw::archive::read::{Entry, ReadError, Source, Visit};
 use oc_mcpgw::demo;
-use oc_mcpgw::model::Object;
 use oc_mcpgw::model::bundle::{Bundle, LogFile};
+use oc_mcpgw::model::{Object, broker_config};
 use oc_mcpgw::serve::Cluster;
 use serde_json::Value;
 
@@ -26,36 +28,54 @@ pub struct Size {
     pub log_bytes: u64,
 }
 
-/// The team that is the model of all others.
-const MODEL: &str = "team-weather";
+/// Which server of the built-in installation is the model of the others.
+#[derive(Debug, Clone, Copy)]
+pub struct Model {
+    namespace: &'static str,
+    name: &'static str,
+}
+
+/// A server that runs in the cluster.
+pub const INSIDE: Model = Model { namespace: "team-weather", name: "weather" };
+/// A server outside the cluster: a ServiceEntry and a DestinationRule stand for it.
+pub const OUTSIDE: Model = Model { namespace: "team-platform", name: "tickets" };
 
 /// Hands over every object of the installation, and the log (its path and owner) of every pod.
-pub fn installation(size: Size, mut object: impl FnMut(Value), mut log: impl FnMut(LogFile)) {
+pub fn installation(size: Size, model: Model, mut object: impl FnMut(Value), mut log: impl FnMut(LogFile)) {
     let healthy = demo::healthy();
-    let model_pod = healthy.pod_of(MODEL, "weather");
+    let model_pod = healthy.pod_of(model.namespace, model.name);
     let of_model: Vec<(bool, String)> = healthy
         .objects
         .iter()
         .filter(|o| {
-            o["metadata"]["namespace"] == MODEL
-                || (o["kind"] == "Namespace" && o["metadata"]["name"] == MODEL)
+            o["metadata"]["namespace"] == model.namespace
+                || (o["kind"] == "Namespace" && o["metadata"]["name"] == model.namespace)
         })
         .filter(|o| o["kind"] != "Event")
         .map(|o| (o["kind"] == "Pod", o.to_string()))
         .collect();
-    healthy.objects.into_iter().for_each(&mut object);
+    let team = |number: usize| format!("team-{number:04}");
+    let server_name = |number: usize, server: usize| format!("srv{}", number * size.servers + server);
+    for mut value in healthy.objects {
+        if is_config(&value) {
+            let of_team =
+                |number| (0..size.servers).map(move |server| (team(number), server_name(number, server)));
+            configure(&mut value, model, true, (0..size.namespaces).flat_map(of_team));
+        }
+        object(value);
+    }
     for number in 0..size.namespaces {
-        let namespace = format!("team-{number:04}");
+        let namespace = team(number);
         for server in 0..size.servers {
             let id = number * size.servers + server;
-            let name = format!("srv{id}");
+            let name = server_name(number, server);
             for (is_pod, text) in &of_model {
                 for pod in 0..if *is_pod { size.pods } else { 1 } {
                     let pod_name = format!("{name}-864kj26mj-{pod:05}");
                     let text = text
-                        .replace(MODEL, &namespace)
+                        .replace(model.namespace, &namespace)
                         .replace(&model_pod, &pod_name)
-                        .replace("weather", &name);
+                        .replace(model.name, &name);
                     let mut value: Value = serde_json::from_str(&text).expect("still JSON");
                     renumber(&mut value, &format!("{id:05x}{pod:03x}"));
                     object(value);
@@ -75,8 +95,47 @@ pub fn installation(size: Size, mut object: impl FnMut(Value), mut log: impl FnM
     }
 }
 
+/// Whether it is the Secret in which the controller tells a broker its servers.
+fn is_config(object: &Value) -> bool {
+    object["kind"] == "Secret" && object["metadata"]["name"] == broker_config::NAME
+}
+
+/// Stands for the namespace while the name is replaced.
+const NAMESPACE: &str = "\u{1}";
+
+/// Writes servers (namespace and name) like the model's into a broker's configuration, besides those that it has or in
+/// their place.
+fn configure(
+    secret: &mut Value,
+    model: Model,
+    besides: bool,
+    servers: impl Iterator<Item = (String, String)>,
+) {
+    let data = &mut secret["data"][broker_config::KEY];
+    let text = STANDARD.decode(data.as_str().expect("a configuration")).expect("base64");
+    let mut text = String::from_utf8(text).expect("YAML");
+    let start = text.find(&format!("- name: {}/{}", model.namespace, model.name)).expect("the model");
+    let end = text[start + 1..].find("- name:").map_or(text.len(), |length| start + 1 + length);
+    let entry = text[start..end].to_owned();
+    if !besides {
+        text = "servers:\n".to_owned();
+    }
+    for (namespace, name) in servers {
+        for line in entry.split_inclusive('\n') {
+            // All have the model's credential.
+            if line.trim_start().starts_with("credential:") {
+                text.push_str(line);
+                continue;
+            }
+            let own = line.replace(model.namespace, NAMESPACE).replace(model.name, &name);
+            text.push_str(&own.replace(NAMESPACE, &namespace));
+        }
+    }
+    *data = STANDARD.encode(text).into();
+}
+
 /// The namespaces of the built-in installation that make a tenant: a Gateway, its extension and broker, one server.
-const TENANT: [&str; 3] = ["gateway-system", "mcp-system", MODEL];
+const TENANT: [&str; 3] = ["gateway-system", "mcp-system", INSIDE.namespace];
 
 /// Hands over every object of an installation in which each of many tenants has a Gateway, an extension, policies and a
 /// server of its own, in namespaces of its own.
@@ -86,8 +145,10 @@ pub fn tenants(count: usize, mut object: impl FnMut(Value)) {
         let metadata = &o["metadata"];
         let namespace = if o["kind"] == "Namespace" { &metadata["name"] } else { &metadata["namespace"] };
         let ours = TENANT.iter().any(|tenant| namespace == tenant);
-        // The broker's configuration names servers of others.
-        ours && o["kind"] != "Event" && metadata["name"] != "mcp-gateway-config"
+        // One controller serves all tenants.
+        let of_controller =
+            metadata["name"].as_str().is_some_and(|name| name.starts_with("mcp-gateway-controller"));
+        ours && o["kind"] != "Event" && !of_controller
     };
     let model: Vec<String> = healthy.objects.iter().filter(of_tenant).map(Value::to_string).collect();
     healthy.objects.into_iter().for_each(&mut object);
@@ -99,6 +160,10 @@ pub fn tenants(count: usize, mut object: impl FnMut(Value)) {
             }
             let mut value: Value = serde_json::from_str(&text).expect("still JSON");
             renumber(&mut value, &format!("{number:08x}"));
+            if is_config(&value) {
+                let server = (format!("{}-{number:05}", INSIDE.namespace), INSIDE.name.to_owned());
+                configure(&mut value, INSIDE, false, std::iter::once(server));
+            }
             object(value);
         }
     }
@@ -113,6 +178,7 @@ pub fn cluster(size: Size) -> Arc<Cluster> {
     let mut log_files = Vec::new();
     installation(
         size,
+        INSIDE,
         |value| bundle.add_object(Object::new(value, "big.yaml".into(), None).expect("an object")),
         |log| {
             logs.push((log.file.clone(), log.bytes));
