@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::archive::read::{ReadError, Source};
@@ -13,7 +14,8 @@ use crate::model::kinds;
 use crate::redact::{RedactedReport, Redactor};
 use crate::render::{self, TextOptions};
 use crate::report::{Finding, Report, Severity};
-use crate::{redact, rules, term};
+use crate::rules::{self, Rule};
+use crate::{redact, term};
 
 /// Arguments of `analyze`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +37,7 @@ pub struct AnalyzeArgs {
     /// Print everything in the text form: nothing folded, counted or cut
     #[arg(short, long)]
     verbose: bool,
-    /// Print to standard error how long each phase took
+    /// Print to standard error how long each phase and the slowest rules took
     #[arg(long)]
     timings: bool,
     #[command(flatten)]
@@ -161,11 +163,17 @@ fn timed(source: &dyn Source, filter: &Filter, timings: &mut Timings) -> Result<
         redactor.learn_secret(&secret.value().to_json());
     }
     timings.phase("learn secrets");
-    let mut report = rules::analyze(&bundle);
+    let rules = Mutex::new(Vec::new());
+    let mut report = rules::watched(&bundle, |rule, check| {
+        let start = Instant::now();
+        check();
+        rules.lock().unwrap_or_else(PoisonError::into_inner).push((rule, start.elapsed()));
+    });
     // The report needs room of its own. To take tens of thousands of objects apart takes a while, which
     // nobody needs to wait for; without another thread it is done here.
     let _ = std::thread::Builder::new().spawn(move || drop(bundle));
     timings.phase("rules");
+    timings.rules = rules.into_inner().unwrap_or_default();
     filter.apply(&mut report);
     locate::fill_lines(&mut report, source);
     timings.phase("locate");
@@ -174,15 +182,19 @@ fn timed(source: &dyn Source, filter: &Filter, timings: &mut Timings) -> Result<
     Ok(report)
 }
 
-/// How long each phase took (`--timings`).
+/// How many of the rules `--timings` names.
+const SLOWEST: usize = 5;
+
+/// How long each phase and each rule took (`--timings`).
 struct Timings {
     last: Instant,
     phases: Vec<(&'static str, Duration)>,
+    rules: Vec<(&'static Rule, Duration)>,
 }
 
 impl Timings {
     fn start() -> Self {
-        Self { last: Instant::now(), phases: Vec::new() }
+        Self { last: Instant::now(), phases: Vec::new(), rules: Vec::new() }
     }
 
     /// Ends a phase.
@@ -198,6 +210,12 @@ impl Timings {
         for (name, took) in self.phases.iter().chain([&("all", all)]) {
             // Nobody is left to tell when standard error is closed.
             let _ = writeln!(stderr, "{name:<14} {:>9.3} ms", took.as_secs_f64() * 1e3);
+        }
+        let mut slowest = self.rules.clone();
+        slowest.sort_by_key(|(_, took)| std::cmp::Reverse(*took));
+        for (rule, took) in slowest.into_iter().take(SLOWEST) {
+            let _ =
+                writeln!(stderr, "rule {:<9} {:>9.3} ms  {}", rule.code, took.as_secs_f64() * 1e3, rule.name);
         }
     }
 }

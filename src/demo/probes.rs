@@ -106,7 +106,7 @@ impl World<'_> {
     fn gateway(&self, probe: &mut Probe) {
         let Some(extension) = self.chain.extensions.iter().find(|e| probe.is_about(e.object)) else { return };
         let namespace = extension.object.namespace();
-        let broker = self.workloads.broker_pods(namespace).into_iter().any(is_ready);
+        let broker = self.workloads.broker_pods(namespace).iter().any(|pod| is_ready(pod));
         // The router fails closed, whatever the path.
         let filtered = self.bundle.list(&kinds::ENVOY_FILTER).any(|filter| {
             filter.label("mcp.kuadrant.io/extension-name") == Some(extension.object.name())

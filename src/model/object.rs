@@ -231,9 +231,23 @@ impl Object {
         }
     }
 
-    /// Evidence: the field at this JSON pointer with its value, or that it is absent.
+    /// Evidence: the field at this JSON pointer with its value, or that it is absent. Of a Secret's data the keys at
+    /// most: its values stay out of the report, whatever the bundle holds.
     #[must_use]
     pub fn evidence(&self, pointer: &str) -> Evidence {
+        let of_data = pointer.strip_prefix("/data").or_else(|| pointer.strip_prefix("/stringData"));
+        if self.kind() == "Secret" && of_data.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return match self.get(pointer) {
+                Some(Value::Object(data)) => {
+                    let keys: Vec<&str> = data.iter().map(|(key, _)| key).collect();
+                    self.evidence_of(pointer, format!("keys: {}", keys.join(", ")))
+                }
+                Some(_) => self.evidence_of(pointer, "(a value)"),
+                None => {
+                    Evidence { value: None, note: Some("absent".to_owned()), ..self.evidence_of(pointer, "") }
+                }
+            };
+        }
         let value = match self.get(pointer) {
             Some(Value::String(text)) => Some(text.to_string()),
             Some(value) => Some(
@@ -249,6 +263,18 @@ impl Object {
             line: None,
             note: value.is_none().then(|| "absent".to_owned()),
             value,
+        }
+    }
+
+    /// Evidence: the field at this JSON pointer, shown by what is said of it in place of its value.
+    #[must_use]
+    pub fn evidence_of(&self, pointer: &str, said: impl Into<String>) -> Evidence {
+        Evidence {
+            file: self.file.to_string(),
+            path: Some(self.field_path(pointer)),
+            line: None,
+            value: Some(said.into()),
+            note: None,
         }
     }
 

@@ -97,8 +97,8 @@ fn readyz_cascade(context: &Context<'_>, drafts: &mut [Draft]) {
             .flat_map(|d| d.objects.iter().map(Key::from))
             .collect();
         let servers: Vec<crate::report::ObjectRef> = chain
-            .registrations
-            .iter()
+            .served_by(at)
+            .map(|registration| &chain.registrations[registration])
             .filter(|r| r.extensions.contains(&at) && !r.is_disabled())
             .map(|r| r.object.reference())
             .collect();
@@ -146,13 +146,14 @@ fn hints<'d>(
     drafts: &'d [Draft],
     pairs: impl Fn(&'d Draft) -> &'d Vec<(Vec<&'static str>, crate::report::ObjectRef)>,
 ) -> Vec<Vec<usize>> {
-    let mut by_object: HashMap<Key, Vec<usize>> = HashMap::new();
+    // Of an object's findings by code: the places of those about it, and of those that also name it. A Gateway is
+    // named by thousands.
+    let mut by_object: HashMap<Key, HashMap<&str, [Vec<usize>; 2]>> = HashMap::new();
     for (at, draft) in drafts.iter().enumerate() {
-        for object in &draft.objects {
-            let list = by_object.entry(Key::from(object)).or_default();
-            if list.last() != Some(&at) {
-                list.push(at);
-            }
+        for (position, object) in draft.objects.iter().enumerate() {
+            let by_code = by_object.entry(Key::from(object)).or_default();
+            let lists = by_code.entry(draft.rule.code).or_default();
+            lists[usize::from(position > 0)].push(at);
         }
     }
     drafts
@@ -161,16 +162,19 @@ fn hints<'d>(
         .map(|(at, draft)| {
             let mut found: Vec<usize> = Vec::new();
             for (codes, object) in pairs(draft) {
-                let key = Key::from(object);
-                let candidates = by_object.get(&key).map_or(&[][..], Vec::as_slice);
-                let of_code = |&other: &usize| other != at && codes.contains(&drafts[other].rule.code);
+                let Some(by_code) = by_object.get(&Key::from(object)) else { continue };
                 // The finding whose subject is the object; else one that is also about it.
-                let subject = |other: &usize| Key::from(&drafts[*other].objects[0]) == key;
-                let before = found.len();
-                found.extend(candidates.iter().copied().filter(of_code).filter(subject).take(CAUSES));
-                if found.len() == before {
-                    found.extend(candidates.iter().copied().filter(of_code).take(CAUSES));
-                }
+                let first_of = |list: usize| {
+                    let lists = codes.iter().filter_map(|code| by_code.get(code)).map(|lists| &lists[list]);
+                    let mut first: Vec<usize> = lists
+                        .flat_map(|list| list.iter().copied().filter(|&other| other != at).take(CAUSES))
+                        .collect();
+                    first.sort_unstable();
+                    first.truncate(CAUSES);
+                    first
+                };
+                let about = first_of(0);
+                found.extend(if about.is_empty() { first_of(1) } else { about });
             }
             found.sort_unstable();
             found.dedup();
@@ -442,7 +446,7 @@ fn coverage(bundle: &Bundle, undecided: &BTreeSet<(&'static str, &'static str, M
         rules_unknown: unknown.len(),
         objects,
         logs: bundle.logs().len(),
-        skipped: bundle.problems.clone(),
+        skipped: bundle.problems.iter().chain(bundle.left_out()).cloned().collect(),
     }
 }
 

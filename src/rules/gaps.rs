@@ -119,7 +119,7 @@ fn without_log<'p>(
 
 fn logs(context: &Context<'_>, components: &[Component]) -> Option<Missing> {
     components.iter().find_map(|component| {
-        without_log(context, component.name(), context.workloads().component_pods(*component).into_iter())
+        without_log(context, component.name(), context.workloads().component_pods(*component).iter().copied())
     })
 }
 

@@ -151,9 +151,11 @@ pub struct Context<'a> {
     proxies: OnceLock<Vec<GatewayProxies<'a>>>,
     workload_gaps: OnceLock<Vec<Missing>>,
     subjects: OnceLock<Vec<workloads::Subject<'a>>>,
-    externals: OnceLock<Vec<external::External<'a>>>,
+    mesh: OnceLock<external::Mesh<'a>>,
     probes: OnceLock<Vec<Recorded<'a>>>,
+    probes_by_name: OnceLock<HashMap<String, Vec<usize>>>,
     served: OnceLock<registrations::AllServed<'a>>,
+    configurations: OnceLock<HashMap<&'a str, registrations::Configured<'a>>>,
     policies: OnceLock<Vec<Policy<'a>>>,
     auth_policies: OnceLock<Policies<'a>>,
     expressions: OnceLock<Vec<policies::Wrong<'a>>>,
@@ -183,9 +185,11 @@ impl<'a> Context<'a> {
             proxies: OnceLock::new(),
             workload_gaps: OnceLock::new(),
             subjects: OnceLock::new(),
-            externals: OnceLock::new(),
+            mesh: OnceLock::new(),
             probes: OnceLock::new(),
+            probes_by_name: OnceLock::new(),
             served: OnceLock::new(),
+            configurations: OnceLock::new(),
             policies: OnceLock::new(),
             auth_policies: OnceLock::new(),
             expressions: OnceLock::new(),
@@ -201,7 +205,16 @@ impl<'a> Context<'a> {
 
     /// The probe of this purpose that is about an object.
     pub fn probe(&self, purpose: Purpose, object: &Object) -> Option<&Recorded<'a>> {
-        self.probes().iter().find(|r| r.probe.purpose == purpose && r.probe.is_about(object))
+        let probes = self.probes();
+        let by_name = self.probes_by_name.get_or_init(|| {
+            let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+            for (at, recorded) in probes.iter().enumerate() {
+                by_name.entry(recorded.probe.subject.name.clone()).or_default().push(at);
+            }
+            by_name
+        });
+        let mut named = by_name.get(object.name())?.iter().map(|&at| &probes[at]);
+        named.find(|r| r.probe.purpose == purpose && r.probe.is_about(object))
     }
 
     /// The index of pods, owners, endpoints, events and logs; built once, on first use.
@@ -238,7 +251,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The Gateways that extensions or registered routes use, each with its running Envoys.
+    /// The Gateways that extensions or registered routes use, by namespace and name, each with its running Envoys.
     pub fn proxies(&self) -> &[GatewayProxies<'a>] {
         self.proxies.get_or_init(|| {
             let workloads = self.workloads();
@@ -257,6 +270,13 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// The running Envoys of a Gateway that extensions or registered routes use.
+    fn proxies_of(&self, gateway: &Object) -> Option<&GatewayProxies<'a>> {
+        let all = self.proxies();
+        let id = |object: &Object| (object.namespace().to_owned(), object.name().to_owned());
+        all.binary_search_by_key(&id(gateway), |group| id(group.gateway)).ok().map(|at| &all[at])
+    }
+
     /// What the bundle lacks of the chains from registrations and extensions to their pods.
     fn workload_gaps(&self) -> &[Missing] {
         self.workload_gaps.get_or_init(|| workloads::gaps(self.workloads()))
@@ -269,12 +289,22 @@ impl<'a> Context<'a> {
 
     /// The servers outside the cluster that registered routes lead to.
     fn externals(&self) -> &[external::External<'a>] {
-        self.externals.get_or_init(|| external::externals(self))
+        self.mesh().externals()
+    }
+
+    /// What the mesh says of hosts.
+    fn mesh(&self) -> &external::Mesh<'a> {
+        self.mesh.get_or_init(|| external::Mesh::new(self))
     }
 
     /// The Services behind enabled registrations.
     fn served(&self) -> &registrations::AllServed<'a> {
         self.served.get_or_init(|| registrations::served(self))
+    }
+
+    /// The configuration of the broker in a namespace.
+    fn configured(&self, namespace: &str) -> Option<&registrations::Configured<'a>> {
+        self.configurations.get_or_init(|| registrations::configurations(self)).get(namespace)
     }
 
     /// The policies that concern the MCP gateway.
@@ -469,18 +499,25 @@ impl Findings {
 /// Runs every rule over a bundle and finds the roots.
 #[must_use]
 pub fn analyze(bundle: &Bundle) -> Report {
+    watched(bundle, |_, check| check())
+}
+
+/// The same as [`analyze`]; each rule's check is handed to `run`, which has to call it, as to see how long it takes.
+/// Whichever rule asks first for what several need does the work for all.
+#[must_use]
+pub fn watched(bundle: &Bundle, run: impl Fn(&'static Rule, &mut dyn FnMut()) + Sync) -> Report {
     let context = Context::new(bundle);
     // Rules know nothing of each other, so that they may run side by side; what they found is put
     // together in their order.
     let found = all().par_iter().map(|rule| {
         let mut findings = Findings::default();
-        (rule.check)(&context, &mut findings);
+        run(rule, &mut || (rule.check)(&context, &mut findings));
         findings
     });
     let found: Vec<Findings> = found.collect();
     let mut findings = Findings::default();
     let mut gaps = gaps::Gaps::default();
-    for (rule, found) in all().iter().zip(found) {
+    for (rule, found) in all().iter().copied().zip(found) {
         findings.drafts.extend(found.drafts);
         findings.unknown.extend(found.unknown);
         if !findings.is_undecided(rule)

@@ -51,9 +51,16 @@ pub(super) fn similar<'a>(
 
 /// The first of these names and how many there are besides: `a, b, c and 9 more`.
 pub(super) fn some(names: &[&str], most: usize) -> String {
+    first(names.iter().copied(), most)
+}
+
+/// The same of names that come one by one.
+pub(super) fn first<'n>(names: impl ExactSizeIterator<Item = &'n str>, most: usize) -> String {
     match names.len().checked_sub(most) {
-        Some(more) if more > 1 => format!("{} and {more} more", names[..most].join(", ")),
-        _ => names.join(", "),
+        Some(more) if more > 1 => {
+            format!("{} and {more} more", names.take(most).collect::<Vec<_>>().join(", "))
+        }
+        _ => names.collect::<Vec<_>>().join(", "),
     }
 }
 

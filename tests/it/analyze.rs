@@ -291,11 +291,13 @@ fn timings_go_to_standard_error() {
     let output = analyze(&bundle, &["--timings", "-o", "json"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let phases: Vec<&str> = said.lines().filter_map(|line| line.split("  ").next()).collect();
+    let (phases, rules) = phases.split_at_checked(9).expect("nine phases");
     assert_eq!(
         phases,
         ["open", "load", "learn secrets", "rules", "locate", "redact", "render", "write", "all"],
         "{said}"
     );
+    assert!(rules.len() == 5 && rules.iter().all(|line| line.starts_with("rule MG")), "{said}");
     assert!(serde_json::from_slice::<Value>(&output.stdout).is_ok());
 }
 

@@ -1,5 +1,7 @@
 //! Which ServiceEntries and DestinationRules a proxy sees, and which it uses for a host.
 
+use std::collections::HashMap;
+
 use crate::model::json::{Map, Value};
 use crate::model::{Bundle, Object, kinds};
 
@@ -58,31 +60,62 @@ fn most_specific<'a>(rules: impl Iterator<Item = &'a Object>, host: &str) -> Vec
     found
 }
 
-/// The DestinationRule that a proxy of `client` uses for an external host: the client's namespace,
-/// then the namespace of the host's ServiceEntry, then the root namespace; in each the exact host
-/// before the longest wildcard, and of several rules for one host the oldest. In the root namespace itself only what
-/// is private there comes first. `chosen` tells whether a rule's workload selector chooses the proxy.
-#[must_use]
-pub fn destination_rule<'a>(
-    bundle: &'a Bundle,
-    host: &str,
-    client: &str,
-    service: &str,
-    root: &str,
-    chosen: impl Fn(&Map) -> bool,
-) -> Option<&'a Object> {
-    let rules = |namespace| bundle.list_in(&kinds::DESTINATION_RULE, namespace);
-    let own =
-        rules(client)
-            .filter(|rule| {
-                if client == root { is_private(rule) } else { is_visible(rule, client) || is_private(rule) }
+/// The DestinationRules of a bundle, found by their hosts.
+#[derive(Debug, Default)]
+pub struct DestinationRules<'a> {
+    /// By namespace and host in lower case; those with a wildcard have the host `*`.
+    by_host: HashMap<&'a str, HashMap<String, Vec<&'a Object>>>,
+}
+
+impl<'a> DestinationRules<'a> {
+    /// Sorts a bundle's rules by their hosts.
+    #[must_use]
+    pub fn new(bundle: &'a Bundle) -> Self {
+        let mut by_host: HashMap<&str, HashMap<String, Vec<_>>> = HashMap::new();
+        for rule in bundle.list(&kinds::DESTINATION_RULE) {
+            let host = match rule.str("/spec/host") {
+                wildcard if wildcard.starts_with('*') => "*".to_owned(),
+                host => host.to_ascii_lowercase(),
+            };
+            by_host.entry(rule.namespace()).or_default().entry(host).or_default().push(rule);
+        }
+        Self { by_host }
+    }
+
+    /// The rules of a namespace that may be for a host.
+    fn candidates(&self, namespace: &str, host: &str) -> impl Iterator<Item = &'a Object> {
+        let rules = self.by_host.get(namespace);
+        let exact = rules.and_then(|rules| rules.get(&host.to_ascii_lowercase()));
+        let wildcards = rules.and_then(|rules| rules.get("*"));
+        exact.into_iter().chain(wildcards).flatten().copied()
+    }
+
+    /// The rule that a proxy of `client` uses for an external host: the client's namespace, then the namespace of the
+    /// host's ServiceEntry, then the root namespace; in each the exact host before the longest wildcard, and of several
+    /// rules for one host the oldest. In the root namespace itself only what is private there comes first. `chosen`
+    /// tells whether a rule's workload selector chooses the proxy.
+    #[must_use]
+    pub fn of(
+        &self,
+        host: &str,
+        client: &str,
+        service: &str,
+        root: &str,
+        chosen: impl Fn(&Map) -> bool,
+    ) -> Option<&'a Object> {
+        let own = self
+            .candidates(client, host)
+            .filter(|rule| match client == root {
+                true => is_private(rule),
+                false => is_visible(rule, client) || is_private(rule),
             })
             .filter(|rule| selector(rule).is_none_or(&chosen));
-    let exported = |namespace| {
-        let best = most_specific(rules(namespace).filter(|rule| !is_private(rule)), host);
-        best.into_iter().find(|rule| is_visible(rule, client))
-    };
-    most_specific(own, host).first().copied().or_else(|| exported(service)).or_else(|| exported(root))
+        let exported = |namespace| {
+            let shared = self.candidates(namespace, host).filter(|rule| !is_private(rule));
+            most_specific(shared, host).into_iter().find(|rule| is_visible(rule, client))
+        };
+        most_specific(own, host).first().copied().or_else(|| exported(service)).or_else(|| exported(root))
+    }
 }
 
 #[cfg(test)]
@@ -141,6 +174,7 @@ mod tests {
             bundle.add_object(object);
         }
         let chosen = |labels: &Map| labels.get("app").and_then(Value::as_str) == Some("gateway");
+        let rules = DestinationRules::new(&bundle);
         for (host, client, expected) in [
             ("api.vendor.example", "gateway", Some("wild")),
             ("api.vendor.example", "elsewhere", Some("exact")),
@@ -155,7 +189,7 @@ mod tests {
             ("another.example", "gateway", Some("for-all")),
             ("servers.example", "gateway", None),
         ] {
-            let found = destination_rule(&bundle, host, client, "servers", "istio-system", chosen);
+            let found = rules.of(host, client, "servers", "istio-system", chosen);
             assert_eq!(found.map(Object::name), expected, "{host} from {client}");
         }
     }

@@ -46,6 +46,14 @@ pub struct Chain<'a> {
     /// The ReferenceGrants.
     pub grants: Grants<'a>,
     by_gateway: HashMap<Id<'a>, Vec<usize>>,
+    /// The extensions that mean a Gateway, whether or not they name it.
+    meaning: HashMap<Id<'a>, Vec<usize>>,
+    /// The registrations by name.
+    registered: HashMap<Id<'a>, usize>,
+    /// The registrations by prefix.
+    by_prefix: HashMap<&'a str, Vec<usize>>,
+    /// Of each extension the registrations that it serves or is meant by.
+    served: Vec<Vec<usize>>,
     /// The routes with a parentRef to a Gateway that exists.
     routes_of: HashMap<Id<'a>, BTreeSet<Id<'a>>>,
 }
@@ -58,8 +66,12 @@ impl<'a> Chain<'a> {
         let grants = Grants::new(bundle);
         let extensions = extensions(bundle, workloads, &grants);
         let mut by_gateway: HashMap<Id<'_>, Vec<usize>> = HashMap::new();
+        let mut meaning: HashMap<Id<'_>, Vec<usize>> = HashMap::new();
         for (at, extension) in extensions.iter().enumerate() {
             by_gateway.entry(extension.target()).or_default().push(at);
+            if let Some(gateway) = extension.meant_gateway {
+                meaning.entry((gateway.namespace(), gateway.name())).or_default().push(at);
+            }
         }
         let mut chain = Self {
             extensions,
@@ -68,6 +80,10 @@ impl<'a> Chain<'a> {
             gateways: by_gateway.keys().copied().filter(|(namespace, _)| !namespace.is_empty()).collect(),
             grants,
             by_gateway,
+            meaning,
+            registered: HashMap::new(),
+            by_prefix: HashMap::new(),
+            served: Vec::new(),
             routes_of: HashMap::new(),
         };
         chain.routes(bundle);
@@ -78,7 +94,36 @@ impl<'a> Chain<'a> {
         }
         chain.registrations(bundle);
         chain.prefix_conflicts();
+        chain.served = vec![Vec::new(); chain.extensions.len()];
+        for (at, registration) in chain.registrations.iter().enumerate() {
+            for extension in chain.meant_extensions(registration) {
+                chain.served[extension].push(at);
+            }
+        }
         chain
+    }
+
+    /// The registration of this namespace and name.
+    #[must_use]
+    pub fn registration_of(&self, namespace: &str, name: &str) -> Option<&Registration<'a>> {
+        self.registered.get(&(namespace, name)).map(|&at| &self.registrations[at])
+    }
+
+    /// The registrations with a prefix.
+    pub fn with_prefix(&self, prefix: &str) -> impl Iterator<Item = &Registration<'a>> {
+        self.by_prefix.get(prefix).into_iter().flatten().map(|&at| &self.registrations[at])
+    }
+
+    /// The registration of a server as the broker calls it: `NAMESPACE/NAME`.
+    #[must_use]
+    pub fn server(&self, full_name: &str) -> Option<&Registration<'a>> {
+        let (namespace, name) = full_name.split_once('/')?;
+        self.registration_of(namespace, name)
+    }
+
+    /// The registrations (positions) that mean an extension (a position), as [`Self::meant_extensions`] tells.
+    pub fn served_by(&self, extension: usize) -> impl Iterator<Item = usize> + '_ {
+        self.served[extension].iter().copied()
     }
 
     /// The extensions (positions) that target a Gateway.
@@ -95,12 +140,9 @@ impl<'a> Chain<'a> {
             return registration.extensions.clone();
         }
         let route = registration.route.and_then(|route| self.route(route.namespace(), route.name()));
-        let gateways: Vec<&Object> =
-            route.into_iter().flat_map(|r| &r.attachments).filter_map(|a| a.gateway.found()).collect();
-        let means = |extension: &Extension<'_>| {
-            extension.meant_gateway.is_some_and(|meant| gateways.iter().any(|g| std::ptr::eq(*g, meant)))
-        };
-        (0..self.extensions.len()).filter(|&at| means(&self.extensions[at])).collect()
+        let gateways = route.into_iter().flat_map(|r| &r.attachments).filter_map(|a| a.gateway.found());
+        let meaning = gateways.filter_map(|g| self.meaning.get(&(g.namespace(), g.name()))).flatten();
+        meaning.copied().collect::<BTreeSet<usize>>().into_iter().collect()
     }
 
     /// The routes with a parentRef to this Gateway, whether or not it takes them.
@@ -160,6 +202,8 @@ impl<'a> Chain<'a> {
             if let Some(route) = route.and_then(|id| self.routes.get_mut(&id)) {
                 route.registrations.push(at);
             }
+            self.registered.insert((object.namespace(), object.name()), at);
+            self.by_prefix.entry(registration.prefix()).or_default().push(at);
             self.registrations.push(registration);
         }
     }

@@ -5,7 +5,7 @@
 //! used, and the servers behind registered routes. Everything else in a bundle is none of our
 //! business, however broken it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Component, Workloads, selector};
 use crate::model::json::Value;
@@ -141,7 +141,7 @@ pub(super) fn find<'a>(workloads: &Workloads<'a>) -> Vec<Interest<'a>> {
             continue;
         }
         let mut deployments = workloads.deployments_of(component).to_vec();
-        let mut pods = workloads.component_pods(component);
+        let mut pods = workloads.component_pods(component).to_vec();
         if component == Component::Istiod {
             deployments.retain(|d| serves(d, "/spec/template/metadata/labels", &gateways));
             pods.retain(|p| serves(p, "/metadata/labels", &gateways));
@@ -196,8 +196,10 @@ fn add<'a>(
     deployments: &[&'a Object],
     pods: &[&'a Object],
 ) {
-    let start = found.len();
+    let mut known: HashMap<(String, Option<String>, String), usize> = HashMap::new();
+    let id = |owner: &ObjectRef| (owner.kind.clone(), owner.namespace.clone(), owner.name.clone());
     for deployment in deployments {
+        known.entry(id(&deployment.reference())).or_insert(found.len());
         found.push(Interest {
             role: role.clone(),
             owner: deployment.reference(),
@@ -207,19 +209,15 @@ fn add<'a>(
     }
     for pod in pods {
         let owner = workloads.owner(pod);
-        let known = found[start..].iter_mut().find(|i| {
-            i.owner.kind == owner.reference.kind
-                && i.owner.namespace == owner.reference.namespace
-                && i.owner.name == owner.reference.name
-        });
-        match known {
-            Some(interest) => interest.pods.push(pod),
-            None => found.push(Interest {
+        let at = *known.entry(id(&owner.reference)).or_insert(found.len());
+        if at == found.len() {
+            found.push(Interest {
                 role: role.clone(),
                 owner: owner.reference,
                 object: owner.object,
-                pods: vec![pod],
-            }),
+                pods: Vec::new(),
+            });
         }
+        found[at].pods.push(pod);
     }
 }

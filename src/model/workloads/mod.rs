@@ -6,7 +6,7 @@
 //! the parts of the platform apart (controller, broker, istiod, Kuadrant), [`interest`] decides
 //! which workloads have to run for the MCP gateway to work.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::bundle::LogFile;
 use super::{Bundle, Missing, Object, kinds};
@@ -27,6 +27,29 @@ pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 const OLD_GATEWAY_NAME_LABEL: &str = "istio.io/gateway-name";
 /// The label of gateway proxies that Istio deploys itself, whatever the GatewayClass.
 pub const GATEWAY_MANAGED_LABEL: &str = "gateway.istio.io/managed";
+
+/// Objects by namespace, key and value of each of their labels.
+type ByLabel<'a, T = &'a Object> = HashMap<(&'a str, &'a str, &'a str), Vec<T>>;
+
+/// Those among objects that have all labels of a selector, in their order; none for an empty selector.
+fn matching<'a>(
+    index: &ByLabel<'a>,
+    namespace: &str,
+    selector: &Map,
+    labels: impl Fn(&'a Object) -> Option<&'a Map>,
+) -> Vec<&'a Object> {
+    let lists = selector.iter().map(|(key, value)| {
+        let value = value.as_str().unwrap_or_default();
+        index.get(&(namespace, key, value)).map_or(&[][..], Vec::as_slice)
+    });
+    let Some(shortest) = lists.min_by_key(|list| list.len()) else { return Vec::new() };
+    shortest.iter().copied().filter(|object| labels_contain(labels(object), selector)).collect()
+}
+
+/// The labels of the pods that a Deployment or StatefulSet makes.
+fn template_labels(object: &Object) -> Option<&Map> {
+    object.get("/spec/template/metadata/labels").and_then(Value::as_object)
+}
 
 /// Namespace and name of an object.
 type Id<'a> = (&'a str, &'a str);
@@ -64,18 +87,49 @@ pub struct Owner<'a> {
     pub object: Option<&'a Object>,
 }
 
+/// What runs a component of the platform.
+#[derive(Debug, Default)]
+struct Part<'a> {
+    deployments: Vec<&'a Object>,
+    pods: Vec<&'a Object>,
+    /// The first Deployment of each namespace.
+    deployments_in: HashMap<&'a str, &'a Object>,
+    pods_in: HashMap<&'a str, Vec<&'a Object>>,
+}
+
+impl<'a> Part<'a> {
+    /// Adds the Deployments' pods to those whose labels tell it, and sorts all by namespace.
+    fn complete(&mut self, pods_by_owner: &HashMap<(String, String, String), Vec<&'a Object>>) {
+        let mut known: HashSet<*const Object> =
+            self.pods.iter().map(|pod| std::ptr::from_ref(*pod)).collect();
+        for &deployment in &self.deployments {
+            self.deployments_in.entry(deployment.namespace()).or_insert(deployment);
+            let owner = [deployment.kind(), deployment.namespace(), deployment.name()].map(str::to_owned);
+            let owned = pods_by_owner.get(&owner.into()).into_iter().flatten();
+            self.pods.extend(owned.copied().filter(|pod| known.insert(std::ptr::from_ref(*pod))));
+        }
+        for &pod in &self.pods {
+            self.pods_in.entry(pod.namespace()).or_default().push(pod);
+        }
+    }
+}
+
 /// The index.
 #[derive(Debug)]
 pub struct Workloads<'a> {
     bundle: &'a Bundle,
-    pods_by_label: HashMap<(&'a str, &'a str, &'a str), Vec<&'a Object>>,
+    pods_by_label: ByLabel<'a>,
+    /// Deployments, then StatefulSets, by the labels of the pods that they make.
+    makers_by_label: ByLabel<'a>,
+    /// By one label of their selectors, and with their place among the Services.
+    services_by_label: ByLabel<'a, (usize, &'a Object)>,
     pods_by_owner: HashMap<(String, String, String), Vec<&'a Object>>,
     slices: HashMap<Id<'a>, Vec<&'a Object>>,
     services: HashMap<&'a str, Vec<&'a Object>>,
     events: HashMap<(&'a str, &'a str, &'a str), Vec<&'a Object>>,
-    logs: HashMap<Id<'a>, Vec<&'a LogFile>>,
-    components: BTreeMap<Component, Vec<&'a Object>>,
-    component_pods: BTreeMap<Component, Vec<&'a Object>>,
+    /// By namespace and pod.
+    logs: HashMap<&'a str, HashMap<&'a str, Vec<&'a LogFile>>>,
+    parts: BTreeMap<Component, Part<'a>>,
     interest: std::sync::OnceLock<Vec<Interest<'a>>>,
 }
 
@@ -86,13 +140,14 @@ impl<'a> Workloads<'a> {
         let mut index = Self {
             bundle,
             pods_by_label: HashMap::new(),
+            makers_by_label: HashMap::new(),
+            services_by_label: HashMap::new(),
             pods_by_owner: HashMap::new(),
             slices: HashMap::new(),
             services: HashMap::new(),
             events: HashMap::new(),
             logs: HashMap::new(),
-            components: BTreeMap::new(),
-            component_pods: BTreeMap::new(),
+            parts: BTreeMap::new(),
             interest: std::sync::OnceLock::new(),
         };
         for pod in bundle.list(&kinds::POD) {
@@ -108,7 +163,7 @@ impl<'a> Workloads<'a> {
                 .or_default()
                 .push(pod);
             if let Some(component) = components::of_pod(pod) {
-                index.component_pods.entry(component).or_default().push(pod);
+                index.parts.entry(component).or_default().pods.push(pod);
             }
         }
         for slice in bundle.list(&kinds::ENDPOINT_SLICE) {
@@ -116,7 +171,11 @@ impl<'a> Workloads<'a> {
                 index.slices.entry((slice.namespace(), service)).or_default().push(slice);
             }
         }
-        for service in bundle.list(&kinds::SERVICE) {
+        for (at, service) in bundle.list(&kinds::SERVICE).enumerate() {
+            if let Some((key, value)) = selector(service).and_then(|selector| selector.iter().next()) {
+                let label = (service.namespace(), key, value.as_str().unwrap_or_default());
+                index.services_by_label.entry(label).or_default().push((at, service));
+            }
             index.services.entry(service.namespace()).or_default().push(service);
         }
         for event in bundle.list(&kinds::EVENT).chain(bundle.list_dynamic("events.k8s.io", "Event")) {
@@ -128,12 +187,20 @@ impl<'a> Workloads<'a> {
             index.events.entry((field("kind"), field("namespace"), field("name"))).or_default().push(event);
         }
         for log in bundle.logs() {
-            index.logs.entry((log.namespace.as_str(), log.pod.as_str())).or_default().push(log);
+            let of_namespace = index.logs.entry(log.namespace.as_str()).or_default();
+            of_namespace.entry(log.pod.as_str()).or_default().push(log);
         }
         for deployment in bundle.list(&kinds::DEPLOYMENT).chain(bundle.list(&kinds::STATEFUL_SET)) {
-            if let Some(component) = components::of_deployment(deployment) {
-                index.components.entry(component).or_default().push(deployment);
+            for (key, value) in template_labels(deployment).into_iter().flatten() {
+                let label = (deployment.namespace(), key, value.as_str().unwrap_or_default());
+                index.makers_by_label.entry(label).or_default().push(deployment);
             }
+            if let Some(component) = components::of_deployment(deployment) {
+                index.parts.entry(component).or_default().deployments.push(deployment);
+            }
+        }
+        for part in index.parts.values_mut() {
+            part.complete(&index.pods_by_owner);
         }
         index
     }
@@ -148,12 +215,7 @@ impl<'a> Workloads<'a> {
     /// as with Services.
     #[must_use]
     pub fn pods_matching(&self, namespace: &str, selector: &Map) -> Vec<&'a Object> {
-        let lists = selector.iter().map(|(key, value)| {
-            let value = value.as_str().unwrap_or_default();
-            self.pods_by_label.get(&(namespace, key, value)).map_or(&[][..], Vec::as_slice)
-        });
-        let Some(shortest) = lists.min_by_key(|list| list.len()) else { return Vec::new() };
-        shortest.iter().copied().filter(|pod| labels_contain(pod.labels(), selector)).collect()
+        matching(&self.pods_by_label, namespace, selector, Object::labels)
     }
 
     /// The pods that a Service selects, whatever their state. Empty also for a Service without
@@ -166,12 +228,17 @@ impl<'a> Workloads<'a> {
     /// The Services that select a pod.
     #[must_use]
     pub fn services_of_pod(&self, pod: &Object) -> Vec<&'a Object> {
-        let services = self.services.get(pod.namespace()).map_or(&[][..], Vec::as_slice);
-        services
-            .iter()
-            .copied()
-            .filter(|s| selector(s).is_some_and(|selector| labels_contain(pod.labels(), selector)))
-            .collect()
+        let labels =
+            pod.labels().into_iter().flatten().filter_map(|(key, value)| Some((key, value.as_str()?)));
+        let candidates =
+            labels.filter_map(|(key, value)| self.services_by_label.get(&(pod.namespace(), key, value)));
+        let selects = |service: &Object| {
+            selector(service).is_some_and(|selector| labels_contain(pod.labels(), selector))
+        };
+        let mut found: Vec<_> =
+            candidates.flatten().filter(|(_, service)| selects(service)).copied().collect();
+        found.sort_unstable_by_key(|(at, _)| *at);
+        found.into_iter().map(|(_, service)| service).collect()
     }
 
     /// The addresses behind a Service, from its EndpointSlices or, where the bundle has none, from
@@ -289,19 +356,7 @@ impl<'a> Workloads<'a> {
     /// there is no pod at all.
     #[must_use]
     pub fn deployments_matching(&self, namespace: &str, selector: &Map) -> Vec<&'a Object> {
-        if selector.is_empty() {
-            return Vec::new();
-        }
-        let bundle = self.bundle;
-        // `list_in` borrows the namespace for the iterator's life; collect at once.
-        let mut all: Vec<&'a Object> = Vec::new();
-        for kind in [&kinds::DEPLOYMENT, &kinds::STATEFUL_SET] {
-            all.extend(in_namespace(bundle, kind, namespace).filter(|d| {
-                let labels = d.get("/spec/template/metadata/labels").and_then(Value::as_object);
-                labels_contain(labels, selector)
-            }));
-        }
-        all
+        matching(&self.makers_by_label, namespace, selector, template_labels)
     }
 
     /// The proxy pods of a Gateway, whatever their state.
@@ -377,60 +432,50 @@ impl<'a> Workloads<'a> {
 
     /// The logs of a pod.
     #[must_use]
-    pub fn logs_of(&self, pod: &Object) -> Vec<&'a LogFile> {
-        self.logs.get(&(pod.namespace(), pod.name())).cloned().unwrap_or_default()
+    pub fn logs_of(&self, pod: &Object) -> &[&'a LogFile] {
+        let of_namespace = self.logs.get(pod.namespace());
+        of_namespace.and_then(|logs| logs.get(pod.name())).map_or(&[], Vec::as_slice)
     }
 
     /// The log of one container, its current run or the previous one.
     #[must_use]
     pub fn log_of(&self, pod: &Object, container: &str, previous: bool) -> Option<&'a LogFile> {
-        self.logs_of(pod).into_iter().find(|l| l.container == container && l.previous == previous)
+        self.logs_of(pod).iter().copied().find(|l| l.container == container && l.previous == previous)
     }
 
     /// The Deployments (or StatefulSets) of a component of the platform, wherever they run.
     #[must_use]
     pub fn deployments_of(&self, component: Component) -> &[&'a Object] {
-        self.components.get(&component).map_or(&[], Vec::as_slice)
+        self.parts.get(&component).map_or(&[], |part| part.deployments.as_slice())
     }
 
     /// The pods of a component of the platform, wherever they run. Also found when the
     /// Deployments were not collected.
     #[must_use]
-    pub fn component_pods(&self, component: Component) -> Vec<&'a Object> {
-        self.pods_where(component, |_| true)
-    }
-
-    /// Those of a component's pods, and of its Deployments' pods, of which this holds.
-    fn pods_where(&self, component: Component, wanted: impl Fn(&Object) -> bool) -> Vec<&'a Object> {
-        let all = self.component_pods.get(&component).map_or(&[][..], Vec::as_slice);
-        let mut pods: Vec<&'a Object> = all.iter().copied().filter(|pod| wanted(pod)).collect();
-        for deployment in self.deployments_of(component).iter().filter(|d| wanted(d)) {
-            for pod in self.pods_of(deployment.kind(), deployment.namespace(), deployment.name()) {
-                if !pods.iter().any(|p| std::ptr::eq(*p, *pod)) {
-                    pods.push(pod);
-                }
-            }
-        }
-        pods
+    pub fn component_pods(&self, component: Component) -> &[&'a Object] {
+        self.parts.get(&component).map_or(&[], |part| part.pods.as_slice())
     }
 
     /// The logs (current and previous) of a component's pods.
-    pub fn component_logs(&self, component: Component) -> impl Iterator<Item = (&'a Object, &'a LogFile)> {
-        let pods = self.component_pods(component);
-        pods.into_iter().flat_map(move |pod| self.logs_of(pod).into_iter().map(move |log| (pod, log)))
+    pub fn component_logs(
+        &self,
+        component: Component,
+    ) -> impl Iterator<Item = (&'a Object, &'a LogFile)> + '_ {
+        self.component_pods(component).iter().flat_map(|pod| self.logs_of(pod).iter().map(|log| (*pod, *log)))
     }
 
     /// The broker and router Deployment of an extension: the one that the controller creates in
     /// the extension's namespace.
     #[must_use]
     pub fn broker_deployment(&self, namespace: &str) -> Option<&'a Object> {
-        self.deployments_of(Component::Broker).iter().copied().find(|d| d.namespace() == namespace)
+        self.parts.get(&Component::Broker)?.deployments_in.get(namespace).copied()
     }
 
     /// The broker and router pods of an extension's namespace.
     #[must_use]
-    pub fn broker_pods(&self, namespace: &str) -> Vec<&'a Object> {
-        self.pods_where(Component::Broker, |object| object.namespace() == namespace)
+    pub fn broker_pods(&self, namespace: &str) -> &[&'a Object] {
+        let part = self.parts.get(&Component::Broker);
+        part.and_then(|part| part.pods_in.get(namespace)).map_or(&[], Vec::as_slice)
     }
 
     /// The workloads that must run for the MCP gateway of this bundle to work.

@@ -363,7 +363,7 @@ fn token_time(context: &Context<'_>, findings: &mut Findings) {
         [Component::Authorino, Component::Broker].iter().flat_map(|c| workloads.component_logs(*c)).collect();
     for group in context.proxies() {
         for proxy in &group.proxies {
-            logs.extend(workloads.logs_of(proxy.pod).into_iter().map(|l| (proxy.pod, l)));
+            logs.extend(workloads.logs_of(proxy.pod).iter().map(|l| (proxy.pod, *l)));
         }
     }
     for (pod, log) in logs {
@@ -429,7 +429,7 @@ declare_rule! {
 
 /// Reports that a broker cannot read or write the sessions of its store.
 fn store_unreachable(context: &Context<'_>, extension: &Object, pod: &Object, findings: &mut Findings) {
-    for log in context.workloads().logs_of(pod).into_iter().filter(|log| !log.previous) {
+    for log in context.workloads().logs_of(pod).iter().filter(|log| !log.previous) {
         let told = ["router.session-cache", "broker.resurrection-failed"];
         let told = told.into_iter().flat_map(|template| log.digest.of(template));
         let lasting: Vec<_> = told.filter(|r| !evidence::is_past(context.now, r)).collect();

@@ -163,7 +163,7 @@ fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
             || broker.is_some_and(|d| broker_variable(d, "TRUSTED_HEADER_PUBLIC_KEY").is_some());
         let enforced = broker.and_then(|d| Some((d, enforcement(d)?)));
         let told = |template: &'static str| {
-            let pods = workloads.broker_pods(object.namespace()).into_iter();
+            let pods = workloads.broker_pods(object.namespace()).iter();
             pods.flat_map(|pod| workloads.logs_of(pod)).filter(|log| !log.previous).find_map(|log| {
                 let lasts = |r: &&Record| !evidence::is_past(context.now, r);
                 log.digest.of(template).find(lasts).map(|record| (log, record))
@@ -171,8 +171,7 @@ fn trusted_headers(context: &Context<'_>, findings: &mut Findings) {
         };
         let log = told("broker.trusted-header");
         // A server that is registered may have been away only for a while.
-        let registered =
-            |name: &str| context.chain().registrations.iter().any(|r| r.object.full_name() == name);
+        let registered = |name: &str| context.chain().server(name).is_some();
         let stranger = told("broker.unknown-server").filter(|(_, record)| {
             let name = record.field("server");
             record.count >= 3 && !name.is_empty() && !registered(name)

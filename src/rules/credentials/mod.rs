@@ -217,9 +217,7 @@ fn credential_secret_key(context: &Context<'_>, findings: &mut Findings) {
         let near = suggest::closest(wanted, present.iter().map(|k| (*k, *k)))
             .or_else(|| (present.len() == 1).then(|| present[0]));
         // The value stays out of the report, whatever the bundle holds.
-        let mut evidence = secret.evidence("/data");
-        evidence.value = Some(format!("keys: {keys}"));
-        evidence.note = None;
+        let evidence = secret.evidence_of("/data", format!("keys: {keys}"));
         let draft = findings.report(
             &CREDENTIAL_SECRET_KEY,
             object,

@@ -1,11 +1,15 @@
 //! MG604-MG606: what the credentials are worth.
 
+use std::collections::{HashMap, HashSet};
+
 use super::secret_name;
 use crate::declare_rule;
+use crate::model::bundle::LogFile;
 use crate::model::json::Value;
-use crate::model::logs::ErrorClass;
+use crate::model::logs::{ErrorClass, Record};
 use crate::model::mcp::chain::credential_key;
 use crate::model::secret_shape::{self, Shape};
+use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
 use crate::report::Evidence;
 use crate::rules::registrations::{failures, ready_command};
@@ -25,10 +29,7 @@ pub(in crate::rules) fn credential<'a>(
 
 /// Evidence of a shape; never the value.
 fn shape_evidence(secret: &Object, key: &str, what: String) -> Evidence {
-    let mut evidence = secret.evidence(&format!("/data/{}", key.replace('~', "~0").replace('/', "~1")));
-    evidence.value = Some(what);
-    evidence.note = None;
-    evidence
+    secret.evidence_of(&format!("/data/{}", key.replace('~', "~0").replace('/', "~1")), what)
 }
 
 declare_rule! {
@@ -61,12 +62,12 @@ declare_rule! {
     }
 }
 
-/// The registrations whose server refuses the broker's credential.
-fn refused<'a>(context: &Context<'a>) -> Vec<&'a Object> {
+/// The registrations (namespace and name) whose server refuses the broker's credential.
+fn refused<'a>(context: &Context<'a>) -> HashSet<(&'a str, &'a str)> {
     failures(context)
         .iter()
         .filter(|f| matches!(f.class, ErrorClass::Unauthorized | ErrorClass::Forbidden))
-        .map(|f| f.registration.object)
+        .map(|f| (f.registration.object.namespace(), f.registration.object.name()))
         .collect()
 }
 
@@ -92,7 +93,7 @@ fn credential_format(context: &Context<'_>, findings: &mut Findings) {
                 "is a token that expired {} minutes before the collection",
                 (now.timestamp() - expiry) / 60
             )
-        } else if shape.scheme.is_none() && failing.iter().any(|f| std::ptr::eq(*f, object)) {
+        } else if shape.scheme.is_none() && failing.contains(&(object.namespace(), object.name())) {
             "has no scheme word (Bearer, Basic, token), and the server refuses it".to_owned()
         } else {
             continue;
@@ -260,6 +261,14 @@ fn policy_adds(context: &Context<'_>, route: &Object) -> bool {
 
 fn credential_scope(context: &Context<'_>, findings: &mut Findings) {
     let failing = refused(context);
+    let mut bad_calls: HashMap<&str, (&LogFile, &Record)> = HashMap::new();
+    for (_, log) in context.workloads().component_logs(Component::Broker) {
+        let calls = log.digest.of("router.tool-call");
+        let bad = calls.filter(|r| matches!(r.field("status"), "401" | "403"));
+        for record in bad.filter(|r| !evidence::is_past(context.now, r)) {
+            bad_calls.entry(record.field("server")).or_insert((log, record));
+        }
+    }
     for registration in &context.chain().registrations {
         let object = registration.object;
         let Some(route) = registration.route else { continue };
@@ -270,17 +279,12 @@ fn credential_scope(context: &Context<'_>, findings: &mut Findings) {
         if elicits
             || sets_header(route)
             || policy_adds(context, route)
-            || failing.iter().any(|f| std::ptr::eq(*f, object))
+            || failing.contains(&(object.namespace(), object.name()))
         {
             continue;
         }
         let name = object.full_name();
-        for (_, log) in context.workloads().component_logs(crate::model::workloads::Component::Broker) {
-            let calls = log.digest.of("router.tool-call");
-            let bad =
-                calls.filter(|r| r.field("server") == name && matches!(r.field("status"), "401" | "403"));
-            let mut bad = bad.filter(|r| !evidence::is_past(context.now, r));
-            let Some(record) = bad.next() else { continue };
+        if let Some((log, record)) = bad_calls.get(name.as_str()) {
             findings
                 .report(
                     &CREDENTIAL_SCOPE,
@@ -293,7 +297,6 @@ fn credential_scope(context: &Context<'_>, findings: &mut Findings) {
                 .evidence(object.evidence("/spec/credentialRef"))
                 .command("oc explain authpolicy.spec.rules.response.success.headers")
                 .verify(shell!("oc -n {} logs {} --since=5m | grep 'tool call'", log.namespace, log.pod));
-            break;
         }
     }
 }

@@ -163,7 +163,7 @@ declare_rule! {
 /// Proxies may still have a filter that istiod no longer reads.
 fn relabelled(context: &Context<'_>, findings: &mut Findings, extension: &Extension<'_>, filter: &Object) {
     let Some(gateway) = extension.meant_gateway else { return };
-    let group = context.proxies().iter().find(|group| std::ptr::eq(group.gateway, gateway));
+    let group = context.proxies_of(gateway);
     // Without a look into Envoy this is all that is known, and a fault of the router (MG223).
     if !group.is_some_and(|group| group.proxies.iter().any(|proxy| proxy.dump().is_ok())) {
         return;

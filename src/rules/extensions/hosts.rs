@@ -192,7 +192,7 @@ fn hairpin_failing(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let object = extension.object;
         for pod in context.workloads().broker_pods(object.namespace()) {
-            for log in context.workloads().logs_of(pod).into_iter().filter(|log| !log.previous) {
+            for log in context.workloads().logs_of(pod).iter().filter(|log| !log.previous) {
                 let lasts = |r: &&Record| r.count >= 3 && !evidence::is_past(context.now, r);
                 for record in log.digest.of("router.hairpin-failed").filter(lasts) {
                     let class = ErrorClass::from_word(record.field("class")).unwrap_or(ErrorClass::Other);
@@ -221,12 +221,10 @@ fn hairpin_failing(context: &Context<'_>, findings: &mut Findings) {
                     if let Some(gateway) = extension.gateway {
                         draft.because_of(&["MG208", "MG225"], gateway.reference());
                     }
-                    for registration in &context.chain().registrations {
-                        if registration.object.full_name() == server {
-                            let codes = &["MG417", "MG411", "MG605"];
-                            draft.object(registration.object.reference());
-                            draft.because_of(codes, registration.object.reference());
-                        }
+                    if let Some(registration) = context.chain().server(server) {
+                        let codes = &["MG417", "MG411", "MG605"];
+                        draft.object(registration.object.reference());
+                        draft.because_of(codes, registration.object.reference());
                     }
                     draft.command(match class {
                         ErrorClass::Unauthorized | ErrorClass::Forbidden => {

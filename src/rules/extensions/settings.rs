@@ -310,9 +310,7 @@ fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
                 Some(secret.evidence("/metadata/labels")),
             ),
             SecretFault::Key(secret, present) => {
-                let mut evidence = secret.evidence("/data");
-                evidence.value = Some(format!("keys: {}", present.join(", ")));
-                evidence.note = None;
+                let evidence = secret.evidence_of("/data", format!("keys: {}", present.join(", ")));
                 (
                     format!("{what} of MCPGatewayExtension {} lacks its key", object.full_name()),
                     "Add the key that this use of the Secret needs.".to_owned(),
@@ -325,10 +323,10 @@ fn extension_secret(context: &Context<'_>, findings: &mut Findings) {
                     SecretUse::SessionStore => "CACHE_CONNECTION_STRING",
                     _ => ca_key(object),
                 };
-                let mut evidence =
-                    secret.evidence(&format!("/data/{}", key.replace('~', "~0").replace('/', "~1")));
-                evidence.value = Some(why.clone());
-                evidence.note = None;
+                let evidence = secret.evidence_of(
+                    &format!("/data/{}", key.replace('~', "~0").replace('/', "~1")),
+                    why.clone(),
+                );
                 (
                     format!(
                         "{what} of MCPGatewayExtension {} cannot be used: {key} {why}",

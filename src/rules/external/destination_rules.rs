@@ -1,13 +1,15 @@
 //! MG504-MG506: the DestinationRules that make TLS towards a server outside the cluster.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 
 use super::External;
 use crate::declare_rule;
-use crate::model::istio::visibility::{destination_rule, host_matches, hosts};
+use crate::model::istio::visibility::{DestinationRules, host_matches};
 use crate::model::json::{Map, Value};
 use crate::model::workloads::{Component, labels_contain};
-use crate::model::{Object, Seen, kinds};
+use crate::model::{Bundle, Object, Seen, kinds};
 use crate::rules::remedy;
 use crate::rules::{Context, Findings, suggest};
 use crate::shell::shell;
@@ -40,7 +42,12 @@ fn wants_tls(external: &External<'_>) -> bool {
     }
 }
 
-fn rule_of<'a>(context: &Context<'a>, external: &External<'a>) -> Option<&'a Object> {
+/// The rule that the Gateway's proxy uses for the server.
+pub(super) fn rule_of<'a>(
+    context: &Context<'a>,
+    rules: &DestinationRules<'a>,
+    external: &External<'a>,
+) -> Option<&'a Object> {
     let service = external.entry.map_or(external.route.namespace(), Object::namespace);
     let (host, client) = (external.backend.name, external.client());
     let facts = context.chain().route(external.route.namespace(), external.route.name());
@@ -52,22 +59,36 @@ fn rule_of<'a>(context: &Context<'a>, external: &External<'a>) -> Option<&'a Obj
     // While no pod is known, a rule for some may be for the Gateway's.
     let chosen =
         |selector: &Map| pods.is_empty() || pods.iter().any(|pod| labels_contain(pod.labels(), selector));
-    let rule = |root| destination_rule(context.bundle, host, client, service, root, chosen);
+    let rule = |root| rules.of(host, client, service, root, chosen);
     roots(context).into_iter().find_map(rule)
 }
 
-/// Whether a BackendTLSPolicy does the TLS instead.
-fn has_policy(context: &Context<'_>, external: &External<'_>) -> bool {
-    context.bundle.list(&kinds::BACKEND_TLS_POLICY).any(|policy| {
-        policy.array("/spec/targetRefs").iter().any(|target| {
-            let name = target.get("name").and_then(Value::as_str).unwrap_or_default();
-            // The reference has no namespace: it is the policy's own.
-            let entry = external
-                .entry
-                .is_some_and(|entry| (entry.namespace(), entry.name()) == (policy.namespace(), name));
-            entry || name == external.backend.name
-        })
-    })
+/// What BackendTLSPolicies name.
+#[derive(Default)]
+pub(super) struct TlsPolicies<'a> {
+    names: HashSet<&'a str>,
+    /// With the namespace: a reference has none, it is the policy's own.
+    targets: HashSet<(&'a str, &'a str)>,
+}
+
+impl<'a> TlsPolicies<'a> {
+    pub(super) fn new(bundle: &'a Bundle) -> Self {
+        let mut found = Self::default();
+        for policy in bundle.list(&kinds::BACKEND_TLS_POLICY) {
+            for target in policy.array("/spec/targetRefs") {
+                let name = target.get("name").and_then(Value::as_str).unwrap_or_default();
+                found.names.insert(name);
+                found.targets.insert((policy.namespace(), name));
+            }
+        }
+        found
+    }
+
+    /// Whether one does the TLS instead.
+    pub(super) fn cover(&self, external: &External<'a>) -> bool {
+        let entry = external.entry.map(|entry| (entry.namespace(), entry.name()));
+        entry.is_some_and(|entry| self.targets.contains(&entry)) || self.names.contains(external.backend.name)
+    }
 }
 
 /// The rule that probably was meant for this host: in the namespaces that count, with a name like
@@ -85,9 +106,7 @@ fn meant<'a>(context: &Context<'a>, external: &External<'a>) -> Option<&'a Objec
     let unused = |rule: &&Object| {
         // A rule that serves another entry exactly is not meant for this host.
         let host = rule.str("/spec/host");
-        !context.bundle.list(&kinds::SERVICE_ENTRY).any(|e| hosts(e).any(|h| h == host))
-            && !host.contains(".svc")
-            && host.contains('.')
+        !context.mesh().entries.contains_key(host) && !host.contains(".svc") && host.contains('.')
     };
     rules().filter(unused).find(|rule| rule.name() == entry).or_else(|| {
         suggest::closest(external.backend.name, rules().filter(unused).map(|r| (r.str("/spec/host"), r)))
@@ -127,10 +146,10 @@ declare_rule! {
 
 fn destinationrule_missing(context: &Context<'_>, findings: &mut Findings) {
     for external in context.externals() {
-        if external.entry.is_none() || !wants_tls(external) || has_policy(context, external) {
+        if external.entry.is_none() || !wants_tls(external) || external.has_policy {
             continue;
         }
-        if rule_of(context, external).is_some() || meant(context, external).is_some() {
+        if external.rule.is_some() || meant(context, external).is_some() {
             continue;
         }
         let client = external.client();
@@ -205,7 +224,7 @@ declare_rule! {
 fn destinationrule_host(context: &Context<'_>, findings: &mut Findings) {
     for external in context.externals() {
         let (Some(entry), true) = (external.entry, wants_tls(external)) else { continue };
-        if has_policy(context, external) || rule_of(context, external).is_some() {
+        if external.has_policy || external.rule.is_some() {
             continue;
         }
         let Some(rule) = meant(context, external) else { continue };
@@ -277,12 +296,12 @@ fn secret_of<'a>(context: &Context<'a>, external: &External<'a>, name: &str) -> 
 
 fn destinationrule_tls(context: &Context<'_>, findings: &mut Findings) {
     for external in context.externals() {
-        if !wants_tls(external) || has_policy(context, external) {
+        if !wants_tls(external) || external.has_policy {
             continue;
         }
         // Also the rule that has the wrong host: its settings count once the host is right.
         let near = || meant(context, external).filter(|_| external.entry.is_some());
-        let applying = rule_of(context, external);
+        let applying = external.rule;
         let Some(rule) = applying.or_else(near) else { continue };
         let port = external.backend.port.unwrap_or(443);
         let levels = rule.array("/spec/trafficPolicy/portLevelSettings").iter();

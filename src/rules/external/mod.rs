@@ -3,14 +3,14 @@
 mod destination_rules;
 mod reach;
 mod routes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::json;
 
 use super::{Context, Findings, Rule, suggest};
 use crate::declare_rule;
 use crate::model::gateway_api::{BackendRef, backend_refs, status};
-use crate::model::istio::visibility::{host_matches, hosts, is_visible};
+use crate::model::istio::visibility::{DestinationRules, host_matches, hosts, is_visible};
 use crate::model::json::Value;
 use crate::model::{Object, kinds};
 use crate::report::{Evidence, ObjectRef};
@@ -42,6 +42,49 @@ pub(super) struct External<'a> {
     clients: Vec<&'a str>,
     /// The ServiceEntry with exactly this host that the first client sees, else any.
     entry: Option<&'a Object>,
+    /// The DestinationRule that the client's proxies use for it.
+    rule: Option<&'a Object>,
+    /// Whether a BackendTLSPolicy is for it.
+    has_policy: bool,
+}
+
+/// What the mesh says of hosts.
+pub(super) struct Mesh<'a> {
+    /// The ServiceEntries by their hosts.
+    entries: HashMap<&'a str, Vec<&'a Object>>,
+    /// Those of them with a wildcard.
+    wildcards: Vec<(&'a str, &'a Object)>,
+    /// The servers outside that registered routes lead to.
+    externals: Vec<External<'a>>,
+}
+
+impl<'a> Mesh<'a> {
+    /// Reads it from a bundle.
+    pub(super) fn new(context: &Context<'a>) -> Self {
+        let mut entries: HashMap<&str, Vec<&Object>> = HashMap::new();
+        for entry in context.bundle.list(&kinds::SERVICE_ENTRY) {
+            for host in hosts(entry) {
+                entries.entry(host).or_default().push(entry);
+            }
+        }
+        let wildcards = entries.iter().filter(|(host, _)| host.starts_with('*'));
+        let wildcards =
+            wildcards.flat_map(|(host, list)| list.iter().map(move |entry| (*host, *entry))).collect();
+        let externals = externals(context, &entries);
+        Self { entries, wildcards, externals }
+    }
+
+    /// The ServiceEntries that have a host, by its name or with a wildcard over it.
+    fn covering(&self, host: &str) -> impl Iterator<Item = &'a Object> {
+        let exact = self.entries.get(host).into_iter().flatten().copied();
+        let wildcards = self.wildcards.iter().filter(move |(pattern, _)| host_matches(pattern, host));
+        exact.chain(wildcards.map(|(_, entry)| *entry))
+    }
+
+    /// The servers outside that registered routes lead to.
+    pub(super) fn externals(&self) -> &[External<'a>] {
+        &self.externals
+    }
 }
 
 impl External<'_> {
@@ -71,14 +114,10 @@ fn is_service(context: &Context<'_>, host: &str) -> bool {
 }
 
 /// All servers outside the cluster that registered routes lead to by a backendRef of kind Hostname.
-pub(super) fn externals<'a>(context: &Context<'a>) -> Vec<External<'a>> {
+fn externals<'a>(context: &Context<'a>, by_host: &HashMap<&'a str, Vec<&'a Object>>) -> Vec<External<'a>> {
     let chain = context.chain();
-    let mut by_host: std::collections::HashMap<&str, Vec<&Object>> = std::collections::HashMap::new();
-    for entry in context.bundle.list(&kinds::SERVICE_ENTRY) {
-        for host in hosts(entry) {
-            by_host.entry(host).or_default().push(entry);
-        }
-    }
+    let rules = DestinationRules::new(context.bundle);
+    let policies = destination_rules::TlsPolicies::new(context.bundle);
     let mut found = Vec::new();
     for facts in chain.routes.values() {
         let registrations: Vec<&Object> = facts
@@ -100,13 +139,18 @@ pub(super) fn externals<'a>(context: &Context<'a>) -> Vec<External<'a>> {
             let entries = by_host.get(backend.name).map_or(&[][..], Vec::as_slice);
             let visible = |entry: &&&Object| clients.iter().all(|client| is_visible(entry, client));
             let entry = entries.iter().find(visible).or(entries.first()).copied();
-            found.push(External {
+            let mut external = External {
                 route: facts.object,
                 backend,
                 registrations: registrations.clone(),
                 clients: clients.iter().copied().collect(),
                 entry,
-            });
+                rule: None,
+                has_policy: false,
+            };
+            external.rule = destination_rules::rule_of(context, &rules, &external);
+            external.has_policy = policies.cover(&external);
+            found.push(external);
         }
     }
     found

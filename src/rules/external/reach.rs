@@ -1,5 +1,7 @@
 //! MG509-MG511: whether servers outside the cluster can be reached.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::json;
 
 use super::External;
@@ -7,6 +9,7 @@ use crate::declare_rule;
 use crate::model::istio::visibility::{host_matches, is_visible};
 use crate::model::json::Value;
 use crate::model::logs::ErrorClass;
+use crate::model::mcp::Id;
 use crate::model::network::{Direction, Peer, Port, forbidding};
 use crate::model::probes::{Fault, Purpose, Recorded};
 use crate::model::{Object, kinds};
@@ -19,15 +22,23 @@ fn failing<'c, 'a>(
     context: &'c Context<'a>,
     wanted: fn(ErrorClass) -> bool,
 ) -> Vec<(External<'a>, Failure<'c, 'a>)> {
-    let mut all = context.externals().to_vec();
+    let all = context.externals();
+    let mut of_server: HashMap<Id<'_>, Vec<usize>> = HashMap::new();
+    for (at, external) in all.iter().enumerate() {
+        for registration in &external.registrations {
+            of_server.entry((registration.namespace(), registration.name())).or_default().push(at);
+        }
+    }
+    let mut taken = vec![false; all.len()];
     failures(context)
         .into_iter()
         .filter(|failure| wanted(failure.class))
         .filter_map(|failure| {
-            let at = all.iter().position(|external| {
-                external.registrations.iter().any(|r| std::ptr::eq(*r, failure.registration.object))
-            })?;
-            Some((all.swap_remove(at), failure))
+            let server = failure.registration.object;
+            let mut ways = of_server.get(&(server.namespace(), server.name()))?.iter().copied();
+            let at = ways.find(|&at| !taken[at])?;
+            taken[at] = true;
+            Some((all[at].clone(), failure))
         })
         .collect()
 }
@@ -39,19 +50,19 @@ fn probed<'c, 'a>(
     purpose: Purpose,
     said: &[&Object],
 ) -> Vec<(External<'a>, &'c Recorded<'a>)> {
-    let failed = |recorded: &&Recorded<'_>| {
-        recorded.probe.purpose == purpose && recorded.probe.error.as_ref().is_some_and(Fault::is_evidence)
+    let mut failed: HashMap<&str, &Recorded<'_>> = HashMap::new();
+    for recorded in context.probes() {
+        let probe = &recorded.probe;
+        if probe.purpose == purpose && probe.error.as_ref().is_some_and(Fault::is_evidence) {
+            failed.entry(&probe.request.host).or_insert(recorded);
+        }
+    }
+    let said: HashSet<Id<'_>> = said.iter().map(|object| (object.namespace(), object.name())).collect();
+    let is_said = |external: &External<'_>| {
+        external.registrations.iter().any(|server| said.contains(&(server.namespace(), server.name())))
     };
-    context
-        .externals()
-        .iter()
-        .filter(|external| !external.registrations.iter().any(|r| said.iter().any(|s| std::ptr::eq(*s, *r))))
-        .filter_map(|external| {
-            let host = external.backend.name;
-            let found = context.probes().iter().filter(failed).find(|r| r.probe.request.host == host)?;
-            Some((external.clone(), found))
-        })
-        .collect()
+    let others = context.externals().iter().filter(|external| !is_said(external));
+    others.filter_map(|external| Some((external.clone(), *failed.get(external.backend.name)?))).collect()
 }
 
 /// The question of a probe once more, for the program that was asked. What the bundle says was run is not repeated:
@@ -332,11 +343,8 @@ fn registry_only<'a>(
     let sidecar = pod.label("gateway.networking.k8s.io/gateway-name").is_none()
         && ["/spec/containers", "/spec/initContainers"].iter().any(|list| pod.array(list).iter().any(name));
     let bundle = context.bundle;
-    let registered = bundle.list(&kinds::SERVICE_ENTRY).any(|entry| {
-        let hosts = entry.array("/spec/hosts").iter().filter_map(Value::as_str);
-        is_visible(entry, pod.namespace()) && hosts.into_iter().any(|pattern| host_matches(pattern, host))
-    });
-    if !sidecar || registered {
+    let registered = || context.mesh().covering(host).any(|entry| is_visible(entry, pod.namespace()));
+    if !sidecar || registered() {
         return None;
     }
     if let Err(missing) = bundle.collected(&kinds::SIDECAR, Some(pod.namespace())) {
@@ -361,11 +369,8 @@ fn registry_only<'a>(
 
 /// Makes a host known to a namespace: shows it the ServiceEntry that it does not see, else writes one.
 fn register(context: &Context<'_>, namespace: &str, host: &str, port: i64) -> Command {
-    let hidden = context.bundle.list(&kinds::SERVICE_ENTRY).find(|entry| {
-        let mut hosts = entry.array("/spec/hosts").iter().filter_map(Value::as_str);
-        !entry.array("/spec/exportTo").is_empty() && hosts.any(|pattern| host_matches(pattern, host))
-    });
-    if let Some(entry) = hidden {
+    let hidden = context.mesh().covering(host).filter(|entry| !entry.array("/spec/exportTo").is_empty());
+    if let Some(entry) = hidden.min_by_key(|entry| entry.full_name()) {
         return remedy::patch(entry, json!([{"op": "add", "path": "/spec/exportTo/-", "value": namespace}]));
     }
     let protocol = if port == 443 { "TLS" } else { "HTTP" };
@@ -389,15 +394,13 @@ fn egress_blocked(context: &Context<'_>, findings: &mut Findings) {
         for gateway in facts.into_iter().flat_map(|f| &f.attachments).filter_map(|a| a.gateway.found()) {
             pods.extend(context.workloads().gateway_pods(gateway).into_iter().take(1));
         }
-        for registration in context
-            .chain()
-            .registrations
-            .iter()
-            .filter(|r| external.registrations.iter().any(|object| std::ptr::eq(*object, r.object)))
+        let registrations = external.registrations.iter();
+        for registration in registrations
+            .filter_map(|object| context.chain().registration_of(object.namespace(), object.name()))
         {
             for at in context.chain().meant_extensions(registration) {
                 let namespace = context.chain().extensions[at].object.namespace();
-                pods.extend(context.workloads().broker_pods(namespace).into_iter().take(1));
+                pods.extend(context.workloads().broker_pods(namespace).iter().take(1));
             }
         }
         for pod in pods {

@@ -372,8 +372,8 @@ fn certificate(
     let missing: Vec<&str> =
         ["tls.crt", "tls.key"].into_iter().filter(|key| !shapes.contains_key(*key)).collect();
     if !missing.is_empty() {
-        let mut keys = secret.evidence("/data");
-        keys.value = Some(format!("keys: {}", shapes.keys().cloned().collect::<Vec<_>>().join(", ")));
+        let keys = secret
+            .evidence_of("/data", format!("keys: {}", shapes.keys().cloned().collect::<Vec<_>>().join(", ")));
         report(
             findings,
             format!("Secret {namespace}/{name} of {here} lacks {}", missing.join(" and ")),
@@ -389,8 +389,7 @@ fn certificate(
     match content_fault(context, wanted, shape) {
         Ok(None) => {}
         Ok(Some((what, value, severity))) => {
-            let mut seen = secret.evidence("/data/tls.crt");
-            seen.value = Some(value);
+            let seen = secret.evidence_of("/data/tls.crt", value);
             let remedy = "Renew or replace the certificate; with cert-manager, see its Certificate object.";
             report(
                 findings,

@@ -259,7 +259,7 @@ fn clock_skew(context: &Context<'_>, findings: &mut Findings) {
         .interest()
         .iter()
         .flat_map(|i| &i.pods)
-        .flat_map(|pod| context.workloads().logs_of(pod).into_iter().map(move |log| (*pod, log)))
+        .flat_map(|pod| context.workloads().logs_of(pod).iter().map(move |log| (*pod, log)))
         .filter_map(|(pod, log)| {
             let at = chrono::DateTime::parse_from_rfc3339(log.digest.last_time.as_deref()?).ok()?.to_utc();
             ((at - now).num_seconds() > TOLERANCE).then_some((at, pod, log))

@@ -369,6 +369,7 @@ declare_rule! {
 
 fn policy_not_enforced(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &POLICY_NOT_ENFORCED, findings);
+    let overriding: Vec<_> = context.policies().iter().filter(|policy| policy.overrides()).collect();
     for policy in context.policies() {
         let object = policy.object;
         if object.condition("Accepted").is_some_and(|c| c.is_false()) {
@@ -409,7 +410,7 @@ fn policy_not_enforced(context: &Context<'_>, findings: &mut Findings) {
         // Defaults are made to give way to policies that are more specific.
         let gives_way = condition.reason == "Overridden"
             && policy.target_kind() == "Gateway"
-            && !context.policies().iter().any(|p| p.overrides() && !std::ptr::eq(p.object, object));
+            && overriding.iter().all(|other| std::ptr::eq(other.object, object));
         let title =
             format!("{} {} is not enforced: {why} ({})", object.kind(), object.full_name(), condition.reason);
         let draft = findings.report(

@@ -1,7 +1,10 @@
 //! MG804, MG805, MG810-MG812: the parts of Kuadrant, and what they need to know and reach.
 
+use std::collections::HashMap;
+
 use super::{auth_policies, say_what_is_missing};
 use crate::declare_rule;
+use crate::model::kuadrant::Policy;
 use crate::model::logs::Record;
 use crate::model::probes::Purpose;
 use crate::model::workloads::{Component, is_ready};
@@ -412,22 +415,23 @@ fn controller_names(operator: &Object) -> Option<(String, String)> {
 
 fn gateway_controller_not_known(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &GATEWAY_CONTROLLER_NOT_KNOWN, findings);
-    let policies = context.policies();
+    let mut policies: HashMap<_, Vec<&Policy<'_>>> = HashMap::new();
+    for policy in context.policies() {
+        let target = (policy.target_kind(), policy.object.namespace(), policy.target_name());
+        policies.entry(target).or_default().push(policy);
+    }
     let Some(operator) = context.workloads().deployments_of(Component::KuadrantOperator).first() else {
         return;
     };
     let names = controller_names(operator);
     for (namespace, name) in &context.chain().gateways {
         let Some(gateway) = context.bundle.get(&kinds::GATEWAY, namespace, name) else { continue };
-        let concerned: Vec<_> = policies.iter().filter(|p| p.targets(gateway)).collect();
         let Some(class) =
             context.bundle.get(&kinds::GATEWAY_CLASS, "", gateway.str("/spec/gatewayClassName"))
         else {
             continue;
         };
-        if concerned.is_empty() {
-            continue;
-        }
+        let Some(concerned) = policies.get(&(gateway.kind(), *namespace, *name)) else { continue };
         let controller = class.str("/spec/controllerName");
         let unenforced =
             concerned.iter().any(|p| !p.object.condition("Enforced").is_some_and(|c| c.is_true()));
@@ -455,7 +459,7 @@ fn gateway_controller_not_known(context: &Context<'_>, findings: &mut Findings) 
             format!("Add {controller} to ISTIO_GATEWAY_CONTROLLER_NAMES of the Kuadrant operator."),
         );
         draft.evidence(evidence).object(class.reference()).object(operator.reference());
-        for policy in &concerned {
+        for policy in concerned {
             draft.object(policy.object.reference());
         }
         let list =

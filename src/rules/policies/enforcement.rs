@@ -111,7 +111,7 @@ fn role_claims(context: &Context<'_>, findings: &mut Findings) {
     let mut logs: Vec<_> = components.iter().flat_map(|c| workloads.component_logs(*c)).collect();
     for group in context.proxies() {
         for proxy in &group.proxies {
-            logs.extend(workloads.logs_of(proxy.pod).into_iter().map(|l| (proxy.pod, l)));
+            logs.extend(workloads.logs_of(proxy.pod).iter().map(|l| (proxy.pod, *l)));
         }
     }
     for policy in auth_policies(context) {
@@ -453,7 +453,7 @@ fn policy_filter_missing(context: &Context<'_>, findings: &mut Findings) {
             draft.verify(shell!("oc -n {} get authpolicy {}", object.namespace(), object.name()));
         }
         for proxy in &group.proxies {
-            for log in context.workloads().logs_of(proxy.pod).into_iter().filter(|log| !log.previous) {
+            for log in context.workloads().logs_of(proxy.pod).iter().filter(|log| !log.previous) {
                 let errors: Vec<_> = log
                     .digest
                     .records
@@ -529,7 +529,7 @@ fn denials(context: &Context<'_>, findings: &mut Findings) {
         return;
     }
     let pods = context.workloads().component_pods(Component::Authorino);
-    for pod in &pods {
+    for pod in pods {
         if context.workloads().logs_of(pod).is_empty() {
             findings.cannot_tell(
                 &DENIALS,

@@ -256,7 +256,7 @@ fn envoy_no_route(context: &Context<'_>, findings: &mut Findings) {
                 }
             };
             let domains: BTreeSet<&str> = hosts.iter().flat_map(|h| h.domains.iter().copied()).collect();
-            for facts in context.chain().routes.values() {
+            for facts in context.chain().routes_of(gateway) {
                 let route = facts.object;
                 let accepted = status::parents(route).into_iter().find_map(|parent| {
                     let here = parent.parent.is_gateway()

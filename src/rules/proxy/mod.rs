@@ -29,6 +29,8 @@ pub(super) static RULES: &[&Rule] = &[
 
 /// An extension's listener port as one proxy may know it.
 struct Target<'c, 'a> {
+    /// The extension's position in the chain.
+    at: usize,
     extension: &'c Extension<'a>,
     gateway: &'a Object,
     port: i64,
@@ -40,14 +42,13 @@ struct Target<'c, 'a> {
 /// The extensions whose Gateway and listener exist, with the running proxies.
 fn targets<'c, 'a>(context: &'c Context<'a>) -> Vec<Target<'c, 'a>> {
     let mut found = Vec::new();
-    for extension in &context.chain().extensions {
+    for (at, extension) in context.chain().extensions.iter().enumerate() {
         let (Some(gateway), Some(listener)) = (extension.meant_gateway, extension.meant_listener) else {
             continue;
         };
-        let Some(group) = context.proxies().iter().find(|g| std::ptr::eq(g.gateway, gateway)) else {
-            continue;
-        };
+        let Some(group) = context.proxies_of(gateway) else { continue };
         found.push(Target {
+            at,
             extension,
             gateway,
             port: listener.port,

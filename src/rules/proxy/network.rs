@@ -164,8 +164,7 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
     let mut unknown = std::collections::BTreeSet::new();
     for target in targets(context) {
         let extension = target.extension.object;
-        let Some(broker) = workloads.broker_pods(extension.namespace()).into_iter().find(|p| !is_over(p))
-        else {
+        let Some(broker) = workloads.broker_pods(extension.namespace()).iter().find(|p| !is_over(p)) else {
             continue;
         };
         let proxy = workloads.gateway_pods(target.gateway).into_iter().find(|p| !is_over(p));
@@ -193,11 +192,8 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
             let port = Port { number, protocol: "TCP", name: None };
             ways.push((broker, None, port, "the MCP broker to its session store".to_owned()));
         }
-        for registration in &context.chain().registrations {
-            let chain = context.chain();
-            let mut serving = chain.meant_extensions(registration).into_iter();
-            let reaches = serving.any(|at| std::ptr::eq(chain.extensions[at].object, extension));
-            let Some(route) = registration.route.filter(|_| reaches) else { continue };
+        let chain = context.chain();
+        for route in chain.served_by(target.at).filter_map(|at| chain.registrations[at].route) {
             for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
                 let (namespace, name) = (backend.namespace, backend.name);
                 let Some(service_port) = backend.port else { continue };

@@ -1,14 +1,15 @@
 //! MG230, MG231: what shares the router's port, and what the access log says of the requests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{say_what_is_missing, targets};
 use crate::declare_rule;
+use crate::model::broker_config::Server;
 use crate::model::gateway_api::{Verdict, hostnames, paths};
 use crate::model::json::Value;
 use crate::model::logs::{ErrorClass, access};
-use crate::model::mcp::Registration;
-use crate::model::{Missing, Object, broker_config, kinds};
+use crate::model::mcp::{Registration, RouteFacts};
+use crate::model::{Missing, Object};
 use crate::rules::evidence;
 use crate::rules::extensions::hosts::flag;
 use crate::rules::routes::leads_to_broker;
@@ -56,9 +57,11 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
     let named: BTreeSet<(String, String)> = context.chain().registrations.iter().map(targets_of).collect();
     for target in targets(context) {
         let extension = target.extension.object;
-        let secret = context.bundle.get(&kinds::SECRET, extension.namespace(), broker_config::NAME);
-        let config = secret.and_then(|secret| broker_config::read(&secret.value().to_json()));
-        let servers = config.map(|config| config.servers).unwrap_or_default();
+        let mut servers_at: HashMap<&str, Vec<&Server>> = HashMap::new();
+        let configured = context.configured(extension.namespace());
+        for server in configured.iter().flat_map(|configured| &configured.config.servers) {
+            servers_at.entry(server.hostname.as_str()).or_default().push(server);
+        }
         for facts in context.chain().routes_of(target.gateway).filter(|f| f.registrations.is_empty()) {
             let route = facts.object;
             if route.label("app.kubernetes.io/managed-by") == Some("mcp-gateway-controller")
@@ -68,9 +71,9 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
             }
             // What the router itself sends to a host that the broker is configured with arrives, whatever became of
             // the registration.
-            let known = servers.iter().any(|s| {
-                hostnames(route).contains(&s.hostname.as_str()) && paths::takes(route, "POST", s.path())
-            });
+            let hosts = hostnames(route);
+            let known = hosts.iter().filter_map(|host| servers_at.get(host)).flatten();
+            let known = known.into_iter().any(|server| paths::takes(route, "POST", server.path()));
             // A registration that names another namespace's route means it, and has a finding of its own.
             let meant = named.contains(&(route.namespace().to_owned(), route.name().to_owned()));
             if leads_to_broker(route, extension.namespace()) || known || meant {
@@ -224,10 +227,30 @@ fn explain(flags: &str, details: &str, reason: &str) -> Option<String> {
     })
 }
 
+/// Routes by the hosts that they name.
+fn by_host<'c, 'a>(
+    routes: impl Iterator<Item = &'c RouteFacts<'a>>,
+) -> HashMap<&'a str, Vec<&'c RouteFacts<'a>>>
+where
+    'a: 'c,
+{
+    let mut found: HashMap<&str, Vec<_>> = HashMap::new();
+    for facts in routes {
+        for host in hostnames(facts.object) {
+            found.entry(host).or_default().push(facts);
+        }
+    }
+    found
+}
+
 fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &PROXY_ERRORS, findings);
+    let chain = context.chain();
+    let everywhere = by_host(chain.routes.values());
+    let targets = targets(context);
     for group in context.proxies() {
         let gateway = group.gateway;
+        let here = by_host(chain.routes_of(gateway));
         for proxy in &group.proxies {
             let pod = proxy.pod;
             let logs = context.workloads().logs_of(pod);
@@ -274,12 +297,8 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
                     pod.full_name()
                 );
                 let Some((log, record)) = records.first() else { continue };
-                let route = context
-                    .chain()
-                    .routes
-                    .values()
-                    .find(|f| hostnames(f.object).contains(&host))
-                    .map(|f| f.object);
+                let routes = here.get(host).or_else(|| everywhere.get(host)).map_or(&[][..], Vec::as_slice);
+                let route = routes.first().map(|facts| facts.object);
                 let subject = route.map_or_else(|| gateway.reference(), crate::model::Object::reference);
                 let remedy = match clusters.iter().next() {
                     _ if what.contains(RBAC) => {
@@ -297,14 +316,17 @@ fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {
                 draft.object(gateway.reference()).object(pod.reference());
                 // The server behind the host, or any of them where the router speaks for a server.
                 let gives_up = what.contains("MCP router gives up");
-                for registration in &context.chain().registrations {
-                    let served = registration.route.is_some_and(|route| hostnames(route).contains(&host));
-                    if served || gives_up {
-                        draft.because_of(&["MG417"], registration.object.reference());
-                    }
+                let here = || targets.iter().filter(|target| std::ptr::eq(target.gateway, gateway));
+                let of_route = routes.iter().flat_map(|facts| &facts.registrations).copied();
+                let concerned: BTreeSet<usize> = match gives_up {
+                    true => here().flat_map(|target| chain.served_by(target.at)).collect(),
+                    false => of_route.collect(),
+                };
+                for at in concerned {
+                    draft.because_of(&["MG417"], chain.registrations[at].object.reference());
                 }
                 if what.contains("MCP router") {
-                    for target in targets(context).iter().filter(|t| std::ptr::eq(t.gateway, gateway)) {
+                    for target in here() {
                         draft.because_of(&["MG224", "MG312", "MG232"], target.extension.object.reference());
                     }
                 }

@@ -1,6 +1,6 @@
 //! MG411, MG417: what the broker makes of the servers that are registered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta};
 
@@ -24,21 +24,43 @@ pub(in crate::rules) fn statuses<'a>(context: &Context<'a>) -> Vec<BrokerStatus<
     namespaces.dedup();
     namespaces
         .into_iter()
-        .flat_map(|namespace| {
-            broker_status::read(context.bundle, &context.workloads().broker_pods(namespace))
-        })
+        .flat_map(|namespace| broker_status::read(context.bundle, context.workloads().broker_pods(namespace)))
         .collect()
 }
 
-/// The registrations by `namespace/name`.
-fn by_name<'c, 'a>(context: &'c Context<'a>) -> BTreeMap<String, &'c Registration<'a>> {
-    context.chain().registrations.iter().map(|r| (r.object.full_name(), r)).collect()
+/// The pods (namespace and name) whose status is known.
+fn answered<'s>(statuses: &'s [BrokerStatus<'_>]) -> HashSet<(&'s str, &'s str)> {
+    statuses.iter().map(|status| (status.pod.namespace(), status.pod.name())).collect()
 }
 
 /// The configuration that the controller wrote for the broker of a namespace.
-pub(super) fn config<'a>(context: &Context<'a>, namespace: &str) -> Option<(&'a Object, BrokerConfig)> {
-    let secret = context.bundle.get(&kinds::SECRET, namespace, broker_config::NAME)?;
-    Some((secret, broker_config::read(&secret.value().to_json())?))
+pub(in crate::rules) struct Configured<'a> {
+    /// The Secret.
+    pub(in crate::rules) secret: &'a Object,
+    /// Its content.
+    pub(in crate::rules) config: BrokerConfig,
+    by_name: HashMap<String, usize>,
+}
+
+impl Configured<'_> {
+    /// The entry of a server, by `namespace/name` of its registration.
+    pub(super) fn server(&self, name: &str) -> Option<&broker_config::Server> {
+        self.by_name.get(name).map(|&at| &self.config.servers[at])
+    }
+}
+
+/// The configurations of a bundle by their namespaces.
+pub(in crate::rules) fn configurations<'a>(context: &Context<'a>) -> HashMap<&'a str, Configured<'a>> {
+    let secrets = context.named(kinds::SECRET.kind, broker_config::NAME).iter();
+    let read = |&secret: &&'a Object| {
+        let config = broker_config::read(&secret.value().to_json())?;
+        let mut by_name = HashMap::new();
+        for (at, server) in config.servers.iter().enumerate() {
+            by_name.entry(server.name.clone()).or_insert(at);
+        }
+        Some((secret.namespace(), Configured { secret, config, by_name }))
+    };
+    secrets.filter_map(read).collect()
 }
 
 declare_rule! {
@@ -110,11 +132,12 @@ fn not_mcp(probe: &Recorded<'_>) -> Option<(String, Evidence)> {
 }
 
 fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
-    let registrations = by_name(context);
+    let chain = context.chain();
     let mut reported: BTreeSet<String> = BTreeSet::new();
-    for status in statuses(context) {
+    let statuses = statuses(context);
+    for status in &statuses {
         for server in &status.servers {
-            let Some(registration) = registrations.get(&server.name) else { continue };
+            let Some(registration) = chain.server(&server.name) else { continue };
             let object = registration.object;
             let class = ErrorClass::of(&server.message);
             let (what, evidence, severity) = if let Some((found, expected)) = &server.protocol {
@@ -157,17 +180,17 @@ fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
                 .object(status.pod.reference())
                 .evidence(object.evidence("/spec/path"))
                 .command(shell!("oc -n {} logs {} --tail=100", status.pod.namespace(), status.pod.name()))
-                .verify(status_command(&status, &server.name));
+                .verify(status_command(status, &server.name));
         }
     }
+    let answered = answered(&statuses);
     for (pod, log) in context.workloads().component_logs(Component::Broker) {
-        if log.previous || statuses(context).iter().any(|status| std::ptr::eq(status.pod, pod)) {
+        if log.previous || answered.contains(&(pod.namespace(), pod.name())) {
             continue;
         }
         for record in log.digest.of("broker.invalid-tools").filter(|r| !evidence::is_past(context.now, r)) {
             let name = record.field("server");
-            let Some(registration) = registrations.get(name).filter(|_| reported.insert(name.to_owned()))
-            else {
+            let Some(registration) = chain.server(name).filter(|_| reported.insert(name.to_owned())) else {
                 continue;
             };
             findings
@@ -184,10 +207,11 @@ fn backend_protocol(context: &Context<'_>, findings: &mut Findings) {
                 .verify(shell!("oc -n {} logs {} --since=5m", pod.namespace(), pod.name()));
         }
     }
-    for (name, registration) in &registrations {
+    for registration in &chain.registrations {
         let object = registration.object;
         let Some(probe) = context.probe(Purpose::McpInitialize, object) else { continue };
-        if reported.contains(name) {
+        let name = object.full_name();
+        if reported.contains(&name) {
             continue;
         }
         if let Some(missing) = probe.missing() {
@@ -280,12 +304,13 @@ fn check_interval(pod: &Object) -> TimeDelta {
 /// A success leaves no line in the log, but a failure comes back at every check: one that has not
 /// come back for three checks and a minute is over.
 pub(in crate::rules) fn failures<'c, 'a>(context: &'c Context<'a>) -> Vec<Failure<'c, 'a>> {
-    let registrations = by_name(context);
+    let chain = context.chain();
     let mut found = Vec::new();
     let statuses = statuses(context);
+    let answered = answered(&statuses);
     for status in &statuses {
         for server in status.servers.iter().filter(|s| !s.ready) {
-            if let Some(registration) = registrations.get(&server.name) {
+            if let Some(registration) = chain.server(&server.name) {
                 found.push(Failure {
                     registration,
                     class: ErrorClass::of(&server.message),
@@ -296,9 +321,7 @@ pub(in crate::rules) fn failures<'c, 'a>(context: &'c Context<'a>) -> Vec<Failur
         }
     }
     for (pod, log) in context.workloads().component_logs(Component::Broker) {
-        let answered =
-            statuses.iter().any(|s| s.pod.name() == pod.name() && s.pod.namespace() == pod.namespace());
-        if answered || log.previous {
+        if answered.contains(&(pod.namespace(), pod.name())) || log.previous {
             continue;
         }
         let recent = check_interval(pod) * 3 + TimeDelta::minutes(1);
@@ -328,7 +351,7 @@ pub(in crate::rules) fn failures<'c, 'a>(context: &'c Context<'a>) -> Vec<Failur
             // Nor does one failure of the list, which the next check asks for again.
             let removed = log.digest.of("broker.upstream-removed").any(|r| r.field("server") == server);
             let lasting = record.count >= 3 || record.template == "broker.manager-failed";
-            let Some(registration) = registrations.get(server).filter(|_| removed || lasting) else {
+            let Some(registration) = chain.server(server).filter(|_| removed || lasting) else {
                 continue;
             };
             found.push(Failure {
@@ -383,11 +406,10 @@ fn broker_upstream_failing(context: &Context<'_>, findings: &mut Findings) {
                 object.full_name()
             ));
     }
-    let registrations = by_name(context);
     for status in statuses(context) {
         let empty = |s: &&Server| s.ready && s.tools == Some(0) && s.invalid_tools == 0;
         for server in status.servers.iter().filter(empty) {
-            let Some(registration) = registrations.get(&server.name) else { continue };
+            let Some(registration) = context.chain().server(&server.name) else { continue };
             let object = registration.object;
             if object.str("/spec/userSpecificList") == "Enabled" || server.message.contains("per user") {
                 continue;

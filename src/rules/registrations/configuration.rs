@@ -1,10 +1,10 @@
 //! MG415, MG416, MG422: how a registration comes through the controller into the broker's configuration.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 use chrono::TimeDelta;
 
-use super::broker::{config, status_command, statuses};
+use super::broker::{status_command, statuses};
 use crate::declare_rule;
 use crate::model::broker_config;
 use crate::model::object::Condition;
@@ -149,10 +149,18 @@ declare_rule! {
     }
 }
 
+/// How many servers evidence names.
+const NAMED: usize = 20;
+
+/// Names of servers, not of thousands.
+fn listed<'n>(names: impl ExactSizeIterator<Item = &'n str>) -> String {
+    suggest::first(names, NAMED)
+}
+
 /// Whether a server was registered, or became ready, so recently that the kubelet may not have brought its entry
 /// yet. The Secret itself does not tell when it was written.
 fn is_fresh(context: &Context<'_>, server: &str) -> bool {
-    let registration = context.chain().registrations.iter().find(|r| r.object.full_name() == server);
+    let registration = context.chain().server(server);
     registration.is_some_and(|registration| is_new(context, registration.object))
 }
 
@@ -172,7 +180,6 @@ fn not_written(context: &Context<'_>, findings: &mut Findings) {
         }
     }
     let chain = context.chain();
-    let mut configs = BTreeMap::new();
     for registration in &chain.registrations {
         let object = registration.object;
         let name = object.full_name();
@@ -185,23 +192,16 @@ fn not_written(context: &Context<'_>, findings: &mut Findings) {
         }
         for extension in registration.extensions.iter().map(|&at| &chain.extensions[at]) {
             let namespace = extension.object.namespace();
-            // Read once, however many servers it lists.
-            let Some((secret, config)) =
-                configs.entry(namespace).or_insert_with(|| config(context, namespace)).as_ref()
-            else {
-                continue;
-            };
+            let Some(configured) = context.configured(namespace) else { continue };
+            let (secret, config) = (configured.secret, &configured.config);
             if config.unreadable.is_some() {
                 continue;
             }
-            let mut shown = secret.evidence("/data/config.yaml");
-            shown.note = None;
-            let what = match config.servers.iter().find(|server| server.name == name) {
-                None => {
-                    let listed: Vec<&str> = config.servers.iter().map(|s| s.name.as_str()).collect();
-                    shown.value = Some(format!("lists {}", listed.join(", ")));
-                    format!("lacks {name}, which says Ready")
-                }
+            let (what, shown) = match configured.server(&name) {
+                None => (
+                    format!("lacks {name}, which says Ready"),
+                    format!("lists {}", listed(config.servers.iter().map(|s| s.name.as_str()))),
+                ),
                 Some(server) => {
                     let given =
                         credential(context, object).and_then(|(secret, shape)| Some((secret, shape.bare?)));
@@ -210,10 +210,13 @@ fn not_written(context: &Context<'_>, findings: &mut Findings) {
                     if bare == *used {
                         continue;
                     }
-                    shown.value = Some(format!("another credential for {name}"));
-                    format!("has another credential for {name} than Secret {}", given.full_name())
+                    (
+                        format!("has another credential for {name} than Secret {}", given.full_name()),
+                        format!("another credential for {name}"),
+                    )
                 }
             };
+            let shown = secret.evidence_of("/data/config.yaml", shown);
             findings
                 .report(
                     &BROKER_STALE_CONFIG,
@@ -236,7 +239,7 @@ fn broker_stale_config(context: &Context<'_>, findings: &mut Findings) {
     not_written(context, findings);
     for status in statuses(context) {
         let namespace = status.pod.namespace();
-        let Some((secret, config)) = config(context, namespace) else {
+        let Some(configured) = context.configured(namespace) else {
             if let Seen::Unknown(missing) =
                 context.bundle.find(&kinds::SECRET, namespace, broker_config::NAME)
             {
@@ -244,15 +247,14 @@ fn broker_stale_config(context: &Context<'_>, findings: &mut Findings) {
             }
             continue;
         };
-        let configured = config.servers.iter().filter(|s| !s.is_disabled());
-        let lacking: Vec<&str> = configured
-            .map(|s| s.name.as_str())
-            .filter(|name| !status.servers.iter().any(|s| s.name == *name) && !is_fresh(context, name))
-            .collect();
+        let (secret, config) = (configured.secret, &configured.config);
+        let known: HashSet<&str> = status.servers.iter().map(|s| s.name.as_str()).collect();
+        let enabled = config.servers.iter().filter(|s| !s.is_disabled()).map(|s| s.name.as_str());
+        let lacking: Vec<&str> =
+            enabled.filter(|name| !known.contains(name) && !is_fresh(context, name)).collect();
         let Some(first) = lacking.first() else { continue };
-        let mut seen = secret.evidence("/data/config.yaml");
-        seen.value = Some(format!("lists {}", lacking.join(", ")));
-        seen.note = None;
+        let seen =
+            secret.evidence_of("/data/config.yaml", format!("lists {}", listed(lacking.iter().copied())));
         let draft = findings.report(
             &BROKER_STALE_CONFIG,
             status.pod,
@@ -269,7 +271,7 @@ fn broker_stale_config(context: &Context<'_>, findings: &mut Findings) {
             file: status.file.clone(),
             path: Some("servers".to_owned()),
             line: None,
-            value: Some(status.servers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ")),
+            value: Some(listed(status.servers.iter().map(|s| s.name.as_str()))),
             note: None,
         });
         draft
@@ -335,14 +337,15 @@ declare_rule! {
 fn stale_server_entry(context: &Context<'_>, findings: &mut Findings) {
     for extension in &context.chain().extensions {
         let namespace = extension.object.namespace();
-        let Some((secret, config)) = config(context, namespace) else { continue };
+        let Some(configured) = context.configured(namespace) else { continue };
+        let (secret, config) = (configured.secret, &configured.config);
         for server in &config.servers {
             let Some((owner, name)) = server.registration() else { continue };
             match context.bundle.find(&kinds::MCP_SERVER_REGISTRATION, owner, name) {
                 Seen::Found(object) => {
                     // It may have moved to another Gateway, and left its entry here.
                     let chain = context.chain();
-                    let serving = chain.registrations.iter().find(|r| std::ptr::eq(r.object, object));
+                    let serving = chain.registration_of(object.namespace(), object.name());
                     let serving: Vec<_> = serving
                         .into_iter()
                         .flat_map(|r| &r.extensions)
@@ -354,9 +357,7 @@ fn stale_server_entry(context: &Context<'_>, findings: &mut Findings) {
                     if !clear || serving.is_empty() || here {
                         continue;
                     }
-                    let mut evidence = secret.evidence("/data/config.yaml");
-                    evidence.value = Some(format!("lists {}", server.name));
-                    evidence.note = None;
+                    let evidence = secret.evidence_of("/data/config.yaml", format!("lists {}", server.name));
                     findings
                         .report(
                             &STALE_SERVER_ENTRY,
@@ -376,9 +377,7 @@ fn stale_server_entry(context: &Context<'_>, findings: &mut Findings) {
                 }
                 Seen::Unknown(missing) => findings.cannot_tell(&STALE_SERVER_ENTRY, missing),
                 Seen::Absent => {
-                    let mut evidence = secret.evidence("/data/config.yaml");
-                    evidence.value = Some(format!("lists {}", server.name));
-                    evidence.note = None;
+                    let evidence = secret.evidence_of("/data/config.yaml", format!("lists {}", server.name));
                     let draft = findings.report(
                         &STALE_SERVER_ENTRY,
                         secret,

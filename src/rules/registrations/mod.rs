@@ -10,7 +10,7 @@ mod selectors;
 mod shape;
 
 pub(in crate::rules) use backends::{AllServed, served};
-pub(super) use broker::{Failure, failures};
+pub(super) use broker::{Configured, Failure, configurations, failures};
 use serde_json::json;
 
 use super::gateways::condition_pointer;
@@ -421,9 +421,8 @@ fn ca_certificate(draft: &mut Draft, registration: &Object, fault: &SecretFault<
             draft.remedy.text = format!(
                 "Write PEM certificates of CAs into key {key} of Secret {namespace}/{name}: it {why}."
             );
-            let mut shown = secret.evidence(&format!("/data/{}", key.replace('~', "~0").replace('/', "~1")));
-            shown.value = Some(why.clone());
-            shown.note = None;
+            let shown = secret
+                .evidence_of(&format!("/data/{}", key.replace('~', "~0").replace('/', "~1")), why.clone());
             draft.object(secret.reference()).evidence(shown).command(shell!(
                 "oc -n {} set data secret/{} --from-file={}=\"${{CA_FILE}}\"",
                 namespace,

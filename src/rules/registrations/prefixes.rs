@@ -85,8 +85,7 @@ fn free_prefix(context: &Context<'_>, object: &Object) -> String {
         text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
     };
     let short = format!("{}_", clean(object.name()));
-    let registrations = &context.chain().registrations;
-    if registrations.iter().any(|r| r.prefix() == short && !std::ptr::eq(r.object, object)) {
+    if context.chain().with_prefix(&short).any(|other| !std::ptr::eq(other.object, object)) {
         return format!("{}_{short}", clean(object.namespace()));
     }
     short
@@ -153,11 +152,8 @@ fn prefix_conflict(context: &Context<'_>, findings: &mut Findings) {
     for (_, log) in logs.filter(|(_, log)| !log.previous) {
         for record in log.digest.of("broker.tool-conflict") {
             let server = record.field("server");
-            let registration = context
-                .chain()
-                .registrations
-                .iter()
-                .find(|r| r.object.full_name() == server && !losers.iter().any(|l| l == server));
+            let registration =
+                context.chain().server(server).filter(|_| !losers.iter().any(|loser| loser == server));
             let Some(registration) = registration else { continue };
             let object = registration.object;
             let draft = findings.report(
@@ -267,12 +263,8 @@ fn prefix_not_applied(context: &Context<'_>, findings: &mut Findings) {
     }
     for (_, log) in context.workloads().component_logs(Component::Controller) {
         for record in log.digest.of("controller.prefix").filter(|r| !evidence::is_past(context.now, r)) {
-            let named = (record.field("namespace"), record.field("name"));
-            let registration = context
-                .chain()
-                .registrations
-                .iter()
-                .find(|r| (r.object.namespace(), r.object.name()) == named);
+            let registration =
+                context.chain().registration_of(record.field("namespace"), record.field("name"));
             let Some(registration) = registration else { continue };
             findings
                 .report(

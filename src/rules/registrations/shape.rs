@@ -10,7 +10,7 @@ use crate::model::gateway_api::{self, Listener, attachments, backend_refs, hostn
 use crate::model::mcp::{ExtensionFault, RegistrationFault};
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
-use crate::rules::{Context, Findings, remedy};
+use crate::rules::{Context, Findings, remedy, suggest};
 use crate::shell::{Command, shell};
 use crate::term::counted;
 
@@ -295,6 +295,8 @@ fn with_host(context: &Context<'_>, route: &Object) -> Option<Command> {
 
 /// The most matches that the API takes in one rule.
 const MATCHES: usize = 64;
+/// How many prefixes are named.
+const NAMED: usize = 12;
 
 /// A patch that makes one rule of several which differ in nothing but their matches: the requests that the route
 /// takes stay the same. Rules with names stay apart, because policies may target them.
@@ -384,7 +386,10 @@ fn virtual_server_tools(context: &Context<'_>, findings: &mut Findings) {
                 let names = server.array(&format!("/spec/{list}")).iter().enumerate();
                 names.filter_map(move |(at, name)| Some((format!("/spec/{list}/{at}"), name.as_str()?)))
             })
-            .filter(|(_, name)| !prefixes.iter().any(|prefix| name.starts_with(prefix)))
+            .filter(|(_, name)| {
+                let mut starts = (1..=name.len()).filter_map(|length| name.get(..length));
+                !starts.any(|start| prefixes.binary_search(&start).is_ok())
+            })
             .collect();
         let Some((first, name)) = unknown.first() else { continue };
         let what = if unknown.iter().all(|(pointer, _)| pointer.starts_with("/spec/tools")) {
@@ -401,7 +406,7 @@ fn virtual_server_tools(context: &Context<'_>, findings: &mut Findings) {
                 counted(unknown.len(), what)
             ),
             server.evidence(first),
-            format!("Write tools with the prefix of their server: {}.", prefixes.join(", ")),
+            format!("Write tools with the prefix of their server: {}.", suggest::some(&prefixes, NAMED)),
         );
         for (pointer, _) in unknown.iter().skip(1).take(5) {
             draft.evidence(server.evidence(pointer));
