@@ -17,27 +17,36 @@ declare_rule! {
     /// The controller cannot write an EnvoyFilter
     ///
     /// ## What it means
-    /// The MCP controller's log shows errors when it creates or updates the EnvoyFilter of an
-    /// extension. This never reaches the extension's status.
+    /// The MCP controller's log shows errors when it creates or updates the EnvoyFilter of an extension. This
+    /// never reaches the extension's status.
     ///
     /// ## How it is decided
-    /// Records of the controller's log about EnvoyFilters (`failed to create envoy filter`, or a
-    /// reconciler error that names one), while the extension's filter is absent or the errors are
-    /// still going on at the end of the log.
+    /// Records of the controller's log (the current and the previous one) about EnvoyFilters:
+    /// `failed to create envoy filter`, `failed to update envoy filter`, or a reconciler error that names
+    /// one. They count while the extension's filter is absent, or when the last of them has the time of the
+    /// last line of the log. A record that names no extension is taken for that of the only one. Without a
+    /// log of the controller this stays undecided.
     ///
     /// ## Causes
-    /// The controller may not write EnvoyFilters in the Gateway's namespace (RBAC); the EnvoyFilter
-    /// API is not installed (MG003); a webhook of Istio refuses it.
+    /// The controller may not write EnvoyFilters in the Gateway's namespace (RBAC); the EnvoyFilter API is
+    /// not installed (MG003); a webhook of Istio refuses it.
     ///
     /// ## How to confirm
-    /// `oc auth can-i create envoyfilters -n NAMESPACE --as=system:serviceaccount:…`.
+    /// `oc -n CONTROLLER_NAMESPACE logs deployment/mcp-gateway-controller | grep -i 'envoy *filter'`, and for
+    /// RBAC `oc auth can-i create envoyfilters.networking.istio.io -n GATEWAY_NAMESPACE
+    /// --as=system:serviceaccount:CONTROLLER_NAMESPACE:ACCOUNT`. The account is `mcp-controller`; a Helm
+    /// chart names it after the release.
     ///
     /// ## How to fix
-    /// Grant the controller's ClusterRole to its service account; install Istio.
+    /// By the error: install Istio, or repair the webhook. For RBAC restore the controller's own ClusterRole
+    /// and binding from its installation; the commands of the finding make a role and a binding of their own
+    /// for EnvoyFilters, which stay when the controller is removed. They are for the account
+    /// `mcp-controller`: with another one, correct the name.
     ///
     /// ## When it may be a false alarm
-    /// A conflict on update is retried and harmless; it is not counted while the filter exists and
-    /// the errors have ended.
+    /// A conflict on update is retried and harmless; it is not counted while the filter exists and the log
+    /// goes on after it. The log of a run that has ended may end with such an error although the present run
+    /// has none.
     pub(super) static ENVOYFILTER_CREATE_FAILED = {
         code: "MG219", name: "envoyfilter-create-failed", severity: Error, section: "1.2.3",
         needs: ["controller log", "envoyfilters", "mcpgatewayextensions", "pods"], since: "0.1.0",
@@ -125,30 +134,36 @@ declare_rule! {
     /// A managed EnvoyFilter differs from what the controller writes
     ///
     /// ## What it means
-    /// Somebody else changes the EnvoyFilter: a hand, or a tool that syncs it from Git. Either the
-    /// change weakens it (with `failure_mode_allow: true` requests pass unrouted while the broker is
-    /// away), or two writers fight over it.
+    /// Somebody else changes the EnvoyFilter: a hand, or a tool that syncs it from Git. Either the change
+    /// weakens it (with `failure_mode_allow: true` requests pass unrouted while the broker is away), or two
+    /// writers fight over it.
     ///
     /// ## How it is decided
-    /// The ext_proc patch of each managed filter is compared in what all versions of the controller
-    /// write: `operation: INSERT_FIRST`, `context: GATEWAY`, `failure_mode_allow: false`,
-    /// `mutation_rules.allow_all_routing: true`, `message_timeout: 10s`, `processing_mode` with
-    /// `request_header_mode: SEND` and a `request_body_mode` that hands the body over (`BUFFERED` or, in 0.6 and 0.7,
-    /// `STREAMED`), and the cluster of the broker of its extension.
-    /// Its label `istio.io/rev` must be the revision of an istiod that serves the Gateway.
-    /// Besides, more than 20 updates of one filter in the controller's log.
+    /// There are three findings of this code:
+    ///
+    /// - The ext_proc patch of each filter of an extension differs in what all versions of the controller
+    ///   write: `operation: INSERT_FIRST`, `context: GATEWAY`, `failure_mode_allow: false`,
+    ///   `mutation_rules.allow_all_routing: true`, `message_timeout: 10s`, `processing_mode` with
+    ///   `request_header_mode: SEND` and a `request_body_mode` that hands the body over (`BUFFERED` or, in
+    ///   0.6 and 0.7, `STREAMED`), and the cluster of the broker of its extension. Other fields are not
+    ///   compared.
+    /// - Its label `istio.io/rev` is not the Gateway's, or no istiod has this revision. Without the
+    ///   configuration dump of any proxy this is MG223 instead.
+    /// - A log of the controller has more than 20 updates of one filter, over whatever time it covers.
     ///
     /// ## Causes
     /// GitOps over a generated object; a manual change while debugging.
     ///
     /// ## How to confirm
-    /// `oc get envoyfilter NAME -o yaml --show-managed-fields` names the writers.
+    /// `oc -n NAMESPACE get envoyfilter NAME -o yaml --show-managed-fields` names the writers.
     ///
     /// ## How to fix
-    /// Delete the filter, and take it out of the tool that writes it; the controller makes it again.
+    /// Take the filter out of the tool that writes it, see that the controller runs, then delete the filter;
+    /// the controller makes it again. For the revision, label the Gateway with that of its istiod.
     ///
     /// ## When it may be a false alarm
-    /// A later version of the controller may write other values.
+    /// A later version of the controller may write other values. A log of many weeks may hold more than 20
+    /// updates that were meant.
     pub(super) static ENVOYFILTER_DRIFT = {
         code: "MG227", name: "envoyfilter-drift", severity: Warning, section: "1.2.3",
         needs: [
@@ -268,19 +283,22 @@ declare_rule! {
     /// A managed EnvoyFilter is left behind
     ///
     /// ## What it means
-    /// The extension of this EnvoyFilter no longer exists, but the filter does, and it fails closed:
-    /// every request on its port is answered with 500, because the router's Service is gone.
+    /// The extension of this EnvoyFilter no longer exists, but the filter does, and it fails closed: every
+    /// request on its port is answered with 500, because the router's Service is gone.
     ///
     /// ## How it is decided
-    /// Managed filters whose labels name an MCPGatewayExtension that does not exist (without labels:
-    /// whose name is for a namespace without any extension).
+    /// EnvoyFilters with the label `app.kubernetes.io/managed-by: mcp-gateway-controller`, or with a name
+    /// that starts with `mcp-ext-proc-`, whose labels name an MCPGatewayExtension that does not exist.
+    /// Without these labels the name tells: `mcp-ext-proc-NAMESPACE-gateway`, for a namespace without any
+    /// extension. While the extensions of that namespace were not collected this stays undecided.
     ///
     /// ## Causes
-    /// The extension or its namespace was deleted by force, so that its finalizer did not run; the
-    /// controller was removed first.
+    /// The extension or its namespace was deleted by force, so that its finalizer did not run; the controller
+    /// was removed first.
     ///
     /// ## How to confirm
-    /// `oc get mcpgatewayextensions -A` and compare with the filter's labels.
+    /// `oc get mcpgatewayextensions -A`, and compare with
+    /// `oc -n NAMESPACE get envoyfilter NAME --show-labels`.
     ///
     /// ## How to fix
     /// Delete the EnvoyFilter.

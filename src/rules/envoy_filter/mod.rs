@@ -23,28 +23,32 @@ declare_rule! {
     /// An extension's EnvoyFilter is absent
     ///
     /// ## What it means
-    /// The EnvoyFilter is what makes the gateway's Envoy ask the router about each request. Without
-    /// it MCP requests pass the proxy unrouted: `initialize` may work, `tools/call` does not.
+    /// The EnvoyFilter is what makes the gateway's Envoy ask the router about each request. Without it MCP
+    /// requests pass the proxy unrouted: `initialize` may work, `tools/call` does not.
     ///
     /// ## How it is decided
-    /// For every MCPGatewayExtension whose evaluation finds nothing wrong, the EnvoyFilter
-    /// `mcp-ext-proc-NAMESPACE-gateway` (or one with the extension's labels) is looked up in the
-    /// Gateway's namespace. While the extension has an earlier fault the filter is not expected: the
-    /// controller writes it last.
+    /// For every MCPGatewayExtension that is at least two minutes old, is not being deleted, and whose
+    /// evaluation finds nothing wrong: an EnvoyFilter with the extension's labels
+    /// (`mcp.kuadrant.io/extension-namespace` and `-name`), or without them and with the name
+    /// `mcp-ext-proc-NAMESPACE-gateway`, is looked for in all namespaces. One in a wrong namespace is MG221.
+    /// While the extension has an earlier fault (its broker is not ready, for example) the filter is not
+    /// expected: the controller writes it last. While something of the extension cannot be judged this stays
+    /// undecided.
     ///
     /// ## Causes
-    /// It was deleted and the controller is down; the controller may not write EnvoyFilters in the
-    /// Gateway's namespace (MG219); the EnvoyFilter API is not installed (MG003).
+    /// It was deleted and the controller is down; the controller may not write EnvoyFilters in the Gateway's
+    /// namespace (MG219); the EnvoyFilter API is not installed (MG003).
     ///
     /// ## How to confirm
-    /// `oc get envoyfilters -A -l app.kubernetes.io/managed-by=mcp-gateway-controller`, and the
-    /// controller's log for `failed to create envoy filter`.
+    /// `oc get envoyfilters -A -l app.kubernetes.io/managed-by=mcp-gateway-controller`, and the controller's
+    /// log for `failed to create envoy filter`.
     ///
     /// ## How to fix
-    /// Repair the controller, then make it reconcile: annotate the extension.
+    /// Repair the controller, then make it reconcile:
+    /// `oc -n NAMESPACE annotate mcpgatewayextension NAME oc-mcpgw/touched="$(date -u +%s)" --overwrite`.
     ///
     /// ## When it may be a false alarm
-    /// Within seconds after the extension was created.
+    /// A filter that was made by hand, under another name and without the extension's labels, does the work.
     static ENVOYFILTER_MISSING = {
         code: "MG220", name: "envoyfilter-missing", severity: Error, section: "1.2.3",
         needs: ["envoyfilters", "mcpgatewayextensions", "gateways"], since: "0.1.0",
@@ -108,27 +112,31 @@ declare_rule! {
     /// An extension's EnvoyFilter selects no proxy of the Gateway
     ///
     /// ## What it means
-    /// The EnvoyFilter exists and has no effect: istiod applies it only to pods of its own namespace
-    /// (or of all namespaces from the root namespace) whose labels contain its `workloadSelector`.
-    /// Requests bypass the router.
+    /// The EnvoyFilter exists and has no effect: istiod applies it only to pods of its own namespace (or of
+    /// all namespaces from the root namespace) whose labels contain its `workloadSelector`. Requests bypass
+    /// the router.
     ///
     /// ## How it is decided
-    /// For each EnvoyFilter that the MCP controller manages and whose extension exists: its namespace
-    /// against the Gateway's, and its `workloadSelector.labels` against the labels of the Gateway's
-    /// proxy pods.
+    /// For each EnvoyFilter of an extension (by its labels, else by its name): its namespace must be the
+    /// Gateway's, unless another filter of the extension is there; and there its `workloadSelector.labels`
+    /// must be among the labels of at least one proxy pod of the Gateway. A filter without selector takes all
+    /// pods of its namespace, and one with `targetRefs` is not judged by its selector. While the Gateway has
+    /// no pod that is the fault (MG208).
     ///
     /// ## Causes
-    /// The filter was edited or copied into another namespace; the Gateway's pods lost the label
-    /// `gateway.networking.k8s.io/gateway-name` (a hand-made Deployment).
+    /// The filter was edited or copied into another namespace; the extension was pointed at another Gateway;
+    /// the Gateway's pods lost the label `gateway.networking.k8s.io/gateway-name` (a hand-made Deployment).
     ///
     /// ## How to confirm
-    /// `oc -n NAMESPACE get pods --show-labels` and compare with the selector.
+    /// `oc -n NAMESPACE get pods --show-labels`, and compare with
+    /// `oc -n NAMESPACE get envoyfilter NAME -o jsonpath='{.spec.workloadSelector}'`.
     ///
     /// ## How to fix
-    /// Delete the filter: the controller writes it again as it must be.
+    /// See that the controller runs, then delete the filter: the controller writes it again as it must be.
+    /// Touch the extension if it does not.
     ///
     /// ## When it may be a false alarm
-    /// A filter with `targetRefs` is not judged by its selector.
+    /// A filter in Istio's root namespace has effect in all namespaces; it is reported all the same.
     static ENVOYFILTER_SELECTOR = {
         code: "MG221", name: "envoyfilter-selector", severity: Error, section: "1.2.3",
         needs: ["envoyfilters", "pods", "mcpgatewayextensions", "gateways"], since: "0.1.0",
@@ -215,12 +223,14 @@ declare_rule! {
     /// An extension's EnvoyFilter patches another port
     ///
     /// ## What it means
-    /// The filter's `match.listener.portNumber` is not the port of the listener that the extension
-    /// targets, so that the router is put into another listener or into none.
+    /// The filter's `match.listener.portNumber` is not the port of the listener that the extension targets,
+    /// so that the router is put into another listener or into none.
     ///
     /// ## How it is decided
-    /// Every ext_proc patch of the managed EnvoyFilter against `spec.listeners[].port` of the
-    /// targeted listener.
+    /// Every ext_proc patch of the extension's EnvoyFilters in the Gateway's namespace against
+    /// `spec.listeners[].port` of the targeted listener; where the target has a wrong name, of the listener
+    /// that it most likely means. A patch without `portNumber` is for all ports and left out, and so are
+    /// filters that the controller does not manage.
     ///
     /// ## Causes
     /// The listener's port was changed and the controller has not reconciled; the filter was edited.
@@ -229,10 +239,11 @@ declare_rule! {
     /// `oc -n NAMESPACE get envoyfilter NAME -o yaml` and compare with the Gateway's listener.
     ///
     /// ## How to fix
-    /// Delete the filter: the controller writes it again.
+    /// See that the controller runs, then delete the filter: the controller writes it again. Touch the
+    /// extension if it does not.
     ///
     /// ## When it may be a false alarm
-    /// None known; whether the live proxy has the filter is MG223.
+    /// The listener's port was changed seconds ago. Whether the live proxy has the filter is MG223.
     static ENVOYFILTER_PORT = {
         code: "MG222", name: "envoyfilter-port", severity: Error, section: "1.2.3",
         needs: ["envoyfilters", "gateways", "mcpgatewayextensions"], since: "0.1.0",

@@ -53,23 +53,28 @@ declare_rule! {
     /// `failed to create session`.
     ///
     /// ## How it is decided
-    /// `spec.privateHost`, or the value that the controller has put into the broker's command: a name
-    /// under `.svc` must be the Gateway's Service, in the Gateway's namespace, with a port that the
-    /// Service has, and `https://` exactly where the listener on that port speaks HTTPS. Other hosts are not judged.
-    /// Where the extension's target has a wrong name, the Gateway and listener that it most likely means count.
+    /// `spec.privateHost`, or the value that the controller has put into the broker's command. A name of the
+    /// form `SERVICE.NAMESPACE.svc…` must be that of a Service that exists, and that is the Gateway's own or
+    /// selects one of its pods; the Service must have the port, if one is named; and `https://` must be there
+    /// exactly where the listener on that port speaks HTTPS (where none has the port, the extension's
+    /// listener counts). Other hosts are not judged, nor is any while the Gateway has no Service (MG208).
+    /// Where the extension's target has a wrong name, the Gateway and listener that it most likely means
+    /// count.
     ///
     /// ## Causes
-    /// A wrong namespace or name; controllers before 0.8 always took the suffix `-istio`, which is
-    /// wrong for other classes.
+    /// A wrong namespace or name; controllers before 0.8 always took the suffix `-istio`, which is wrong for
+    /// other classes.
     ///
     /// ## How to confirm
-    /// `oc get services -n GATEWAY_NAMESPACE`, and the broker's log for `failed to get remote session`.
+    /// `oc -n GATEWAY_NAMESPACE get services`, and the broker's log for `failed to get remote session`.
     ///
     /// ## How to fix
-    /// Remove `privateHost` (the default is right since 0.8), or correct it.
+    /// Remove `privateHost` (the default is right since 0.8), or correct it; the command writes the right
+    /// value.
     ///
     /// ## When it may be a false alarm
-    /// A Service made by hand in front of the same proxies.
+    /// A Service made by hand that reaches the proxies without selecting them (a Service without selector, or
+    /// one of another proxy in front).
     pub(super) static PRIVATE_HOST = {
         code: "MG313", name: "private-host", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "services", "deployments", "gateways"], since: "0.1.0",
@@ -158,24 +163,31 @@ declare_rule! {
     /// The router cannot open sessions through the Gateway
     ///
     /// ## What it means
-    /// For clients of the 2025 protocol the router sends an `initialize` for each server back through the Gateway,
-    /// before the first `tools/call` of a session. That fails: tools are listed, and calling them ends with 500
-    /// `failed to create session for mcp server`.
+    /// For clients of the 2025 protocol the router sends an `initialize` for each server back through the
+    /// Gateway, before the first `tools/call` of a session. That fails: tools are listed, and calling them
+    /// ends with 500 `failed to create session for mcp server`.
     ///
     /// ## How it is decided
-    /// The broker's log has at least three `failed to get remote session` for a server, the last within the hour
-    /// before the collection.
+    /// The log of a broker pod (of the present run) has `failed to get remote session` at least three times
+    /// for one server with the same kind of error, the last within the hour before the collection (without
+    /// times it counts as recent).
     ///
     /// ## Causes
-    /// The private host does not resolve or speaks another protocol (MG313), an AuthPolicy on the host of the server
-    /// demands credentials of the router's own `initialize` (401, 403), the server fails (MG417).
+    /// - The private host does not resolve or speaks another protocol (MG313), or its certificate is not
+    ///   trusted (MG206).
+    /// - The Gateway's proxy is down or has no listener (MG208, MG225), or the router is unreachable from it
+    ///   (MG224, MG232).
+    /// - An AuthPolicy on the host of the server demands credentials of the router's own `initialize` (401,
+    ///   403).
+    /// - The server fails or rejects its credentials (MG417, MG411, MG605).
     ///
     /// ## How to confirm
     /// `oc -n NAMESPACE logs deployment/mcp-gateway | grep 'failed to get remote session'`
     ///
     /// ## How to fix
-    /// By the error that the finding names: correct the private host; or let the policies on the hosts of servers pass
-    /// the `initialize` of the router, which has the header `router-key`.
+    /// By the error that the finding names: correct the private host; or let the policies on the hosts of
+    /// servers pass the `initialize` of the router, which has the header `router-key`. Do not let every
+    /// request with that header pass: clients can send it too.
     ///
     /// ## When it may be a false alarm
     /// A short outage within the last hour; the finding gives first and last time.

@@ -118,21 +118,25 @@ declare_rule! {
     /// `invalid: gateway target NAMESPACE/NAME not found`.
     ///
     /// ## How it is decided
-    /// `spec.targetRef` is looked up as the controller does: an empty `namespace` is *not* taken as
-    /// the extension's own, it finds nothing at all (the message then shows `/NAME`).
+    /// `spec.targetRef` is looked up as the controller does: an empty `namespace` is *not* taken as the
+    /// extension's own, it finds nothing at all (the message then shows `/NAME`). An extension that is being
+    /// deleted is left out. Where the Gateways of that namespace were not collected, the controller's message
+    /// is believed when it is at least a minute old; else this stays undecided.
     ///
     /// ## Causes
-    /// A typo in name or namespace, the namespace left out, a deleted Gateway (then MG201 is the
-    /// cause).
+    /// A typo in name or namespace, the namespace left out, a deleted Gateway (then MG201 is the cause).
     ///
     /// ## How to confirm
-    /// `oc get gateways -A`.
+    /// `oc get gateways -A`; `oc -n NAMESPACE get mcpgatewayextension NAME -o jsonpath='{.spec.targetRef}'`.
     ///
     /// ## How to fix
-    /// Patch `spec.targetRef` with the command that is printed.
+    /// Patch `spec.targetRef`. The command is there where a Gateway of the namespace has a similar name, or
+    /// only one Gateway elsewhere has this name; a Gateway of another namespace needs a ReferenceGrant there
+    /// too (MG303).
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// A later controller may take an empty namespace for the extension's own; MG310 then says that the
+    /// status is `Ready` all the same.
     static EXTENSION_TARGET_MISSING = {
         code: "MG301", name: "extension-target-missing", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "gateways"], since: "0.1.0",
@@ -200,15 +204,15 @@ declare_rule! {
     ///
     /// ## What it means
     /// The extension targets a Gateway of another namespace, and no ReferenceGrant there allows it:
-    /// `Ready=False ReferenceGrantRequired`. The controller also empties the broker's configuration,
-    /// so that all tools vanish.
+    /// `Ready=False ReferenceGrantRequired`. The controller also empties the broker's configuration, so that
+    /// all tools vanish.
     ///
     /// ## How it is decided
-    /// A grant must stand in the *Gateway's* namespace, with an entry of `from` with group
-    /// `mcp.kuadrant.io`, kind `MCPGatewayExtension` and the extension's namespace, and an entry of
-    /// `to` with group `gateway.networking.k8s.io`, kind `Gateway` and no name or this one. Grants
-    /// that are off in one field are named with the field. Where the bundle has no list of grants, the
-    /// controller's `ReferenceGrantRequired` is believed.
+    /// A grant must stand in the *Gateway's* namespace, with an entry of `from` with group `mcp.kuadrant.io`,
+    /// kind `MCPGatewayExtension` and the extension's namespace, and an entry of `to` with group
+    /// `gateway.networking.k8s.io`, kind `Gateway` and no name or this one. Grants that are off in one field
+    /// are named with the field. Where the bundle has no list of grants, or not the Gateway, the controller's
+    /// `ReferenceGrantRequired` is believed. A Gateway that does not exist is MG301 alone.
     ///
     /// ## Causes
     /// No grant; a grant in the extension's namespace; one wrong field.
@@ -217,10 +221,11 @@ declare_rule! {
     /// `oc -n GATEWAY_NAMESPACE get referencegrants -o yaml`.
     ///
     /// ## How to fix
-    /// Apply the ReferenceGrant that is printed with the finding.
+    /// Apply the ReferenceGrant that is printed with the finding; it allows this Gateway only. The listener's
+    /// `allowedRoutes` must admit the extension's namespace besides (MG308).
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// Where only the status is believed: the grant was made seconds ago.
     static EXTENSION_REFERENCE_GRANT = {
         code: "MG303", name: "extension-reference-grant", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "referencegrants", "gateways"], since: "0.1.0",
@@ -263,13 +268,14 @@ declare_rule! {
     /// Another extension owns the listener's port
     ///
     /// ## What it means
-    /// Two MCPGatewayExtensions target listeners on the same port of one Gateway. The router is put
-    /// in per port, so only the older one is configured; the younger stays `Ready=False` with a
-    /// message that starts with `conflict: listener port`.
+    /// Two MCPGatewayExtensions target listeners on the same port of one Gateway. The router is put in per
+    /// port, so only the older one is configured; the younger stays `Ready=False` with a message that starts
+    /// with `conflict: listener port`.
     ///
     /// ## How it is decided
-    /// The extensions of each Gateway are grouped by the port of their listener, also when the
-    /// listeners have different names. The oldest wins, then the lower UID.
+    /// The extensions of each Gateway are grouped by the port of their listener, also when the listeners have
+    /// different names. The one with the lowest `creationTimestamp` wins, then the lower UID. Extensions that
+    /// are being deleted do not count, and two of one namespace are MG305 instead.
     ///
     /// ## Causes
     /// A second installation on a shared Gateway; a copy left behind by a migration.
@@ -278,7 +284,8 @@ declare_rule! {
     /// `oc get mcpgatewayextensions -A -o yaml` and compare `targetRef` and the listener's port.
     ///
     /// ## How to fix
-    /// Give the younger extension a listener on another port, another Gateway, or delete it.
+    /// Give the younger extension a listener on another port (`sectionName`) or another Gateway, or delete
+    /// it. The command deletes it, with its broker if it has one: keep a copy if it is the one that you want.
     ///
     /// ## When it may be a false alarm
     /// None known.
@@ -329,21 +336,23 @@ declare_rule! {
     /// A namespace has more than one extension
     ///
     /// ## What it means
-    /// The broker of an extension has a fixed name in its namespace, so that there can be only one
-    /// extension per namespace. The younger one stays `Ready=False` with a message that starts with
+    /// The broker of an extension has a fixed name in its namespace, so that there can be only one extension
+    /// per namespace. The younger one stays `Ready=False` with a message that starts with
     /// `conflict: namespace`.
     ///
     /// ## How it is decided
-    /// The extensions are grouped by namespace. The oldest wins, then the lower UID.
+    /// The extensions are grouped by namespace; those that are being deleted do not count. The one with the
+    /// lowest `creationTimestamp` wins, then the lower UID.
     ///
     /// ## Causes
     /// A second extension for another listener created in the same namespace.
     ///
     /// ## How to confirm
-    /// `oc -n NAMESPACE get mcpgatewayextensions`.
+    /// `oc -n NAMESPACE get mcpgatewayextensions --sort-by=.metadata.creationTimestamp`.
     ///
     /// ## How to fix
-    /// Create the younger one in a namespace of its own.
+    /// Create the younger one in a namespace of its own. The command deletes it from this one: keep a copy if
+    /// you need it.
     ///
     /// ## When it may be a false alarm
     /// None known.
@@ -386,7 +395,10 @@ declare_rule! {
     /// `Ready=False`, `listener "NAME" not found on gateway …`: nothing is configured.
     ///
     /// ## How it is decided
-    /// `spec.targetRef.sectionName` against the names of `spec.listeners` of the Gateway, exactly.
+    /// `spec.targetRef.sectionName` against the names of `spec.listeners` of the Gateway, exactly; an empty
+    /// one names none. Listeners of ListenerSets do not count for the controller either. Where the Gateway
+    /// was not collected, the controller's message is believed when it is at least a minute old. For
+    /// extensions of a version without `sectionName` this stays undecided.
     ///
     /// ## Causes
     /// A typo, a renamed listener.
@@ -395,7 +407,8 @@ declare_rule! {
     /// `oc -n NAMESPACE get gateway NAME -o jsonpath='{.spec.listeners[*].name}'`.
     ///
     /// ## How to fix
-    /// Patch `sectionName` with the command that is printed.
+    /// Patch `sectionName`. The command is there where one listener has a similar name, or the Gateway has
+    /// only one.
     ///
     /// ## When it may be a false alarm
     /// None known.

@@ -15,23 +15,28 @@ declare_rule! {
     /// No route takes the requests of MCP clients
     ///
     /// ## What it means
-    /// Clients send their requests to `/mcp` on the public host. No HTTPRoute takes them there, so that all are answered
-    /// with 404, while the extension says Ready.
+    /// Clients send their requests to `/mcp` on the public host. No HTTPRoute takes them there, so that all
+    /// are answered with 404, while the extension says Ready.
     ///
     /// ## How it is decided
-    /// For an extension that is otherwise in order: no rule of a route that is attached to its Gateway with the public
-    /// host matches the path `/mcp`. A route to the broker that its Gateway does not accept is another finding (MG212,
-    /// MG213, MG214), and then this one is not reported.
+    /// For an extension that is otherwise in order, at least a minute old and not being deleted: no rule of a
+    /// route that a listener of its Gateway takes for the public host matches the path `/mcp`. Methods and
+    /// headers are not looked at. A route to the broker, or the controller's `mcp-gateway-route`, that its
+    /// Gateway does not accept is another finding (MG212, MG213, MG214), and then this one is not reported.
+    /// Where evidence about the extension, or the routes of its and the Gateway's namespace, is missing, it
+    /// stays silent or undecided.
     ///
     /// ## Causes
     /// The controller's route `mcp-gateway-route` was deleted or edited while the controller was away;
     /// `httpRouteManagement: Disabled` and no route of one's own, or one for another host or path.
     ///
     /// ## How to confirm
-    /// `curl -si http://HOST/mcp` answers 404; `oc get httproutes -A`.
+    /// `curl -si http://HOST:PORT/mcp` (`https` for an HTTPS listener) answers 404; `oc get httproutes -A`.
     ///
     /// ## How to fix
-    /// With `httpRouteManagement: Enabled` let the controller write the route; with `Disabled` apply one.
+    /// With `httpRouteManagement: Enabled` see that the controller runs, and let it write the route: the
+    /// command deletes a route that was edited, or touches the extension. With `Disabled` the command applies
+    /// a route `mcp-public`, with rules for `/mcp` and the well-known path.
     ///
     /// ## When it may be a false alarm
     /// Clients come over something else than an HTTPRoute, such as a VirtualService of Istio.

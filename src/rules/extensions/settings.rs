@@ -18,18 +18,21 @@ declare_rule! {
     /// An extension targets something that is no Gateway
     ///
     /// ## What it means
-    /// `spec.targetRef` has a group or kind other than `gateway.networking.k8s.io` and `Gateway`.
-    /// Nothing is configured.
+    /// `spec.targetRef` has a group or kind other than `gateway.networking.k8s.io` and `Gateway`. Nothing is
+    /// configured.
     ///
     /// ## How it is decided
-    /// The two fields of the object. Today's CRD refuses other values, so this is met in manifests and
-    /// on installations with an older CRD.
+    /// The two fields of the object; where one is absent its default counts. Today's CRD refuses other
+    /// values, so this is met in manifests and on installations with an older CRD. The other fields of the
+    /// target are not judged then.
     ///
     /// ## Causes
-    /// A typo; a manifest that was written for another kind of target.
+    /// A typo; a manifest that was written for another kind of target; the group of Istio's own Gateway
+    /// (`networking.istio.io`).
     ///
     /// ## How to confirm
-    /// `oc explain mcpgatewayextension.spec.targetRef`.
+    /// `oc explain mcpgatewayextension.spec.targetRef`;
+    /// `oc -n NAMESPACE get mcpgatewayextension NAME -o jsonpath='{.spec.targetRef}'`.
     ///
     /// ## How to fix
     /// Set group and kind, or leave them out: these are their defaults.
@@ -70,21 +73,27 @@ declare_rule! {
     /// An extension has no valid public host
     ///
     /// ## What it means
-    /// The controller cannot tell under which host clients reach the MCP gateway: `listener … has no
-    /// hostname and spec.publicHost is not set`, or `invalid public host`.
+    /// The controller cannot tell under which host clients reach the MCP gateway:
+    /// `listener … has no hostname and spec.publicHost is not set`, or `invalid public host`.
     ///
     /// ## How it is decided
-    /// `spec.publicHost` without port, else the listener's hostname (`*.x` becomes `mcp.x`); it must be
-    /// a DNS name and no URL.
+    /// `spec.publicHost` without port, else the listener's hostname (`*.x` becomes `mcp.x`); it must be a DNS
+    /// name (lower case letters, digits and `-`, at most 63 characters between dots and 253 in all) and no
+    /// URL. It is judged once Gateway and listener are found. Whether the listener serves the host is not
+    /// asked here.
     ///
     /// ## Causes
-    /// A listener for all hosts; a URL in `publicHost`.
+    /// A listener for all hosts; a URL or upper case letters in `publicHost`.
     ///
     /// ## How to confirm
-    /// Read the listener's hostname and the extension's `publicHost`.
+    /// `oc -n NAMESPACE get mcpgatewayextension NAME -o jsonpath='{.spec.publicHost}'`;
+    /// `oc -n GATEWAY_NAMESPACE get gateway NAME -o jsonpath='{.spec.listeners[*].hostname}'`.
     ///
     /// ## How to fix
-    /// Set `spec.publicHost` to a host that the listener serves.
+    /// Set `spec.publicHost` to a host that the listener serves. Of a URL the command takes the host; a wrong
+    /// letter within the host you have to correct in it. Where the listener does not serve that host, the
+    /// command removes the field, so that the listener's own counts. Where no host is known the command has
+    /// `mcp.example.com`: put your own in its place.
     ///
     /// ## When it may be a false alarm
     /// None known.
@@ -141,8 +150,11 @@ declare_rule! {
     /// broker's HTTPRoute lives there: `listener … does not allow routes from namespace …`.
     ///
     /// ## How it is decided
-    /// `allowedRoutes.namespaces` of the targeted listener against the extension's namespace and its
-    /// labels, as for HTTPRoutes. A ReferenceGrant is needed besides, and does not replace it.
+    /// `allowedRoutes.namespaces` of the targeted listener against the extension's namespace and its labels,
+    /// as for HTTPRoutes (MG214), but `from: Selector` without a selector takes none: so the controller reads
+    /// it. `allowedRoutes.kinds` is not looked at. A ReferenceGrant is needed besides, and does not replace
+    /// it. Without the labels of the namespace, or the Gateway, the controller's message is believed when it
+    /// is at least a minute old; else this stays undecided.
     ///
     /// ## Causes
     /// `from: Same` (the default) on a shared Gateway; a namespace without the label.
@@ -151,10 +163,12 @@ declare_rule! {
     /// `oc get namespace NAME --show-labels` and compare with the listener.
     ///
     /// ## How to fix
-    /// Label the namespace, or widen `allowedRoutes`.
+    /// Label the namespace (`oc label namespace NAME KEY=VALUE`), or widen `allowedRoutes`. Where there are
+    /// no labels to give, the command writes `from: All`, which opens the listener to the routes of every
+    /// namespace and replaces what `allowedRoutes` held: where that is too much, write a `Selector`.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// Where only the status is believed: the namespace or the listener was changed seconds ago.
     pub(super) static EXTENSION_NOT_ALLOWED = {
         code: "MG308", name: "extension-not-allowed", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "gateways", "namespaces (labels)"], since: "0.1.0",
@@ -206,29 +220,37 @@ declare_rule! {
     /// A Secret that an extension needs cannot be used
     ///
     /// ## What it means
-    /// The Secret for trusted headers, the session store, the CA bundle or guardrails is missing,
-    /// lacks the label without which the controller does not see it, lacks its key, or holds a value that is
-    /// of no use: `SecretNotFound`, `SecretInvalid`, `GuardrailsSecretNotFound`.
+    /// The Secret for trusted headers, the session store, the CA bundle or guardrails is missing, lacks the
+    /// label without which the controller does not see it, lacks its key, or holds a value that is of no use:
+    /// `SecretNotFound`, `SecretInvalid`, `GuardrailsSecretNotFound`.
     ///
     /// ## How it is decided
-    /// Names, labels and key names: trusted headers need the key `key`, the session store the label
-    /// and `CACHE_CONNECTION_STRING`, the CA bundle the label and its key (`ca.crt`), guardrails the
-    /// label. The connection string must not be empty; the CA bundle must hold PEM certificates of CAs only, of at
-    /// most 262144 bytes (the public parts of certificates and lengths survive redaction). Generated
-    /// trusted-headers Secrets are the controller's own. Where the bundle has no Secrets, the message of the
-    /// extension's status is believed.
+    /// The Secrets are looked up in the extension's namespace. The label is `mcp.kuadrant.io/secret: "true"`:
+    ///
+    /// - trusted headers (`spec.trustedHeadersKey`): the key `key`. With `generate: Enabled` the Secret is
+    ///   the controller's own and not judged.
+    /// - session store (`spec.sessionStore`): the label and the key `CACHE_CONNECTION_STRING`, not empty.
+    /// - CA bundle (`spec.caCertBundleRef`): the label and its key (`ca.crt` unless another is named), with
+    ///   PEM certificates of CAs only, of at most 262144 bytes (the public parts of certificates and lengths
+    ///   survive redaction).
+    /// - guardrails (annotation `mcp.kuadrant.io/guardrails-ref`): the label; the content is not judged.
+    ///
+    /// Where the bundle has no Secrets, the message of the extension's status is believed, else this stays
+    /// undecided.
     ///
     /// ## Causes
-    /// A typo, another namespace, a missing label.
+    /// A typo, another namespace, a missing label, the certificate of a server in place of its CA's.
     ///
     /// ## How to confirm
-    /// `oc -n NAMESPACE get secret NAME --show-labels`; `oc describe secret` lists the keys.
+    /// `oc -n NAMESPACE get secret NAME --show-labels`; `oc -n NAMESPACE describe secret NAME` lists the
+    /// keys.
     ///
     /// ## How to fix
-    /// Create or label the Secret, or add the key.
+    /// Create the Secret, add the key, or label it:
+    /// `oc -n NAMESPACE label secret NAME mcp.kuadrant.io/secret=true`.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// Where only the status is believed: the Secret was made seconds ago.
     pub(super) static EXTENSION_SECRET = {
         code: "MG309", name: "extension-secret", severity: Error, section: "1.3",
         needs: ["mcpgatewayextensions", "secrets (labels, key names)"], since: "0.1.0",
@@ -355,25 +377,28 @@ declare_rule! {
     /// Several broker replicas share no session store
     ///
     /// ## What it means
-    /// Sessions live in the memory of one broker. With more than one replica and no shared store a
-    /// client's next request may reach a broker that does not know its session.
+    /// Sessions live in the memory of one broker. With more than one replica and no shared store a client's
+    /// next request may reach a broker that does not know its session.
     ///
     /// ## How it is decided
-    /// The broker's Deployment wants more than one replica, and neither `spec.sessionStore` nor the
-    /// environment variable or flag for a cache connection is set.
+    /// The broker's Deployment wants more than one replica (`spec.replicas`), and there is neither
+    /// `spec.sessionStore` in the extension nor the variable `CACHE_CONNECTION_STRING` or the flag
+    /// `--cache-connection-string` in the Deployment. Variables that come from a whole ConfigMap or Secret
+    /// (`envFrom`) are not seen.
     ///
     /// ## Causes
     /// The Deployment was scaled, or an autoscaler did it.
     ///
     /// ## How to confirm
-    /// The broker's log has `session validation failed`; with a store it starts with `cache using
-    /// external redis store`.
+    /// The broker's log has `session validation failed`; with a store it starts with
+    /// `cache using external redis store`.
     ///
     /// ## How to fix
-    /// Configure `spec.sessionStore` (Redis), or scale to one replica.
+    /// Configure `spec.sessionStore` (Redis), or scale to one replica, as the command does. An autoscaler has
+    /// to be told too.
     ///
     /// ## When it may be a false alarm
-    /// When all clients speak the stateless protocol of 2026.
+    /// All clients speak the stateless protocol of 2026, or the connection string comes from `envFrom`.
     pub(super) static SESSION_STORE_NEEDED = {
         code: "MG314", name: "session-store-needed", severity: Warning, section: "1.3",
         needs: ["mcpgatewayextensions", "deployments"], since: "0.1.0",
@@ -421,23 +446,25 @@ declare_rule! {
     /// An extension has settings that this version ignores or rejects
     ///
     /// ## What it means
-    /// Annotations of versions before 0.6, or flags that the controller no longer manages, are still
-    /// in use: they have no effect, or keep the broker from starting after the next update.
+    /// Annotations of versions before 0.6, or flags that the controller no longer manages, are still in use:
+    /// they have no effect, or keep the broker from starting after the next update.
     ///
     /// ## How it is decided
-    /// Annotations `kuadrant.io/alpha-*` on the extension; and, where the installation serves
-    /// `mcp.kuadrant.io/v1` (0.8 and later), the flags `--gateway-ca-cert` and `--mcp-router-key` in the broker's
-    /// Deployment; `--session-signing-key` is reported as a secret on the command line (MG007).
+    /// Annotations `kuadrant.io/alpha-*` on the extension, whatever the version; and, where the extension was
+    /// read as `mcp.kuadrant.io/v1` (0.8 and later), the flags `--gateway-ca-cert` and `--mcp-router-key` in
+    /// the broker's Deployment. `--session-signing-key` is reported as a secret on the command line (MG007).
     ///
     /// ## Causes
     /// An upgrade without the migration of its guide.
     ///
     /// ## How to confirm
-    /// `oc get mcpgatewayextension NAME -o yaml`; `oc get deployment mcp-gateway -o yaml`.
+    /// `oc -n NAMESPACE get mcpgatewayextension NAME -o yaml`;
+    /// `oc -n NAMESPACE get deployment mcp-gateway -o yaml`.
     ///
     /// ## How to fix
-    /// Move the settings into the spec (`publicHost`, `backendPingIntervalSeconds`,
-    /// `httpRouteManagement`, `targetRef.sectionName`, `caCertBundleRef`) and remove the old ones.
+    /// Move the settings into the spec (`publicHost`, `backendPingIntervalSeconds`, `httpRouteManagement`,
+    /// `targetRef.sectionName`, `caCertBundleRef`), and only then remove the old ones: the commands remove,
+    /// they do not move. Taking a flag out of the Deployment starts the broker anew.
     ///
     /// ## When it may be a false alarm
     /// Annotations that were left on purpose for a way back.

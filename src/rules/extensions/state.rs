@@ -16,34 +16,44 @@ declare_rule! {
     /// The controller does not reconcile an extension
     ///
     /// ## What it means
-    /// The status of the extension is missing, of an older generation, or does not follow from the
-    /// specs: what it says cannot be trusted, and changes have no effect. Or the controller tries
-    /// again and again and fails over something that the status does not say.
+    /// The status of the extension is missing, of an older generation, or does not follow from the specs:
+    /// what it says cannot be trusted, and changes have no effect. Or the controller tries again and again
+    /// and fails over something that the status does not say.
     ///
     /// ## How it is decided
-    /// No `Ready` condition; `observedGeneration` below `metadata.generation`; `Ready=True` although a
-    /// step of the controller's evaluation fails; or `Ready=False` although none fails; or `Ready=True` although the
-    /// broker's Deployment still has another public host, private host, ping interval or image
-    /// (`RELATED_IMAGE_ROUTER_BROKER` of the controller) than the controller would give it. What the
-    /// controller's log says of the extension is shown with it. `Reconciler error` at least three times
-    /// for the extension, the last time behind the last `reconciling mcpgatewayextension` and within
-    /// twenty minutes of the collection, is a finding by itself; conflicts of two writers are not. So is an
-    /// extension that is to be deleted for more than five minutes: the controller has not run its finalizer.
+    /// For an extension that is at least a minute old, the first of these that holds:
+    ///
+    /// - It has been marked for deletion for more than five minutes: the controller has not run its
+    ///   finalizer.
+    /// - It has no `Ready` condition (in old versions `Accepted`).
+    /// - The condition's `observedGeneration` is below `metadata.generation`.
+    /// - `Ready=True` although a step of the controller's evaluation fails.
+    /// - `Ready=False` although none fails; undecided where evidence for a step is missing.
+    /// - The controller's log (of the present run) has the same `Reconciler error` for the extension at least
+    ///   three times, the last behind the last `reconciling mcpgatewayextension` and within twenty minutes of
+    ///   the collection. Conflicts of two writers do not count.
+    /// - `Ready=True` although the broker's Deployment still has another public host, private host, ping
+    ///   interval or image (`RELATED_IMAGE_ROUTER_BROKER` of the only controller) than the controller would
+    ///   give it. Only a Deployment that the extension owns is compared, and only settings that are known.
+    ///
+    /// What the controller's log says of the extension is shown with it.
     ///
     /// ## Causes
-    /// The controller is down (its pods' findings are then the cause), lacks permissions, or crashed.
-    /// For ReferenceGrants: the controller only watches the first entry of `from`, so that a grant
-    /// whose matching entry comes later is not noticed until the next resync.
+    /// The controller is down (its pods' findings are then the cause), lacks permissions, or crashed. For
+    /// ReferenceGrants: the controller only watches the first entry of `from`, so that a grant whose matching
+    /// entry comes later is not noticed until the next resync.
     ///
     /// ## How to confirm
-    /// `oc logs deployment/mcp-gateway-controller` of its namespace: `reconciling mcpgatewayextension`
-    /// must appear after a change.
+    /// `oc -n CONTROLLER_NAMESPACE logs deployment/mcp-gateway-controller`: `reconciling mcpgatewayextension`
+    /// must appear after a change. With Helm the Deployment is named after the release.
     ///
     /// ## How to fix
-    /// Bring the controller back, then touch the extension.
+    /// Bring the controller back, then touch the extension:
+    /// `oc -n NAMESPACE annotate mcpgatewayextension NAME oc-mcpgw/touched="$(date -u +%s)" --overwrite`.
     ///
     /// ## When it may be a false alarm
-    /// Within seconds after a change; objects younger than a minute are not judged.
+    /// Within seconds after a change of the extension, its Gateway or a grant; only the age of the extension
+    /// is looked at. During an upgrade, until the controller has given the brokers their new image.
     pub(super) static EXTENSION_NOT_RECONCILED = {
         code: "MG310", name: "extension-not-reconciled", severity: Error, section: "1.2.3",
         needs: ["mcpgatewayextensions", "gateways", "referencegrants", "controller log", "pods", "deployments"], since: "0.1.0",
@@ -247,23 +257,34 @@ declare_rule! {
     /// No valid extension serves a registration's Gateway
     ///
     /// ## What it means
-    /// The registration's route is attached to a Gateway (or a port of it) that no valid
-    /// MCPGatewayExtension targets, so that the server is in no broker's configuration: `no valid
-    /// mcpgatewayextensions configured`, or `no matching mcpgatewayextensions for attached listener`.
+    /// The registration's route is attached to a Gateway (or a port of it) that no valid MCPGatewayExtension
+    /// targets, so that the server is in no broker's configuration:
+    /// `no valid mcpgatewayextensions configured`, or
+    /// `no matching mcpgatewayextensions for attached listener`. Or the server is configured, but its calls
+    /// do not reach the listener of its route; then the registration says `Ready`.
     ///
     /// ## How it is decided
-    /// The chain registration → route → Gateway → extension is followed as the controller does: an
-    /// extension in the Gateway's own namespace always counts, one elsewhere needs its ReferenceGrant
-    /// and `Ready=True`; then the route must be attached to the port of the extension's listener, for the
-    /// controller and for the Gateway, which differ when a parentRef has a `port`. On a port with several HTTPS listeners
-    /// it must be attached to the one that has the public host: a call stays within the routes of that listener.
+    /// The chain registration → route → Gateway → extension is followed as the controller does. One of these
+    /// is reported:
+    ///
+    /// - No extension targets the Gateway, or none that does is valid. One in the Gateway's own namespace
+    ///   always is, one elsewhere needs its ReferenceGrant and `Ready=True`.
+    /// - The route is not attached to the port of a valid extension's listener. A host that only the
+    ///   controller refuses is MG423, a listener that does not exist MG212.
+    /// - The controller takes the route, but the Gateway has it on another port: the controller does not look
+    ///   at the `port` of a parentRef.
+    /// - The extension's port has several HTTPS listeners, and the route is not on the one that has the
+    ///   public host: a call stays within the routes of that listener.
+    ///
+    /// Of the Gateways of a route those count that have accepted it; while none has, those that it names.
+    /// While a broker is starting, or extensions were not collected, this stays undecided.
     ///
     /// ## Causes
-    /// No extension for that Gateway; an extension with a fault of its own (then that is the cause);
-    /// a route on another listener's port.
+    /// No extension for that Gateway; an extension with a fault of its own (then that is the cause); a route
+    /// on another listener's port.
     ///
     /// ## How to confirm
-    /// `oc get mcpgatewayextensions -A` and compare `targetRef` with the route's parentRefs.
+    /// `oc get mcpgatewayextensions -A -o yaml` and compare `targetRef` with the route's parentRefs.
     ///
     /// ## How to fix
     /// Repair or create the extension, or attach the route to the Gateway and port that one targets.
@@ -514,21 +535,27 @@ declare_rule! {
     /// The broker of an extension is not ready
     ///
     /// ## What it means
-    /// The Deployment `mcp-gateway` in the extension's namespace has no ready replica. It holds the
-    /// router too, and the router is asked about *every* request on the listener's port and fails
-    /// closed: not only MCP, everything on that port is answered with 500 or 503. The extension stays
-    /// `DeploymentNotReady`, its EnvoyFilter is not written, and registrations of other namespaces
-    /// become `no valid mcpgatewayextensions configured`.
+    /// The Deployment `mcp-gateway` in the extension's namespace is not ready. It holds the router too, and
+    /// the router is asked about *every* request on the listener's port and fails closed: while no replica is
+    /// ready, not only MCP, everything on that port is answered with 500 or 503. The extension stays
+    /// `DeploymentNotReady`, its EnvoyFilter is not written (one that is there stays), and registrations of
+    /// other namespaces become `no valid mcpgatewayextensions configured`.
     ///
     /// ## How it is decided
-    /// `status.readyReplicas` of the Deployment is 0 or, without a rollout of the last two minutes, below
-    /// `status.replicas`, or there is no such
-    /// Deployment although nothing else is wrong with the extension. A broker that is running but has
-    /// no server it can reach is not ready either (`/readyz`): then the failing servers are the cause.
+    /// One of these:
+    ///
+    /// - `status.readyReplicas` of the Deployment is 0; in its first minute this is undecided.
+    /// - Some replicas are ready, but not all of `status.replicas`, and its rollout has not moved for two
+    ///   minutes. Requests still pass then; the controller waits for the rest.
+    /// - There is no such Deployment although nothing else is wrong with the extension.
+    /// - The Deployments were not collected, and the status has said `DeploymentNotReady` for a minute.
+    ///
+    /// A broker that is running but has no server it can reach is not ready either (`/readyz`): then the
+    /// failing servers are the cause. The loser of two extensions in one namespace (MG305) is left out.
     ///
     /// ## Causes
-    /// The pod cannot be pulled, scheduled or started (MG101-MG111); every registered server fails
-    /// (MG417, MG405, MG409); the controller is down and has not made the Deployment.
+    /// The pod cannot be pulled, scheduled or started (MG101-MG111); every registered server fails (MG417,
+    /// MG405, MG409); the controller is down and has not made the Deployment; it was scaled to 0.
     ///
     /// ## How to confirm
     /// `oc -n NAMESPACE get deployment mcp-gateway`; `oc -n NAMESPACE logs deployment/mcp-gateway`.

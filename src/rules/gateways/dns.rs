@@ -13,30 +13,41 @@ declare_rule! {
     /// The public hostname does not lead to the Gateway
     ///
     /// ## What it means
-    /// Clients that resolve the MCP gateway's public host come out somewhere else than at the
-    /// Gateway's address.
+    /// Clients that resolve the MCP gateway's public host come out somewhere else than at the Gateway's
+    /// address.
     ///
     /// ## How it is decided
-    /// The public host of each extension (its `publicHost`, or the listener's hostname) against what
-    /// the bundle knows: A and AAAA records of DNSRecord objects for that name, and OpenShift Routes
-    /// for that host (those with another path than `/mcp` aside), which must be admitted and lead to the
-    /// Gateway's Service, to the port of the listener, and end TLS or not as it wants; and the addresses to which the host
-    /// resolved inside a pod of the gateway (`--probe exec`, `mcpgw/probes/dns.*.json`), of which one must
-    /// be the Gateway's or its Service's. Where nothing of this exists nothing is claimed: public DNS is
-    /// outside the cluster.
+    /// The public host of each extension (its `publicHost`, or the listener's hostname) against what the
+    /// bundle knows:
+    ///
+    /// - A and AAAA records of DNSRecord objects for exactly that name: one of the targets must be an address
+    ///   of the Gateway. CNAMEs and wildcard records are not followed.
+    /// - OpenShift Routes for that host: each must be in the Gateway's namespace, lead to the Gateway's
+    ///   Service and to the port of the listener, and end TLS or not as the listener wants it; and a router
+    ///   must not have refused it. Routes with a path that has nothing to do with `/mcp` are left out.
+    /// - The addresses to which the host resolved inside a pod of the gateway (`--probe exec`,
+    ///   `mcpgw/probes/dns.*.json`): one must be the Gateway's, the cluster IP of its Service, or a loopback
+    ///   address. This is left out where a Route has the host.
+    ///
+    /// Records and resolved addresses are compared only where the Gateway has IP addresses, not the name of a
+    /// load balancer. Where nothing of this exists nothing is claimed: public DNS is outside the cluster.
     ///
     /// ## Causes
     /// A record that was not updated after the load balancer's address changed; a Route of another
-    /// application for the same host.
+    /// application for the same host; a Route with the wrong port or TLS termination.
     ///
     /// ## How to confirm
-    /// `dig +short HOST`, and compare with `oc get gateway NAME -o jsonpath='{.status.addresses}'`.
+    /// `dig +short HOST`, and compare with
+    /// `oc -n NAMESPACE get gateway NAME -o jsonpath='{.status.addresses}'`; `oc get routes -A`.
     ///
     /// ## How to fix
-    /// Correct the record or the Route.
+    /// Correct the record or the Route. A DNSPolicy's records follow the Gateway's address: repair the
+    /// policy, not the record.
     ///
     /// ## When it may be a false alarm
-    /// A load balancer or CDN in front of the Gateway that the cluster does not know.
+    /// A load balancer, CDN or NAT in front of the Gateway that the cluster does not know; a Route to a proxy
+    /// of your own that leads to the Gateway; a Route of another application for a path that begins with
+    /// `/mcp`.
     pub(super) static DNS_MISMATCH = {
         code: "MG218", name: "dns-mismatch", severity: Warning, section: "1.2.1",
         needs: ["gateways", "services", "dnsrecords", "routes (OpenShift)", "probes", "mcpgatewayextensions"], since: "0.1.0",

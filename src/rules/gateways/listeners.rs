@@ -23,27 +23,35 @@ declare_rule! {
     /// A listener of a Gateway is not healthy
     ///
     /// ## What it means
-    /// The listener is conflicted, not accepted, not programmed, or refers to something that cannot
-    /// be resolved. Requests to it are refused, or get the answer of another listener. The Gateway as
-    /// a whole may still say `Accepted=True` (reason `ListenersNotValid`).
+    /// The listener is conflicted, not accepted, not programmed, or refers to something that cannot be
+    /// resolved. Requests to it are refused, or get the answer of another listener. The Gateway as a whole
+    /// may still say `Accepted=True` (reason `ListenersNotValid`).
     ///
     /// ## How it is decided
-    /// `status.listeners[].conditions` of the Gateways of the MCP chain: `Conflicted` must not be
-    /// `True`; `Accepted`, `Programmed` and `ResolvedRefs` must be `True`. A listener without any status must have a
-    /// protocol of the Gateway API.
+    /// `status.listeners[].conditions` of the Gateways of the MCP chain that are at least 30 seconds old:
+    /// `Conflicted` must not be `True`; `Accepted`, `Programmed` and `ResolvedRefs` must be `True`.
+    /// Conditions of other types and listeners that the spec no longer has are left out. There is one finding
+    /// for a listener; the condition that says most is in its title.
+    ///
+    /// A listener without any status must have a protocol of the Gateway API (HTTP, HTTPS, TLS, TCP, UDP) or
+    /// Istio's HBONE; this is judged at once, and in manifests.
     ///
     /// ## Causes
-    /// A certificate that is missing or not granted (MG206), a port or hostname taken by another
-    /// listener (MG207), a wrong kind in `allowedRoutes.kinds`, an unsupported protocol.
+    /// A certificate that is missing or not granted (MG206), a port or hostname taken by another listener
+    /// (MG207), a wrong kind in `allowedRoutes.kinds`, an unsupported protocol, a CA certificate for clients
+    /// (`spec.tls.frontend`) that is missing or of no use.
     ///
     /// ## How to confirm
-    /// `oc describe gateway NAME` lists the conditions of each listener.
+    /// `oc -n NAMESPACE describe gateway NAME` lists the conditions of each listener.
     ///
     /// ## How to fix
-    /// Follow the reason; repair the reported cause first.
+    /// Follow the reason; repair the reported cause first. For an unsupported protocol the command removes
+    /// the listener; where it is needed, give it another protocol instead.
     ///
     /// ## When it may be a false alarm
-    /// Within seconds after a change of the Gateway.
+    /// The controller has not written the status since the last change of the Gateway; only the age of the
+    /// Gateway itself is looked at. An implementation may know a protocol of its own that it has not reported
+    /// yet.
     pub(super) static LISTENER_UNHEALTHY = {
         code: "MG205", name: "listener-unhealthy", severity: Error, section: "1.2.1",
         needs: ["gateways"], since: "0.1.0",
@@ -179,32 +187,38 @@ declare_rule! {
     /// The certificate of a listener cannot be used
     ///
     /// ## What it means
-    /// TLS connections to the listener fail, or clients refuse the certificate. This is an error when
-    /// the certificate is missing, not granted, unreadable, expired or for other names, and a warning
-    /// when it ends within 30 days.
+    /// TLS connections to the listener fail, or clients refuse the certificate. This is an error when the
+    /// certificate is missing, not granted, unreadable, expired, not yet valid or for other names, and a
+    /// warning when it ends within 30 days.
     ///
     /// ## How it is decided
-    /// For each HTTPS listener (and TLS listener that terminates; one without `tls` may only hold a place where
-    /// `allowedListeners` lets ListenerSets bring their own): every Secret of
-    /// `tls.certificateRefs` must exist, be granted when it is in another namespace, have the keys
-    /// `tls.crt` and `tls.key`, hold a certificate that is valid at the time of the collection, and a name
-    /// of one of them must cover the listener's hostname (a wildcard stands for one label), or, where the
-    /// listener has none, the public host of the MCPGatewayExtension that targets it. Only the public part
-    /// of a certificate is ever kept.
+    /// Each HTTPS listener, and each TLS listener that terminates, of the Gateways of the MCP chain:
+    ///
+    /// - It must name a certificate in `tls.certificateRefs`. One with `tls.options` need not, nor one
+    ///   without `tls` where `allowedListeners` lets ListenerSets bring their own.
+    /// - Each reference must be to a Secret that exists, is granted when it is in another namespace, and has
+    ///   the keys `tls.crt` and `tls.key`.
+    /// - The first certificate of `tls.crt` must be valid at the time of the collection.
+    /// - A name (SAN) of one of the listener's certificates must cover the listener's hostname (a wildcard
+    ///   stands for one label), or, where the listener has none, the public host of the MCPGatewayExtension
+    ///   that targets it.
+    ///
+    /// Of each reference the first fault is reported. Whether the key belongs to the certificate and who
+    /// issued it is not judged: only the public part of a certificate is ever kept.
     ///
     /// ## Causes
     /// A Secret that cert-manager has not made yet, a missing ReferenceGrant, a renewal that failed, a
-    /// certificate for another domain.
+    /// certificate for another domain, or one that names the host in its subject (CN) only.
     ///
     /// ## How to confirm
-    /// `oc get secret NAME -o jsonpath='{.data.tls\.crt}' | base64 -d | openssl x509 -noout -text`.
+    /// `oc -n NAMESPACE get secret NAME -o jsonpath='{.data.tls\.crt}' | base64 -d | openssl x509 -text`.
     ///
     /// ## How to fix
     /// Create or renew the certificate; look at the Certificate object if cert-manager owns it.
     ///
     /// ## When it may be a false alarm
-    /// A certificate that clients trust although no name covers the host does not exist; a proxy in
-    /// front may present another one.
+    /// Something in front of the Gateway ends TLS and shows clients another certificate. A certificate that
+    /// lives for days or weeks and is renewed in time always has fewer than 30 days left.
     pub(super) static LISTENER_CERTIFICATE = {
         code: "MG206", name: "listener-certificate", severity: Error, section: "1.2.1",
         needs: ["gateways", "secrets (certificates)", "referencegrants", "mcpgatewayextensions"], since: "0.1.0",
@@ -456,26 +470,34 @@ declare_rule! {
     /// Listeners of a Gateway conflict over a port
     ///
     /// ## What it means
-    /// Two listeners have the same port and hostname, or protocols that cannot share a port. Istio
-    /// keeps the first and refuses the later one.
+    /// Two listeners have the same port and hostname, or protocols that cannot share a port. Istio keeps the
+    /// first and refuses the later one.
     ///
     /// ## How it is decided
-    /// The listeners of each Gateway of the MCP chain are compared by port: the same hostname twice conflicts; HTTP,
-    /// TLS-based protocols (HTTPS, TLS) and TCP exclude each other. UDP has ports of its own. A listener that is refused
-    /// is not held against those after it.
+    /// The listeners of each Gateway of the MCP chain are compared by port, in their order:
+    ///
+    /// - HTTP, TLS-based protocols (HTTPS, TLS) and TCP exclude each other, whatever the hostnames. UDP has
+    ///   ports of its own.
+    /// - Within HTTP and within HTTPS and TLS, the same hostname twice conflicts (upper and lower case are
+    ///   the same; no hostname is a hostname too).
+    /// - Two TCP or two UDP listeners on one port always conflict.
+    ///
+    /// A listener that is refused is not held against those after it. Different Gateways normally have
+    /// addresses of their own and are not compared, nor are listeners of ListenerSets.
     ///
     /// ## Causes
     /// A listener added for HTTPS on the port of HTTP; a copied listener.
     ///
     /// ## How to confirm
-    /// `oc describe gateway NAME`: the condition `Conflicted` with reason `HostnameConflict` or
+    /// `oc -n NAMESPACE describe gateway NAME`: the condition `Conflicted` with reason `HostnameConflict` or
     /// `ProtocolConflict`.
     ///
     /// ## How to fix
-    /// Give the later listener another port or hostname, or remove it.
+    /// Give the later listener another port or hostname, or remove it. The command removes it: look first
+    /// whether routes or an MCPGatewayExtension name it.
     ///
     /// ## When it may be a false alarm
-    /// Different Gateways normally have addresses of their own and are not compared.
+    /// None known.
     pub(super) static LISTENER_PORT_CONFLICT = {
         code: "MG207", name: "listener-port-conflict", severity: Error, section: "1.2.1",
         needs: ["gateways"], since: "0.1.0",

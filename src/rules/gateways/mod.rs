@@ -172,27 +172,35 @@ declare_rule! {
     /// A Gateway is not accepted by its controller
     ///
     /// ## What it means
-    /// The Gateway's condition `Accepted` is not `True`: its controller refuses the spec, or no
-    /// controller has looked at it. No listener of it works, so no MCP request arrives.
+    /// The Gateway's condition `Accepted` is not `True`: its controller refuses the spec, or no controller
+    /// has looked at it. No listener of it works, so no MCP request arrives.
     ///
     /// ## How it is decided
     /// The condition `Accepted` of every Gateway that an MCPGatewayExtension targets or a registered
-    /// HTTPRoute is attached to. The reason is explained: for `InvalidParameters` from
-    /// `spec.infrastructure.parametersRef`, which must name a ConfigMap of the Gateway's namespace. A missing
-    /// GatewayClass or control plane (MG209) is reported as the cause.
+    /// HTTPRoute names as its parent: `False` and `Unknown` are reported. A Gateway younger than 30 seconds
+    /// is left out, and so is one without the condition (MG217). The reason is explained:
+    ///
+    /// - `InvalidParameters` and `Invalid`: `spec.infrastructure.parametersRef`, if there is one, must name a
+    ///   ConfigMap of the Gateway's namespace, as Istio wants it.
+    /// - `NoResources`, `AddressNotUsable`, `AddressNotAssigned`: while the Gateway has no Service, a
+    ///   ResourceQuota of its namespace without room for one.
+    ///
+    /// A missing GatewayClass or control plane (MG209) is reported as the cause.
     ///
     /// ## Causes
     /// Wrong GatewayClass, unsupported address type, invalid parameters, control plane down.
     ///
     /// ## How to confirm
-    /// `oc describe gateway NAME` shows the condition with its message and the events.
+    /// `oc -n NAMESPACE describe gateway NAME` shows the condition with its message and the events.
     ///
     /// ## How to fix
-    /// Follow the reason; repair the GatewayClass first if it is reported too. For parameters that do not exist the
-    /// command takes the reference out, or corrects its name.
+    /// Follow the reason; repair the GatewayClass first if it is reported too. Where `parametersRef` is the
+    /// reason the command takes it out, or gives it the name of a ConfigMap that is called nearly the same;
+    /// without it the proxy has Istio's defaults. Of a ConfigMap that exists look first at what it holds.
     ///
     /// ## When it may be a false alarm
-    /// Within the first seconds after the Gateway was created, before the controller wrote its status.
+    /// The controller has not written its status yet, although the Gateway is older than 30 seconds. With the
+    /// reason `Invalid` another field than `parametersRef` may be at fault: the condition's message decides.
     static GATEWAY_NOT_ACCEPTED = {
         code: "MG202", name: "gateway-not-accepted", severity: Error, section: "1.2.1",
         needs: ["gateways"], since: "0.1.0",
@@ -208,28 +216,37 @@ declare_rule! {
     /// A Gateway is not programmed
     ///
     /// ## What it means
-    /// The Gateway's spec is understood, but its proxy, Service or address is not in place: the
-    /// condition `Programmed` is not `True`.
+    /// The Gateway's spec is understood, but its proxy, Service or address is not in place: the condition
+    /// `Programmed` is not `True`.
     ///
     /// ## How it is decided
-    /// The condition `Programmed` of every Gateway of the MCP chain, with its reason explained.
-    /// Istio's `Programmed` reflects the Service (address, port, pods), not whether Envoy took the
-    /// configuration; MG225 and MG226 look at that. Where the Gateway has no Service, the ResourceQuotas of its
-    /// namespace are read: one that has no room for Services, load balancers or node ports is the reason.
+    /// The condition `Programmed` of every Gateway of the MCP chain: `False` and `Unknown` are reported, with
+    /// the reason explained as for MG202. A Gateway younger than 30 seconds is left out, and so is one
+    /// without the condition (MG217). Istio's `Programmed` reflects the Service (address, port, pods), not
+    /// whether Envoy took the configuration; MG225 and MG226 look at that.
+    ///
+    /// With `NoResources`, `AddressNotUsable` or `AddressNotAssigned`, while the Gateway has no Service, the
+    /// ResourceQuotas of its namespace are read: one that has no room for Services, load balancers or node
+    /// ports is the reason.
+    ///
+    /// `AddressNotAssigned` is a warning only where clients come another way: the Gateway's Service is of
+    /// type ClusterIP or NodePort, a Route leads to it of which a router has written a status, or another
+    /// NodePort Service has the same selector.
     ///
     /// ## Causes
-    /// No address was assigned (MG204), the proxy has no running pod (MG208), a listener is invalid,
-    /// the GatewayClass or its control plane is broken (MG209), a quota forbids the Service.
+    /// No address was assigned (MG204), the proxy has no running pod (MG208), a listener is invalid, the
+    /// GatewayClass or its control plane is broken (MG209), a quota forbids the Service.
     ///
     /// ## How to confirm
-    /// `oc describe gateway NAME`; `oc get service,pods -l gateway.networking.k8s.io/gateway-name=NAME`.
+    /// `oc -n NAMESPACE describe gateway NAME`;
+    /// `oc -n NAMESPACE get service,pods -l gateway.networking.k8s.io/gateway-name=NAME`.
     ///
     /// ## How to fix
     /// Follow the reason, or repair the cause that is reported with it.
     ///
     /// ## When it may be a false alarm
-    /// Where addresses are never assigned on purpose (a ClusterIP Service behind an OpenShift Route)
-    /// some Istio versions leave `Programmed=False` with `AddressNotAssigned`; then it is a warning only.
+    /// Where addresses are never assigned on purpose (a ClusterIP Service behind an OpenShift Route) some
+    /// Istio versions leave `Programmed=False` with `AddressNotAssigned`; then it is a warning only.
     static GATEWAY_NOT_PROGRAMMED = {
         code: "MG203", name: "gateway-not-programmed", severity: Error, section: "1.2.1",
         needs: ["gateways"], since: "0.1.0",
@@ -294,29 +311,36 @@ declare_rule! {
     /// A Gateway has no address
     ///
     /// ## What it means
-    /// `status.addresses` of the Gateway is empty, so nothing outside (and no DNS record) can lead to
-    /// it.
+    /// `status.addresses` of the Gateway is empty, so nothing outside (and no DNS record) can lead to it.
     ///
     /// ## How it is decided
-    /// `status.addresses` of every Gateway of the MCP chain that its controller has worked on. It is
-    /// a warning when the Gateway's Service is of type ClusterIP, because then a Route or another
-    /// proxy may stand in front. The last warning event of the Service and its `loadBalancerClass` say why; without
-    /// a Service, an exhausted ResourceQuota does.
+    /// `status.addresses` of every Gateway of the MCP chain that is at least two minutes old and that its
+    /// controller has worked on (`Programmed` is there and not `Unknown`).
+    ///
+    /// It is a warning where clients may come another way: the Gateway's Service is of type ClusterIP or
+    /// NodePort, a Route leads to it of which a router has written a status, or another NodePort Service has
+    /// the same selector.
+    ///
+    /// The last warning event of the Service and its `loadBalancerClass` say why; without a Service, an
+    /// exhausted ResourceQuota does.
     ///
     /// ## Causes
-    /// No load balancer implementation (bare metal without MetalLB), quota of the cloud provider, a
-    /// requested address that is taken.
+    /// No load balancer implementation (bare metal without MetalLB), none for the Service's
+    /// `loadBalancerClass`, a quota of the cloud provider or of the namespace, a requested address that is
+    /// taken.
     ///
     /// ## How to confirm
-    /// `oc get service -l gateway.networking.k8s.io/gateway-name=NAME`: `EXTERNAL-IP` shows `<pending>`.
-    /// The events of the Service name the reason.
+    /// `oc -n NAMESPACE get service -l gateway.networking.k8s.io/gateway-name=NAME`: `EXTERNAL-IP` shows
+    /// `<pending>`. `oc -n NAMESPACE describe service SERVICE` shows the events with the reason.
     ///
     /// ## How to fix
-    /// Install or repair the load balancer, or annotate the Gateway with
-    /// `networking.istio.io/service-type: ClusterIP` and put a Route in front.
+    /// Install or repair the load balancer, or raise the quota. Or let the proxy have a ClusterIP Service and
+    /// put a Route in front:
+    /// `oc -n NAMESPACE annotate gateway NAME networking.istio.io/service-type=ClusterIP`.
     ///
     /// ## When it may be a false alarm
-    /// A NodePort or ClusterIP setup that clients reach by other means; then it is a warning only.
+    /// Clients reach the proxy by other means. A ClusterIP or NodePort Service, or a Route, makes it a
+    /// warning; a load balancer that was made by hand does not.
     static GATEWAY_NO_ADDRESS = {
         code: "MG204", name: "gateway-no-address", severity: Error, section: "1.2.1",
         needs: ["gateways", "services"], since: "0.1.0",

@@ -16,27 +16,35 @@ declare_rule! {
     /// No ready proxy implements a Gateway
     ///
     /// ## What it means
-    /// A Gateway is only a description; Istio deploys an Envoy proxy for it. No pod of that proxy is
-    /// there, or none is Ready, or the Gateway's Service selects none of them: connections are
-    /// refused or time out.
+    /// A Gateway is only a description; Istio deploys an Envoy proxy for it. No pod of that proxy is there,
+    /// or none is Ready, or the Gateway's Service selects none of them: connections are refused or time out.
     ///
     /// ## How it is decided
-    /// The pods with the label `gateway.networking.k8s.io/gateway-name` in the Gateway's namespace
-    /// (or of the Deployment that Istio names after Gateway and class, or behind the Service that a
-    /// manually deployed Gateway names), their condition `Ready`, and the selector of the Service.
+    /// For each Gateway of the MCP chain that is at least two minutes old: its pods, their condition `Ready`
+    /// (a pod that is being deleted is not ready), and, once one is Ready, the selector of its Service, which
+    /// must select a pod.
+    ///
+    /// The pods are those with the label `gateway.networking.k8s.io/gateway-name` (in old versions
+    /// `istio.io/gateway-name`) in the Gateway's namespace, else those of the Deployment that Istio names
+    /// after Gateway and class, else those behind the Service that a manually deployed Gateway names in
+    /// `spec.addresses`. A Service without selector is not judged.
     ///
     /// ## Causes
-    /// The proxy's pods crash, cannot be pulled or scheduled (MG101-MG108), were scaled to 0 (MG107),
-    /// or were never made because the class or its control plane is broken (MG209).
+    /// The proxy's pods crash, cannot be pulled or scheduled (MG101-MG108), were scaled to 0 (MG107), or were
+    /// never made because the class or its control plane is broken (MG209). Somebody edited the Service.
     ///
     /// ## How to confirm
-    /// `oc get pods -l gateway.networking.k8s.io/gateway-name=NAME`.
+    /// `oc -n NAMESPACE get pods -l gateway.networking.k8s.io/gateway-name=NAME`; for the Service
+    /// `oc -n NAMESPACE get endpointslices -l kubernetes.io/service-name=SERVICE`.
     ///
     /// ## How to fix
-    /// Repair the reported cause; the Deployment is Istio's, so do not edit it by hand.
+    /// Repair the reported cause; the Deployment is Istio's, so do not edit it by hand. For a Service that
+    /// selects nothing the command deletes it, so that istiod makes it again: a load balancer may give the
+    /// new one another address. A Service that you made yourself has to be corrected instead.
     ///
     /// ## When it may be a false alarm
-    /// During a rollout of the proxy with a single replica.
+    /// During a rollout of the proxy with a single replica. A Gateway of another implementation whose proxies
+    /// run in another namespace, when a registered route names it too.
     pub(super) static GATEWAY_PROXY_DOWN = {
         code: "MG208", name: "gateway-proxy-down", severity: Error, section: "1.2.1",
         needs: ["pods", "services", "deployments", "gateways"], since: "0.1.0",
@@ -130,26 +138,31 @@ declare_rule! {
     /// A GatewayClass is missing, refused, or its control plane is down
     ///
     /// ## What it means
-    /// Nobody implements the Gateways of this class: their specs are not read, their proxies not
-    /// configured, their statuses do not change.
+    /// Nobody implements the Gateways of this class: their specs are not read, their proxies not configured,
+    /// their statuses do not change.
     ///
     /// ## How it is decided
-    /// For the class of each Gateway of the MCP chain: it must exist, its condition `Accepted` must
-    /// be `True`, and for Istio's and OpenShift's controllers the istiod Deployment must have an
-    /// available replica.
+    /// For the class of each Gateway of the MCP chain: it must exist; its condition `Accepted` must be there
+    /// and `True`; and for Istio's and OpenShift's controllers one of the istiod Deployments that may serve
+    /// it must have an available replica. For OpenShift's controller that is `istiod-openshift-gateway`, for
+    /// Istio's every other Deployment with the label `app=istiod`, of whatever revision. Where the
+    /// Deployments were not collected this stays undecided; where they were and there is no istiod, the
+    /// control plane is taken to be elsewhere.
     ///
     /// ## Causes
-    /// A typo in `gatewayClassName`; Istio (or OpenShift's Gateway API support) not installed; istiod
-    /// crashes or is scaled to 0 (the pods' own findings are then the cause).
+    /// A typo in `gatewayClassName`; Istio (or OpenShift's Gateway API support) not installed; istiod crashes
+    /// or is scaled to 0 (the pods' own findings are then the cause).
     ///
     /// ## How to confirm
     /// `oc get gatewayclass`; `oc get deployments -A -l app=istiod`.
     ///
     /// ## How to fix
-    /// Correct the name, or install or repair the control plane.
+    /// Correct the name, or install or repair the control plane. For a missing class the command names the
+    /// class with a similar name, else the only accepted one of Istio or OpenShift.
     ///
     /// ## When it may be a false alarm
-    /// A control plane outside the cluster is not judged.
+    /// A class that was made seconds ago. Gateways that an istiod outside the cluster serves, while one
+    /// inside, for other work, is scaled down.
     pub(super) static GATEWAYCLASS = {
         code: "MG209", name: "gatewayclass", severity: Error, section: "1.2.1",
         needs: ["gatewayclasses", "deployments (istiod)", "gateways"], since: "0.1.0",

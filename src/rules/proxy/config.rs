@@ -19,9 +19,12 @@ declare_rule! {
     /// Nobody listens on a port that the Gateway declares; clients see a refused or reset connection.
     ///
     /// ## How it is decided
-    /// For each port with HTTP or HTTPS of a Gateway that the MCP gateway uses, the configuration dump of each running proxy
-    /// pod must hold an active listener on that port, or on the port that the Gateway's Service maps it to. An HTTPS
-    /// listener without `tls`, where `allowedListeners` lets ListenerSets bring theirs, needs none.
+    /// For each port with HTTP or HTTPS of a Gateway that the MCP gateway uses, the configuration dump of
+    /// each running proxy pod (at least a minute old) must hold an active listener on that port, or on the
+    /// port that the Gateway's Service maps it to. The title tells whether there is none, or one that waits
+    /// for something (warming) or is not active. An HTTPS listener without `tls`, where `allowedListeners`
+    /// lets ListenerSets bring theirs, needs none; ports with only TLS, TCP or UDP are left out, because
+    /// Istio opens them with the first route.
     ///
     /// ## Causes
     /// - The listener is not programmed: its certificate is missing, or it is in conflict (MG205-MG207).
@@ -30,7 +33,7 @@ declare_rule! {
     /// - The proxy is not connected to istiod (MG209).
     ///
     /// ## How to confirm
-    /// `oc -n NS exec POD -c istio-proxy -- pilot-agent request GET listeners`
+    /// `oc -n NAMESPACE exec POD -c istio-proxy -- pilot-agent request GET listeners`
     ///
     /// ## How to fix
     /// Repair the listener or istiod, as the causes say.
@@ -118,22 +121,31 @@ declare_rule! {
     /// changes to Gateways, routes and EnvoyFilters have no effect until the bad part is repaired.
     ///
     /// ## How it is decided
-    /// The configuration dump of a proxy pod carries an `error_state` (or `client_status: NACKED`) on a
-    /// listener, cluster, route, secret or discovered filter; or, within the hour before the collection,
-    /// istiod logged `ACK ERROR` for that pod.
+    /// One of these for a running proxy pod (at least a minute old) of a Gateway that the MCP gateway uses:
+    ///
+    /// - Its configuration dump carries an `error_state` (or `client_status: NACKED`) on a listener, cluster,
+    ///   route, secret or discovered filter.
+    /// - istiod logged `ACK ERROR` for that pod within the hour before the collection.
+    /// - The proxy's own log (of the present run) says that a configuration was `rejected:`, the last time
+    ///   within that hour.
+    ///
+    /// Log lines without a time count as recent.
     ///
     /// ## Causes
     /// An EnvoyFilter that does not fit the proxy's version or has a wrong field, a broken certificate, a
     /// wasm module that cannot be loaded, two listeners on one port.
     ///
     /// ## How to confirm
-    /// `oc -n NS logs deploy/istiod | grep 'ACK ERROR'`
+    /// `oc -n ISTIOD_NAMESPACE logs deployment/istiod | grep 'ACK ERROR'` (OpenShift's own:
+    /// `istiod-openshift-gateway` in `openshift-ingress`), or
+    /// `oc -n NAMESPACE logs POD -c istio-proxy | grep rejected`.
     ///
     /// ## How to fix
     /// The error text names the filter or resource: correct or remove it.
     ///
     /// ## When it may be a false alarm
-    /// The error stays in the dump until the next successful update of the same resource.
+    /// The error stays in the dump until the next successful update of the same resource, and the lines stay
+    /// in the logs: what was repaired within the last hour may still be reported.
     pub(super) static ENVOY_REJECTED_CONFIG = {
         code: "MG226", name: "envoy-rejected-config", severity: Error, section: "1.2.3",
         needs: ["mcpgw/envoy config_dump", "istiod log"], since: "0.1.0", caused_by: ["MG206", "MG207"],
@@ -221,21 +233,26 @@ declare_rule! {
     /// with 404 (`NR route_not_found`).
     ///
     /// ## How it is decided
-    /// For every HTTPRoute that the MCP gateway uses and whose status for the Gateway is Accepted=True, each
-    /// running proxy's route configurations must hold a virtual host that serves one of the hostnames on which route
-    /// and listener meet.
+    /// For every HTTPRoute that the MCP gateway uses, that is at least a minute old and whose status for the
+    /// Gateway is Accepted=True, the route configurations of each running proxy (at least a minute old) must
+    /// hold a virtual host that serves one of the hostnames on which route and listener meet; where they meet
+    /// nowhere by the specs, one of the route's own hostnames. Where neither route nor listener names a host
+    /// the route is left out, and the paths within a virtual host are not compared.
     ///
     /// ## Causes
-    /// The proxy is not connected to istiod, its update was rejected (MG226), the route was just made.
+    /// The proxy is not connected to istiod, its update was rejected (MG226), it has no listener for the port
+    /// (MG225), the references of the route are not resolved (MG211).
     ///
     /// ## How to confirm
-    /// `oc -n NS exec POD -c istio-proxy -- pilot-agent request GET 'config_dump?resource=dynamic_route_configs'`
+    /// `oc -n NAMESPACE exec POD -c istio-proxy -- pilot-agent request GET config_dump`, and look for the
+    /// host under `dynamic_route_configs`.
     ///
     /// ## How to fix
-    /// Repair the connection or the rejected configuration.
+    /// Repair the connection or the rejected configuration. Restart the proxy only when both are well: a
+    /// restart ends all open connections, event streams too.
     ///
     /// ## When it may be a false alarm
-    /// The route was created or changed within a minute before the collection.
+    /// An older route, or the listener, was changed within a minute before the collection.
     pub(super) static ENVOY_NO_ROUTE = {
         code: "MG228", name: "envoy-no-route", severity: Error, section: "1.2.3",
         needs: ["mcpgw/envoy config_dump", "httproutes"], since: "0.1.0", caused_by: ["MG226", "MG225", "MG209", "MG211"],

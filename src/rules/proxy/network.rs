@@ -15,17 +15,21 @@ declare_rule! {
     ///
     /// ## What it means
     /// A connection that the MCP gateway needs is forbidden: from the gateway's proxy to the broker (8080)
-    /// and the router (50051) or to an MCP server, or from the broker to an MCP server, to its session store or to DNS.
-    /// Packets are dropped, so that
-    /// the symptom is a timeout, not a refusal.
+    /// and the router (50051) or to an MCP server, or from the broker to an MCP server, to its session store
+    /// or to DNS. Packets are dropped, so that the symptom is a timeout, not a refusal.
     ///
     /// ## How it is decided
-    /// As the API defines it: a pod that any policy selects for a direction takes (or makes) only the
+    /// For each extension, with one living pod of each end; without a living broker pod nothing is judged. As
+    /// the API defines it: a pod that any policy selects for a direction takes (or makes) only the
     /// connections that one of these policies allows; peers are matched by namespace and pod labels or IP
     /// block, ports by number or name. Both ends are evaluated: ingress of the target and egress of the
-    /// source. DNS may be allowed on 53 or on 5353, where OpenShift's pods listen; the port of the session store is
-    /// that of its connection string. Before that AdminNetworkPolicies decide, in the order of their priorities, and for
-    /// pods that no NetworkPolicy selects the BaselineAdminNetworkPolicy.
+    /// source. MCP servers are those behind the Services of registered routes, also of disabled
+    /// registrations; hosts outside the cluster are MG511.
+    ///
+    /// DNS (UDP) may be allowed on 53 or on 5353, where OpenShift's pods listen; the port of the session
+    /// store is that of its connection string, else 6379. Before that AdminNetworkPolicies decide, in the
+    /// order of their priorities, and for pods that no NetworkPolicy selects the BaselineAdminNetworkPolicy.
+    /// What is not known (an address, the labels of a namespace) counts as allowed.
     ///
     /// ## Causes
     /// A default-deny policy in one of the namespaces without an exception for the MCP gateway.
@@ -37,7 +41,8 @@ declare_rule! {
     /// Add a policy that allows the connection; the finding names both ends and the port.
     ///
     /// ## When it may be a false alarm
-    /// The network plugin's own policies allow it, or the plugin ignores policies.
+    /// The network plugin's own policies allow it, or the plugin ignores policies. A pod with `hostNetwork`
+    /// is not bound by NetworkPolicies. A server of a disabled registration is cut off on purpose.
     pub(super) static NETWORKPOLICY_BLOCKS_GATEWAY = {
         code: "MG232", name: "networkpolicy-blocks-gateway", severity: Error, section: "1.2.3",
         needs: ["networkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies", "namespaces", "pods", "services", "mcpserverregistrations", "httproutes"], since: "0.1.0", caused_by: [],

@@ -35,32 +35,43 @@ declare_rule! {
     /// Envoy does not ask the MCP router
     ///
     /// ## What it means
-    /// The EnvoyFilter exists in the cluster, but not in the proxy's live configuration: requests on
-    /// that port pass by the MCP router, so that `tools/call` is not routed and tokens are not checked
-    /// by it. When only some filter chains lack it, only their hosts are affected.
+    /// The EnvoyFilter exists in the cluster, but not in the proxy's live configuration: requests on that
+    /// port pass by the MCP router, so that `tools/call` is not routed and tokens are not checked by it. When
+    /// only some filter chains lack it, only their hosts are affected.
     ///
     /// ## How it is decided
-    /// In the configuration dump of every running proxy pod of the Gateway, the listener on the
-    /// extension's port is looked up; every filter chain (the default one too) that has an HTTP
-    /// connection manager must hold a filter of type `ext_proc.v3.ExternalProcessor` that calls port 50051 of a
-    /// Service, whatever its name; processors of other products do not count. Why it is absent is decided in this order: the filter is rejected (MG226); its
-    /// `istio.io/rev` is not the revision of the istiod that serves the Gateway; that istiod is
-    /// told to ignore selectors (`ENABLE_SELECTOR_BASED_K8S_GATEWAY_POLICY=false`); its selector or
-    /// namespace does not fit (MG221); its port does not (MG222); the proxy's configuration is older
-    /// than the filter. Without a dump the revision alone is judged, from the labels of the EnvoyFilter, the Gateway
-    /// and the istiods.
+    /// In the configuration dump of every running proxy pod of the Gateway, the listener on the extension's
+    /// port is looked up; every filter chain (the default one too) that has an HTTP connection manager must
+    /// hold a filter of type `ext_proc.v3.ExternalProcessor` that calls port 50051 of a Service, whatever its
+    /// name, and that is not switched off. Processors of other products do not count. Without such a listener
+    /// MG225 is the fault. Pods that are younger than a minute and filters that are younger than 30 seconds
+    /// are left out, and no filter is expected while the extension has an earlier fault.
+    ///
+    /// Why it is absent is decided in this order:
+    ///
+    /// - The EnvoyFilter does not exist (MG220).
+    /// - Envoy rejects the update of a listener (MG226).
+    /// - The filter's `istio.io/rev` is not the revision of the istiod that serves the Gateway.
+    /// - An istiod is told to ignore selectors (`ENABLE_SELECTOR_BASED_K8S_GATEWAY_POLICY=false`).
+    /// - The filter's selector does not match the pod (MG221), or its port is another (MG222).
+    /// - The listener in the proxy is older than the filter.
+    /// - None of these: istiod has not applied it.
+    ///
+    /// Without any dump the revision alone is judged, from the labels of the EnvoyFilter, the Gateway and the
+    /// istiods.
     ///
     /// ## Causes
-    /// Those six.
+    /// Those of the list.
     ///
     /// ## How to confirm
-    /// `oc -n NS exec POD -c istio-proxy -- pilot-agent request GET config_dump`, look for `ext_proc`
+    /// `oc -n NAMESPACE exec POD -c istio-proxy -- pilot-agent request GET config_dump | grep ext_proc`
     ///
     /// ## How to fix
-    /// Repair the reason. Restart the proxy only when its configuration is stale although istiod is well.
+    /// Repair the reason. Restart the proxy only when its configuration is stale although istiod is well: a
+    /// restart ends all open connections, event streams too.
     ///
     /// ## When it may be a false alarm
-    /// The bundle was taken within seconds after the EnvoyFilter was written.
+    /// An existing EnvoyFilter or listener was changed seconds before the collection.
     pub(super) static ROUTER_BYPASSED = {
         code: "MG223", name: "router-bypassed", severity: Error, section: "1.2.3",
         needs: ["mcpgw/envoy config_dump", "envoyfilters", "mcpgatewayextensions"], since: "0.1.0",
@@ -307,23 +318,30 @@ declare_rule! {
     /// Envoy cannot reach the MCP router
     ///
     /// ## What it means
-    /// The router's filter fails closed: while Envoy cannot call the router on port 50051, every request
-    /// on the listener's port ends with 500 or 503, MCP or not.
+    /// The router's filter fails closed: while Envoy cannot call the router on port 50051, every request on
+    /// the listener's port ends with 500 or 503, MCP or not.
     ///
     /// ## How it is decided
-    /// For every proxy with a listener on the extension's port: the cluster that the router's external processing filter
-    /// names (where no filter chain has it, the one of the EnvoyFilter) is not among Envoy's clusters; or the cluster has no host, or no healthy one; or Envoy has tried at least three
-    /// connections and all of them failed.
+    /// For every proxy pod (at least a minute old) with a listener on the extension's port, the cluster that
+    /// the router's external processing filter names (where no filter chain has it, the one of the
+    /// EnvoyFilter) is looked up:
+    ///
+    /// - It is not among Envoy's clusters.
+    /// - It has no host, or no healthy one (from `clusters`, else from the endpoints of the dump).
+    /// - Envoy has tried at least three connections since it started, and all of them failed.
+    ///
+    /// Without the clusters, or their health, this stays undecided.
     ///
     /// ## Causes
     /// - The broker's pod is not Ready, so its Service has no endpoint.
     /// - The Service mcp-gateway selects no pod (MG410) or has no port 50051 (MG408).
-    /// - It does not exist, or istiod hides it from the Gateway (`exportTo`,
-    ///   `discoverySelectors`, `Sidecar`); the cluster's domain is not `cluster.local`.
+    /// - It does not exist, or istiod hides it from the Gateway (`exportTo`, `discoverySelectors`,
+    ///   `Sidecar`); the cluster's domain is not `cluster.local`.
     /// - A NetworkPolicy cuts the gateway from port 50051 (MG232).
+    /// - The EnvoyFilter was changed and names another cluster (MG227), or is left over (MG233).
     ///
     /// ## How to confirm
-    /// `oc -n NS exec POD -c istio-proxy -- pilot-agent request GET clusters | grep 50051`
+    /// `oc -n NAMESPACE exec POD -c istio-proxy -- pilot-agent request GET clusters | grep 50051`
     ///
     /// ## How to fix
     /// Make the broker Ready; let the gateway's namespace reach port 50051.
@@ -474,18 +492,21 @@ declare_rule! {
     /// host, and either one that fails closes the port.
     ///
     /// ## How it is decided
-    /// In the proxy's configuration dump, a filter chain of the extension's port has more than one
-    /// filter of type `ext_proc.v3.ExternalProcessor` that calls an MCP router (port 50051).
+    /// In the configuration dump of a running proxy (at least a minute old), a filter chain of the
+    /// extension's port has more than one filter of type `ext_proc.v3.ExternalProcessor` that calls an MCP
+    /// router (port 50051) and is not switched off. The first such chain of a proxy is reported.
     ///
     /// ## Causes
-    /// Two extensions on one port (MG304), the filter of an extension that no longer exists (MG233), a
-    /// copy of the EnvoyFilter made by hand.
+    /// Two extensions on one port (MG304), the filter of an extension that no longer exists (MG233), a copy
+    /// of the EnvoyFilter made by hand.
     ///
     /// ## How to confirm
-    /// `oc get envoyfilters -A -l app.kubernetes.io/managed-by=mcp-gateway-controller`
+    /// `oc -n NAMESPACE get envoyfilters --show-labels`, and `oc get mcpgatewayextensions -A`.
     ///
     /// ## How to fix
-    /// Delete the EnvoyFilter that no extension owns.
+    /// Delete the EnvoyFilter that no extension owns. The commands delete every EnvoyFilter of the Gateway's
+    /// namespace that inserts an external processor and does not have the controller's label: look first
+    /// whether one of them belongs to another product.
     ///
     /// ## When it may be a false alarm
     /// Another product inserts an ext_proc filter on purpose that also uses port 50051.

@@ -25,22 +25,29 @@ declare_rule! {
     /// its host: its requests end at the MCP gateway or with 404.
     ///
     /// ## How it is decided
-    /// An HTTPRoute attaches to a listener with the port that an extension targets, no registration targets
-    /// the route, it does not lead to the extension's broker, and it does not take what the router sends to a server:
-    /// calls for the server's host and path. Requests to agents (A2A, paths below `/a2a/`) keep
-    /// their host where the broker is started with `--enable-a2a`.
+    /// An HTTPRoute is reported that a listener on the extension's port of its Gateway takes, unless:
+    ///
+    /// - A registration targets it, also one of another namespace.
+    /// - It leads to the extension's broker, or the MCP controller manages it.
+    /// - It takes the calls that the router sends to a server: the broker's configuration has a server with
+    ///   its host and path.
+    /// - It is for agents only (A2A, paths below `/a2a/`), and the broker is started with `--enable-a2a`:
+    ///   such requests keep their host.
+    /// - It is being deleted.
     ///
     /// ## Causes
     /// The Gateway was there before, for other applications, and the extension chose its port.
     ///
     /// ## How to confirm
-    /// `curl -H 'Host: HOST' http://GATEWAY:PORT/` answers with the MCP gateway's page or 404.
+    /// `curl -si -H 'Host: HOST' http://GATEWAY:PORT/` with a host of the route answers with the MCP
+    /// gateway's page or 404.
     ///
     /// ## How to fix
     /// Give the MCP gateway a port (or a Gateway) of its own, or move the other route to another port.
     ///
     /// ## When it may be a false alarm
-    /// A route that nobody uses.
+    /// A route that nobody uses. A route for the public host itself, or without hostnames: with the host that
+    /// the router sets it is found all the same.
     pub(super) static SHARED_LISTENER_PORT = {
         code: "MG230", name: "shared-listener-port", severity: Warning, section: "1.2.2",
         needs: ["httproutes", "gateways", "mcpgatewayextensions", "namespaces"], since: "0.1.0", caused_by: [],
@@ -143,12 +150,14 @@ declare_rule! {
     /// A part of the requests through the Gateway fails in the proxy itself, not in the MCP server.
     ///
     /// ## How it is decided
-    /// The access logs of the Gateway's proxies are counted by host. A host is reported when at least 5 of
-    /// its requests, and at least 1 % of them, ended with one of the response flags NR, UH, UF, UC, UT, UO,
+    /// The access logs of the Gateway's proxies (of the present run, as far as the bundle has them) are
+    /// counted for each proxy by host and kind of error. A kind is reported when at least 5 requests for the
+    /// host, and at least 1 % of all for it, ended with one of the response flags NR, UH, UF, UC, UT, UO,
     /// URX, UPE, NC, or with an error of the router's filter (`ext_proc_error…`) or of the router itself
-    /// (`ext-proc_error:…`) in the response details; or when Istio's AuthorizationPolicy denies nearly all of them
-    /// (`rbac_access_denied…`). Clients that leave (DC) do not count, nor do
-    /// errors of which the last is older than an hour.
+    /// (`ext-proc_error:…`) in the response details. Denials by Istio's AuthorizationPolicy
+    /// (`rbac_access_denied…`) are reported when they are at least 90 %. Clients that leave (DC) do not
+    /// count, nor do errors of which the last is older than an hour. Istio writes no access log unless it is
+    /// told to: then nothing is found.
     ///
     /// ## Causes
     /// | flag or detail | meaning |
@@ -165,13 +174,14 @@ declare_rule! {
     /// | `ext-proc_error:…` | the MCP router answers with an error, mostly because a server fails (MG417) |
     ///
     /// ## How to confirm
-    /// `oc -n NS logs deploy/GATEWAY-CLASS | grep ' UF '`
+    /// `oc -n NAMESPACE logs deployment/GATEWAY-CLASS -c istio-proxy | grep ' UF '`
     ///
     /// ## How to fix
     /// Repair the cluster that the finding names; other findings usually say why.
     ///
     /// ## When it may be a false alarm
-    /// An outage that was repaired within the last hour. The finding gives first and last time.
+    /// An outage that was repaired within the last hour (the finding gives first and last time). Scanners
+    /// that ask for paths which nobody serves (NR).
     pub(super) static PROXY_ERRORS = {
         code: "MG231", name: "proxy-errors", severity: Warning, section: "1.2",
         needs: ["gateway logs (access log)", "httproutes"], since: "0.1.0",

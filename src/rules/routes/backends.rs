@@ -28,16 +28,21 @@ declare_rule! {
     /// A backendRef names a Service or port that does not exist
     ///
     /// ## What it means
-    /// Requests to this rule of the route are answered with 500 (missing Service) or 503 (missing
+    /// Requests to this rule of the route are answered with 500 (missing Service, no weight) or 503 (missing
     /// port).
     ///
     /// ## How it is decided
     /// Every backendRef of kind Service of the routes of the MCP chain: the Service must exist in its
-    /// namespace, and `port` must be one of the Service's `spec.ports[].port` (not a targetPort). A backend of weight 0
-    /// gets no requests and is not judged, unless no other gets the requests for a registered server either; one that
-    /// only gets copies of requests (RequestMirror) is a warning.
-    /// Istio does not check the port: the status says `ResolvedRefs=True` and requests still fail.
-    /// A backend of another kind, which the bundle does not hold, stays undecided.
+    /// namespace, and `port` must be one of the Service's `spec.ports[].port` (not a targetPort). An
+    /// ExternalName Service needs no ports. Istio does not check the port: the status says
+    /// `ResolvedRefs=True` and requests still fail.
+    ///
+    /// A backend of weight 0 gets no requests and is not judged. When all backends of a rule have weight 0
+    /// that is reported for routes of enabled registrations, unless the rule redirects. A backend that only
+    /// gets copies of requests (RequestMirror) is a warning.
+    ///
+    /// External hosts (kind `Hostname`) are judged by MG501 to MG508. A backend of another kind, which the
+    /// bundle does not hold, stays undecided.
     ///
     /// ## Causes
     /// A typo, a deleted Service, the container's port instead of the Service's, a weight that was set to 0.
@@ -46,8 +51,10 @@ declare_rule! {
     /// `oc -n NAMESPACE get service` and compare names and ports.
     ///
     /// ## How to fix
-    /// Correct the backendRef or create the Service. A missing Service of a registered server is
-    /// reported as MG406 too, and that is the cause.
+    /// Correct the backendRef or create the Service. A missing Service of a registered server is reported as
+    /// MG406 too, and that is the cause. The Service `mcp-gateway` is the MCP controller's: make it run, and
+    /// touch the MCPGatewayExtension. For a wrong port the command takes the Service's port with that
+    /// targetPort, else its first port: look whether this is the one you mean.
     ///
     /// ## When it may be a false alarm
     /// None known.
@@ -223,19 +230,22 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// A grant must stand in the Service's namespace and have an entry of `from` with group
-    /// `gateway.networking.k8s.io`, kind `HTTPRoute` and the route's namespace, and an entry of `to`
-    /// with group `""`, kind `Service` and no name or this one. Grants that are off in one field are
-    /// named with the field.
+    /// `gateway.networking.k8s.io`, kind `HTTPRoute` and the route's namespace, and an entry of `to` with
+    /// group `""`, kind `Service` and no name or this one. Grants that are off in one field are named with
+    /// the field. Backends of weight 0 are left out, and one that only gets copies of requests
+    /// (RequestMirror) is a warning. Whether the Service exists is another question (MG215).
     ///
     /// ## Causes
-    /// No grant, a grant in the route's namespace instead of the Service's, one wrong field.
+    /// No grant, a grant in the route's namespace instead of the Service's, one wrong field, a typo in the
+    /// backendRef's namespace.
     ///
     /// ## How to confirm
     /// `oc -n SERVICE_NAMESPACE get referencegrants -o yaml`.
     ///
     /// ## How to fix
-    /// Apply the ReferenceGrant that is printed with the finding; where the namespace does not exist, correct or remove
-    /// it in the backendRef.
+    /// Apply the ReferenceGrant that is printed with the finding, if the owner of the Service's namespace
+    /// agrees; it allows this Service only. Where the namespace does not exist, correct or remove it in the
+    /// backendRef.
     ///
     /// ## When it may be a false alarm
     /// None known.

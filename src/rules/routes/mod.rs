@@ -43,28 +43,31 @@ declare_rule! {
     /// A Gateway does not accept an HTTPRoute
     ///
     /// ## What it means
-    /// The route's status says `Accepted=False` for a parent: requests for its hosts are answered
-    /// with 404, and a registration that targets it becomes `no valid gateways for httproute`.
+    /// The route's status says `Accepted=False` for a parent. Where no other parent accepts it, requests for
+    /// its hosts are answered with 404, and a registration that targets it becomes
+    /// `no valid gateways for httproute`.
     ///
     /// ## How it is decided
-    /// `status.parents[].conditions` of every route of the MCP chain. The tool's own evaluation of
-    /// the parentRef is attached: when it finds the reason (MG212, MG213, MG214), that is the cause.
-    /// Istio shows one reason only, the highest of NotAllowedByListeners, NoMatchingListenerHostname,
-    /// NoMatchingParent; our own evaluation looks at every listener.
+    /// `status.parents[].conditions` of every route of the MCP chain, for the parentRefs that the spec still
+    /// has: each `Accepted` that is not `True` is reported. The tool's own evaluation of the parentRef is
+    /// attached: when it finds the reason (MG212, MG213, MG214), that is the cause. Istio shows one reason
+    /// only, the highest of NotAllowedByListeners, NoMatchingListenerHostname, NoMatchingParent; our own
+    /// evaluation looks at every listener. Where the specs fit, a filter of a type that Istio does not
+    /// translate is looked for in the rules.
     ///
     /// ## Causes
-    /// Wrong parentRef, hostnames that do not meet, a listener that does not admit the namespace or
-    /// the kind, an invalid filter or match.
+    /// Wrong parentRef, hostnames that do not meet, a listener that does not admit the namespace or the kind,
+    /// an invalid filter or match.
     ///
     /// ## How to confirm
     /// `oc -n NAMESPACE get httproute NAME -o yaml` and read `status.parents`.
     ///
     /// ## How to fix
-    /// Repair the cause; where none was found, follow the message of the condition.
+    /// Repair the cause; where none was found, follow the message of the condition. For a filter that is not
+    /// supported the command takes it out of the route: what it was meant for has to be done elsewhere.
     ///
     /// ## When it may be a false alarm
-    /// Entries of other controllers left behind in `status.parents` are only read for parents that
-    /// the spec still has.
+    /// The route or the Gateway was changed seconds ago, and the status still speaks of the time before.
     static ROUTE_NOT_ACCEPTED = {
         code: "MG210", name: "route-not-accepted", severity: Error, section: "1.2.2",
         needs: ["httproutes", "gateways", "namespaces (labels)", "mcpgatewayextensions"], since: "0.1.0",
@@ -140,28 +143,30 @@ declare_rule! {
     /// References of an HTTPRoute are not resolved
     ///
     /// ## What it means
-    /// The route's status says `ResolvedRefs=False`: at least one backend does not exist, is of an
-    /// unknown kind, or may not be referred to. Requests to that rule are answered with 500.
+    /// The route's status says `ResolvedRefs=False`: at least one backend does not exist, is of an unknown
+    /// kind, or may not be referred to. Requests to that rule are answered with 500.
     ///
     /// ## How it is decided
-    /// `status.parents[].conditions` of every route of the MCP chain; missing Services (MG215, MG406)
-    /// and missing grants (MG216) that our own evaluation finds are the causes. With several errors
-    /// the status shows one reason only; a wrong kind wins over a missing backend. A refused filter or host name is
-    /// looked up in the rules.
+    /// `status.parents[].conditions` of every route of the MCP chain, for the parentRefs that the spec still
+    /// has: each `ResolvedRefs` that is not `True` is reported. Missing Services (MG215, MG406) and missing
+    /// grants (MG216) that our own evaluation finds are the causes. With several errors the status shows one
+    /// reason only; a wrong kind wins over a missing backend. For `InvalidFilter` and `InvalidDestination`
+    /// the filter or the host name is looked up in the rules.
     ///
     /// ## Causes
-    /// A typo in a backendRef, a deleted Service, a Service in another namespace without
-    /// ReferenceGrant, an external host without ServiceEntry. Istio reports a filter that it does not support here
-    /// too (`InvalidFilter`), and a Service that is named by its host (`InvalidDestination`).
+    /// A typo in a backendRef, a deleted Service, a Service in another namespace without ReferenceGrant, an
+    /// external host without ServiceEntry. Istio reports a filter that it does not support here too
+    /// (`InvalidFilter`), and a Service that is named by its host (`InvalidDestination`).
     ///
     /// ## How to confirm
     /// `oc -n NAMESPACE get httproute NAME -o yaml` and read `status.parents`.
     ///
     /// ## How to fix
-    /// Repair the cause; where none was found, follow the message of the condition.
+    /// Repair the cause; where none was found, follow the message of the condition. For a filter that is not
+    /// supported the command takes it out of the route: what it was meant for has to be done elsewhere.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// The backend or its grant was made seconds ago, and the status still speaks of the time before.
     static ROUTE_REFS_UNRESOLVED = {
         code: "MG211", name: "route-refs-unresolved", severity: Error, section: "1.2.2",
         needs: ["httproutes"], since: "0.1.0",
@@ -227,27 +232,37 @@ declare_rule! {
     /// A parentRef of an HTTPRoute leads nowhere
     ///
     /// ## What it means
-    /// The route names a Gateway that does not exist, a listener name or port that the Gateway
-    /// does not have, or, although a server is registered with it, no Gateway at all. It is attached to nothing, and requests for its hosts get 404.
+    /// The route names a Gateway that does not exist, a listener name or port that the Gateway does not have,
+    /// or, although a server is registered with it, no Gateway at all. It is attached to nothing by this
+    /// parentRef, and requests for its hosts get 404.
     ///
     /// ## How it is decided
-    /// Each parentRef is resolved with the API's defaults (group, kind, the route's own namespace).
-    /// With both `sectionName` and `port` the same listener must have both. For a missing Gateway
-    /// Istio writes no status entry at all; for a missing listener it writes `NoMatchingParent`. A namespace that was not
-    /// collected is taken for a typo when nothing in the bundle nor the route's status knows it, and the only Gateway of
-    /// the name lives in a namespace that is called nearly the same.
+    /// Each parentRef is resolved with the API's defaults (group, kind, the route's own namespace):
+    ///
+    /// - Its Gateway must exist. Istio writes no status entry at all for one that does not. A namespace that
+    ///   was not collected is taken for a typo when nothing in the bundle nor the route's status knows it,
+    ///   and the only Gateway of the name lives in a namespace that is called nearly the same.
+    /// - A listener must have its `sectionName` and `port`; with both, the same listener must have both. Else
+    ///   Istio writes `NoMatchingParent`.
+    /// - The route of a registration that is enabled and not ready must name a Gateway in one of its
+    ///   parentRefs: the MCP controller looks at nothing else.
+    ///
+    /// Otherwise ListenerSets and Services as parents are not judged.
     ///
     /// ## Causes
-    /// A typo, also in the `kind`; a `namespace` left out although the Gateway lives elsewhere; a renamed listener.
+    /// A typo, also in the `kind`; a `namespace` left out although the Gateway lives elsewhere; a renamed
+    /// listener; a route without `parentRefs`.
     ///
     /// ## How to confirm
-    /// `oc get gateways -A` and compare listener names and ports with the parentRef.
+    /// `oc get gateways -A`; `oc -n NAMESPACE get gateway NAME -o yaml`, and compare listener names and ports
+    /// with the parentRef.
     ///
     /// ## How to fix
-    /// Patch the field that is shown as evidence.
+    /// Patch the field that is shown as evidence. The command is there where one Gateway or listener is close
+    /// to what the parentRef names.
     ///
     /// ## When it may be a false alarm
-    /// ListenerSets and Services as parents are not judged.
+    /// A route that is prepared for a Gateway which is yet to come.
     static ROUTE_PARENT_MISSING = {
         code: "MG212", name: "route-parent-missing", severity: Error, section: "1.2.2",
         needs: ["httproutes", "gateways", "mcpserverregistrations", "mcpgatewayextensions"], since: "0.1.0",
@@ -387,19 +402,23 @@ declare_rule! {
     /// (`NoMatchingListenerHostname`) and requests get 404.
     ///
     /// ## How it is decided
-    /// The hostnames of the route are intersected with the listener's as the Gateway API says: a
-    /// wildcard `*.example.com` stands for one or more labels and not for `example.com` itself, an
-    /// absent hostname stands for all, and wildcards work in both directions.
+    /// The hostnames of the route are intersected with those of every listener that the parentRef may mean,
+    /// as the Gateway API says: a wildcard `*.example.com` stands for one or more labels and not for
+    /// `example.com` itself, an absent hostname stands for all, and wildcards work in both directions. It is
+    /// reported when no listener takes the route and none refuses it for its namespace or kind (MG214). That
+    /// the MCP controller is narrower is MG423.
     ///
     /// ## Causes
     /// A typo, another domain, a listener for exactly one host.
     ///
     /// ## How to confirm
-    /// Compare `spec.hostnames` of the route with `spec.listeners[].hostname` of the Gateway.
+    /// `oc -n NAMESPACE get httproute NAME -o jsonpath='{.spec.hostnames}'`;
+    /// `oc -n NAMESPACE get gateway NAME -o jsonpath='{.spec.listeners[*].hostname}'`.
     ///
     /// ## How to fix
-    /// Change the route's hostname to one under the listener's, attach the route to another listener,
-    /// or add a listener for the host.
+    /// Change the route's hostname to one under the listener's, attach the route to another listener, or add
+    /// a listener for the host. The command replaces all hostnames of the route by one that the nearest
+    /// listener serves; clients and DNS have to use it then.
     ///
     /// ## When it may be a false alarm
     /// None known.
@@ -471,28 +490,33 @@ declare_rule! {
     /// A listener does not allow an HTTPRoute
     ///
     /// ## What it means
-    /// The listener's `allowedRoutes` excludes the route's namespace or kind
-    /// (`NotAllowedByListeners`); the route is not attached and requests get 404.
+    /// The listener's `allowedRoutes` excludes the route's namespace or kind (`NotAllowedByListeners`); the
+    /// route is not attached and requests get 404.
     ///
     /// ## How it is decided
-    /// `allowedRoutes.namespaces` (`Same` by default, `All`, or `Selector` evaluated in full against
-    /// the labels of the Namespace) and `allowedRoutes.kinds`. Without the Namespace object a selector
-    /// cannot be decided and the report says so. A ReferenceGrant has no say in this: it is not what
-    /// lets a route attach to a Gateway.
+    /// For every listener that the parentRef may mean and whose hostname fits: `allowedRoutes.namespaces`
+    /// (`Same` by default, `All`, `None`, or `Selector` evaluated in full against the labels of the
+    /// Namespace) and `allowedRoutes.kinds` (by default HTTP and HTTPS listeners take HTTPRoutes, others do
+    /// not). It is reported when no listener takes the route; routes of one namespace that one listener
+    /// refuses for the same reason are one finding. Without the Namespace object a selector cannot be decided
+    /// and the report says so. `from: Selector` without a selector is read as Istio reads it (all); other
+    /// implementations refuse it. A ReferenceGrant has no say in this: it is not what lets a route attach to
+    /// a Gateway.
     ///
     /// ## Causes
-    /// A namespace without the label that the selector wants; `from: Same` (the default) for a
-    /// Gateway in another namespace.
+    /// A namespace without the label that the selector wants; `from: Same` (the default) for a Gateway in
+    /// another namespace; a listener for TLS or TCP; `kinds` without HTTPRoute.
     ///
     /// ## How to confirm
     /// `oc get namespace NAME --show-labels` and compare with the listener's selector.
     ///
     /// ## How to fix
-    /// Label the namespace, or widen `allowedRoutes`.
+    /// Label the namespace (`oc label namespace NAME KEY=VALUE`), or widen `allowedRoutes`. Where there are
+    /// no labels to give, the command writes `from: All`, which opens the listener to the routes of every
+    /// namespace and replaces what `allowedRoutes` held: where that is too much, write a `Selector`.
     ///
     /// ## When it may be a false alarm
-    /// `from: Selector` without a selector is read as Istio reads it (all); other implementations
-    /// refuse it.
+    /// None known.
     static ROUTE_NOT_ALLOWED = {
         code: "MG214", name: "route-not-allowed", severity: Error, section: "1.2.2",
         needs: ["httproutes", "gateways", "namespaces (labels)", "mcpgatewayextensions"], since: "0.1.0",

@@ -20,26 +20,34 @@ declare_rule! {
     /// An older HTTPRoute takes the requests of another
     ///
     /// ## What it means
-    /// Two routes are attached to one listener with the same hostname and the same match. Both are accepted, and no
-    /// status says so, but Envoy follows the older one only. Of a registered server the tools are listed all the same,
-    /// because the broker asks the server directly; each call of them arrives at the server of the older route.
+    /// Two routes are attached to one listener with the same hostname and the same match. Both are accepted,
+    /// and no status says so, but Envoy follows the older one only. Of a registered server the tools are
+    /// listed all the same, because the broker asks the server directly; each call of them arrives at the
+    /// server of the older route.
     ///
     /// ## How it is decided
-    /// The matches (path, method, headers, parameters) of all rules of the routes that are attached to a Gateway of the
-    /// MCP gateway, by listener and hostname. Where two routes have the same match, the one with the lower
-    /// `creationTimestamp` wins, then the first by namespace and name, as the Gateway API wants it. Rules that send to the
-    /// same backends with the same filters do no harm and are left out, and so are routes that have nothing to do with
-    /// the MCP gateway.
+    /// The matches (path, method, headers, parameters) of all rules of the routes that a Gateway of the MCP
+    /// gateway takes, by listener and hostname. Where two routes have the same match, the one with the lower
+    /// `creationTimestamp` wins, then the first by namespace and name, as the Gateway API wants it. Two
+    /// routes make one finding, whichever of their matches meet; it is a warning when no registration targets
+    /// the one that loses.
+    ///
+    /// Left out are rules that send to the same backends with the same filters, matches that overlap without
+    /// being the same, routes that are being deleted, and pairs of which neither has a registration or leads
+    /// to the broker. Without the times of creation it stays undecided.
     ///
     /// ## Causes
     /// A route was copied and kept its hostname; the controller's `mcp-gateway-route` is still there after
     /// `httpRouteManagement: Disabled`; two teams chose one name.
     ///
     /// ## How to confirm
-    /// `oc get httproutes -A` and compare the hostnames; Envoy's routes (`config_dump`) hold both, the older first.
+    /// `oc get httproutes -A --sort-by=.metadata.creationTimestamp` and compare the hostnames; Envoy's routes
+    /// (`config_dump`) hold both, the older first.
     ///
     /// ## How to fix
-    /// Give the younger route a hostname of its own, or delete the one that is not wanted.
+    /// Give the younger route a hostname of its own, or delete the one that is not wanted. The command
+    /// replaces all hostnames of the younger route by one under the listener's wildcard; clients and DNS have
+    /// to use it then.
     ///
     /// ## When it may be a false alarm
     /// The younger route waits on purpose until the older one is deleted.

@@ -14,29 +14,37 @@ declare_rule! {
     /// A status is older than its spec, or contradicts it
     ///
     /// ## What it means
-    /// The controller is not reconciling the object: what the status says is about an older spec, is
-    /// missing, or does not follow from the specs as they are.
+    /// The controller is not reconciling the object: what the status says is about an older spec, is missing,
+    /// or does not follow from the specs as they are.
     ///
     /// ## How it is decided
-    /// For Gateways, HTTPRoutes and AuthPolicies of the MCP chain: a condition whose `observedGeneration` is below
-    /// `metadata.generation`; a parentRef that the specs accept and that has no entry with the condition
-    /// `Accepted` in `status.parents` (entries of policy controllers have none); an entry `Accepted=True` of this generation for a parentRef that the specs
-    /// refuse; an AuthPolicy that says `Accepted=True` although its target or section does not exist. `ResolvedRefs` is not
-    /// compared: istiod does not look whether a Service has the port.
+    /// For objects of the MCP chain that are at least a minute old:
+    ///
+    /// - Gateways: no conditions at all, or `Accepted` or `Programmed` with an `observedGeneration` below
+    ///   `metadata.generation`.
+    /// - HTTPRoutes: a parentRef that the specs accept and that has no entry with the condition `Accepted` in
+    ///   `status.parents` (entries of policy controllers have none); an `Accepted` of an older generation; an
+    ///   entry `Accepted=True` of this generation for a parentRef that the specs refuse.
+    /// - AuthPolicies: no conditions, a status or condition of an older generation, or `Accepted=True`
+    ///   although the target or section does not exist.
+    ///
+    /// `ResolvedRefs` is not compared: istiod does not look whether a Service has the port.
     ///
     /// ## Causes
     /// istiod is down, of another revision, or cannot write statuses (MG209); for policies the Kuadrant
     /// operator (MG804); the change is seconds old.
     ///
     /// ## How to confirm
-    /// Compare `metadata.generation` with `observedGeneration`; look at istiod's log.
+    /// `oc -n NAMESPACE get httproute NAME -o yaml`, and compare `metadata.generation` with each
+    /// `observedGeneration`; `oc get deployments -A -l app=istiod`, and look at istiod's log.
     ///
     /// ## How to fix
-    /// Bring the control plane back. A touched annotation makes it look again.
+    /// Bring the control plane back. A touched annotation makes it look again:
+    /// `oc -n NAMESPACE annotate httproute NAME oc-mcpgw/touched="$(date -u +%s)" --overwrite`.
     ///
     /// ## When it may be a false alarm
-    /// An object that was changed within seconds of the collection; objects younger than a minute are
-    /// not judged.
+    /// An older object that was changed within seconds of the collection, or a Gateway or namespace that
+    /// decides about it.
     pub(super) static STATUS_STALE = {
         code: "MG217", name: "status-stale", severity: Warning, section: "1.2.2",
         needs: ["httproutes", "gateways", "namespaces", "mcpgatewayextensions", "authpolicies"], since: "0.1.0",
