@@ -21,24 +21,27 @@ declare_rule! {
     /// The 401 does not tell where the metadata is
     ///
     /// ## What it means
-    /// MCP clients follow `WWW-Authenticate: Bearer resource_metadata=…` of the 401 to the metadata. Without it most
-    /// clients give up.
+    /// MCP clients follow `WWW-Authenticate: Bearer resource_metadata=…` of the 401 to the metadata. Without
+    /// it most clients give up.
     ///
     /// ## How it is decided
     /// The AuthPolicy in effect on the MCP path has no `WWW-Authenticate` among the headers of
-    /// `response.unauthenticated`, neither under `spec.rules`, `spec.defaults.rules`, `spec.overrides.rules` nor `spec`;
-    /// or the policy has it, and the 401 of the running gateway does not name `resource_metadata`
-    /// (`mcpgw/probes/tools-list.*.json`). A policy that takes no tokens of an authorization server (API keys, client
-    /// certificates) is not judged, unless the extension has `spec.oauthProtectedResource`.
+    /// `response.unauthenticated`, neither under `spec.rules`, `spec.defaults.rules`, `spec.overrides.rules`
+    /// nor `spec`; or a policy has it, and the 401 of the running gateway does not name `resource_metadata`
+    /// (`mcpgw/probes/tools-list.*.json`).
+    ///
+    /// A policy that takes no tokens of an authorization server (API keys, client certificates) is not
+    /// judged, unless the extension has `spec.oauthProtectedResource`. The value of the header is MG710.
     ///
     /// ## Causes
     /// The header was forgotten, or stands under `unauthorized`.
     ///
     /// ## How to confirm
-    /// `curl -si http://HOST/mcp | grep -i www-authenticate`
+    /// `curl -si http://HOST:PORT/mcp | grep -i www-authenticate` (`https` for a TLS listener)
     ///
     /// ## How to fix
-    /// Add the header to the policy.
+    /// Add the header to the policy with the command that is printed. Where the policy has it and the 401
+    /// does not, find who answers: another policy, or the broker.
     ///
     /// ## When it may be a false alarm
     /// Clients that are configured with the authorization server.
@@ -161,17 +164,19 @@ declare_rule! {
     /// The 401 names a metadata URL that is not the MCP gateway's: clients ask the wrong host or path.
     ///
     /// ## How it is decided
-    /// The header's value (a literal, not an expression) of the policy in effect on the MCP path has no
-    /// `resource_metadata=`, or its URL's host is not the extension's public host, or its path does not start with
-    /// `/.well-known/oauth-protected-resource`. Scheme, port, quotes and a `/mcp` behind the path may differ, as a load
-    /// balancer or Route in front may have others. So are the policies in effect on the servers' routes, where calls
-    /// arrive after the router, if they name a `resource_metadata`.
+    /// The header's value (a literal, not an expression) of a policy in effect on the MCP path has no
+    /// `resource_metadata=`, or what stands there is no URL, or its host is not the extension's public host,
+    /// or its path does not start with `/.well-known/oauth-protected-resource`. Scheme, port, quotes and a
+    /// `/mcp` behind the path may differ, as a load balancer or Route in front may have others.
+    ///
+    /// The policies in effect on the servers' routes, where calls arrive after the router, are judged in the
+    /// same way, if they name a `resource_metadata`.
     ///
     /// ## Causes
     /// Copied from an example, or the public host was changed since.
     ///
     /// ## How to confirm
-    /// `curl -si http://HOST/mcp | grep -i www-authenticate`
+    /// `curl -si http://HOST:PORT/mcp | grep -i www-authenticate` (`https` for a TLS listener)
     ///
     /// ## How to fix
     /// Correct the URL.
@@ -280,18 +285,25 @@ declare_rule! {
     /// Everybody may use the MCP gateway without credentials, although authentication was set up.
     ///
     /// ## How it is decided
-    /// The extension has `spec.oauthProtectedResource`, or an AuthPolicy in the Gateway's namespace has a header with
-    /// `resource_metadata`; and no AuthPolicy with authentication is in effect on the listener, route and rule that
-    /// take `/mcp` of the public host.
+    /// An AuthPolicy that demands credentials has a `WWW-Authenticate` header with `resource_metadata`, and
+    /// it targets this Gateway (or a listener of it), or the URL has the extension's public host: it was
+    /// written for these clients. But no AuthPolicy with authentication is in effect on the listener, route
+    /// and rule that take `/mcp` of the public host.
+    ///
+    /// Without such a policy nothing is said, also where `spec.oauthProtectedResource` is set. A policy whose
+    /// `when` takes the metadata instead of the calls is MG702.
     ///
     /// ## Causes
-    /// The policy targets another listener (the one of the servers' hosts), another Gateway, or nothing (MG802, MG803).
+    /// The policy targets another listener (the one of the servers' hosts), another Gateway, or nothing
+    /// (MG802, MG803).
     ///
     /// ## How to confirm
-    /// `curl -si http://HOST/mcp` does not answer 401
+    /// `curl -si http://HOST:PORT/mcp` does not answer 401 (`https` for a TLS listener)
     ///
     /// ## How to fix
-    /// Let `spec.targetRef` name the Gateway with the listener of the public host as `sectionName`.
+    /// Let `spec.targetRef` name the Gateway (`kind`, `name`) with the listener of the public host as
+    /// `sectionName`. A policy of another namespace than the Gateway's has to be created there. The printed
+    /// patch sets `sectionName` only.
     ///
     /// ## When it may be a false alarm
     /// Authentication is done in front of the gateway, or on purpose not at all.

@@ -42,24 +42,28 @@ declare_rule! {
     /// No route serves the OAuth metadata
     ///
     /// ## What it means
-    /// Clients that get a 401 look for `/.well-known/oauth-protected-resource` on the public host to find out where to
-    /// log in. No rule of any route serves it, so they cannot.
+    /// Clients that get a 401 look for `/.well-known/oauth-protected-resource` on the public host to find out
+    /// where to log in. No rule of any route serves it, so they cannot.
     ///
     /// ## How it is decided
-    /// For an extension with authentication (an AuthPolicy, or `spec.oauthProtectedResource`): no rule of an HTTPRoute
-    /// that is attached to the Gateway with the public host matches the path (Exact, PathPrefix or expression).
+    /// For an extension with authentication (an AuthPolicy in effect on its `/mcp`, or
+    /// `spec.oauthProtectedResource`): a route takes `/mcp` of the public host, but no rule of an HTTPRoute
+    /// that the Gateway accepts for that host matches `/.well-known/oauth-protected-resource` (Exact,
+    /// PathPrefix or expression). Without a route for `/mcp` that one is the fault, and nothing is said here.
     ///
     /// ## Causes
     /// `httpRouteManagement: Disabled` and an own route without the path; the managed route was edited.
     ///
     /// ## How to confirm
-    /// `curl -si http://HOST/.well-known/oauth-protected-resource`
+    /// `curl -si http://HOST:PORT/.well-known/oauth-protected-resource` (`https` for a TLS listener)
     ///
     /// ## How to fix
     /// Add a rule with PathPrefix `/.well-known/oauth-protected-resource` to Service mcp-gateway, port 8080.
+    /// From another namespace than the Service's this needs a ReferenceGrant.
     ///
     /// ## When it may be a false alarm
-    /// The metadata is served by another host that the WWW-Authenticate header names.
+    /// The metadata is served by another host that the WWW-Authenticate header names, or only under
+    /// `/.well-known/oauth-protected-resource/mcp`.
     pub(super) static WELLKNOWN_ROUTE_MISSING = {
         code: "MG701", name: "wellknown-route-missing", severity: Error, section: "1.7",
         needs: ["httproutes", "mcpgatewayextensions", "authpolicies", "gateways"], since: "0.1.0", caused_by: ["MG210", "MG213", "MG212", "MG214"],
@@ -109,17 +113,22 @@ declare_rule! {
     /// A client needs the metadata to get a token, and gets 401 for it: nobody can log in.
     ///
     /// ## How it is decided
-    /// The AuthPolicy in effect on the rule that serves `/.well-known/oauth-protected-resource` has authentication rules,
-    /// and neither a `when` that keeps a GET of the path out (conditions about method and path are evaluated, others
-    /// count when they mention `well-known`) nor an anonymous rule that takes it; or the path answered 401 or 403 when it was asked through the
-    /// gateway's listener without credentials (`mcpgw/probes/oauth-metadata.*.json`).
+    /// The AuthPolicy in effect on the rule that serves `/.well-known/oauth-protected-resource` has
+    /// authentication rules, and neither a `when` that keeps a GET of the path out (conditions about method
+    /// and path are evaluated, others count when they mention `well-known`) nor an anonymous rule that takes
+    /// it.
+    ///
+    /// Or the path answered 401 or 403 when it was asked through the gateway's listener without credentials
+    /// (`mcpgw/probes/oauth-metadata.*.json`): the policy that authenticates there is named, or, without any,
+    /// the title says that no AuthPolicy tells why.
     ///
     /// ## Causes
-    /// The policy targets the whole listener without excluding the path; or its condition lacks the `!`, so that it
-    /// protects the metadata alone.
+    /// The policy targets the whole listener without excluding the path; or its condition lacks the `!`, so
+    /// that it protects the metadata alone; or Istio's AuthorizationPolicy or a filter denies the path.
     ///
     /// ## How to confirm
-    /// `curl -si http://HOST/.well-known/oauth-protected-resource` answers 401
+    /// `curl -si http://HOST:PORT/.well-known/oauth-protected-resource` answers 401 (`https` for a TLS
+    /// listener)
     ///
     /// ## How to fix
     /// Add `when: [{predicate: "!request.path.contains('/.well-known')"}]` to the policy.
@@ -219,23 +228,27 @@ declare_rule! {
     /// The OAuth metadata is not found
     ///
     /// ## What it means
-    /// A rule serves the well-known path, and requests for it end with 404, 5xx or something that is no metadata.
+    /// A rule serves the well-known path, and requests for it end with 404, 5xx or something that is no
+    /// metadata.
     ///
     /// ## How it is decided
-    /// `/.well-known/oauth-protected-resource` answered 404, 5xx, or 200 without JSON metadata, when it was asked through the gateway's listener with the
-    /// public host (`mcpgw/probes/oauth-metadata.*.json`); or the Service of the rule that serves it does not exist.
+    /// For an extension with authentication and a route that serves `/.well-known/oauth-protected-resource`:
+    /// the Service of the rule does not exist; or the path answered 404, 5xx, or 200 without JSON metadata,
+    /// when it was asked through the gateway's listener with the public host
+    /// (`mcpgw/probes/oauth-metadata.*.json`). 401 and 403 are MG702.
     ///
     /// ## Causes
     /// The rule leads to the wrong Service; the host differs; another route takes the path before.
     ///
     /// ## How to confirm
-    /// `curl -si http://HOST/.well-known/oauth-protected-resource`
+    /// `curl -si http://HOST:PORT/.well-known/oauth-protected-resource` (`https` for a TLS listener)
     ///
     /// ## How to fix
     /// Let the rule lead to Service mcp-gateway, port 8080.
     ///
     /// ## When it may be a false alarm
-    /// The probe used another host than clients do.
+    /// The probe came while the broker or the gateway was being restarted; or the WWW-Authenticate header
+    /// sends clients to another host.
     pub(super) static WELLKNOWN_NOT_FOUND = {
         code: "MG703", name: "wellknown-not-found", severity: Error, section: "1.7",
         needs: ["httproutes", "services", "probes", "gateways", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG701", "MG215", "MG228", "MG312", "MG224", "MG232", "MG223", "MG805", "MG814"],
@@ -299,19 +312,20 @@ declare_rule! {
     /// The OAuth metadata names another resource
     ///
     /// ## What it means
-    /// Clients compare the `resource` of the metadata with the URL that they were given (RFC 9728), and refuse to log in
-    /// when they differ.
+    /// Clients compare the `resource` of the metadata with the URL that they were given (RFC 9728), and
+    /// refuse to log in when they differ.
     ///
     /// ## How it is decided
-    /// The host of `spec.oauthProtectedResource.resource`, or else of what the gateway answered as `resource`
-    /// (`mcpgw/probes/oauth-metadata.*.json`), is not the extension's public host. Scheme and port are not compared:
-    /// what stands in front of the Gateway may change them.
+    /// The host of `spec.oauthProtectedResource.resource`, or, where that is not set, of what the gateway
+    /// answered as `resource` (`mcpgw/probes/oauth-metadata.*.json`), is not the extension's public host.
+    /// Scheme, port and path are not compared: what stands in front of the Gateway may change them.
     ///
     /// ## Causes
     /// The value was copied from an example, or the public host was changed.
     ///
     /// ## How to confirm
-    /// `curl -s http://HOST/.well-known/oauth-protected-resource`
+    /// `curl -s http://HOST:PORT/.well-known/oauth-protected-resource | jq .resource` (`https` for a TLS
+    /// listener)
     ///
     /// ## How to fix
     /// Write the URL that clients use into `spec.oauthProtectedResource.resource`.
@@ -373,8 +387,10 @@ declare_rule! {
     /// Clients are told to authenticate, but the metadata names no authorization server: they cannot log in.
     ///
     /// ## How it is decided
-    /// An AuthPolicy with authentication is in effect on the MCP path, the extension has no
-    /// `spec.oauthProtectedResource`, and the broker's Deployment has no `OAUTH_AUTHORIZATION_SERVERS`.
+    /// An AuthPolicy with authentication is in effect on the MCP path and has a rule with `jwt.issuerUrl`,
+    /// the extension has no `spec.oauthProtectedResource`, and no container of the broker's Deployment has
+    /// the variable `OAUTH_AUTHORIZATION_SERVERS` in its `env`. Policies with API keys or client certificates
+    /// only are not judged.
     ///
     /// ## Causes
     /// It was never set; or it was set with `oc set env` and the controller of 0.7 or newer has removed it.
@@ -383,10 +399,11 @@ declare_rule! {
     /// `oc -n NAMESPACE set env deployment/mcp-gateway --list | grep OAUTH`
     ///
     /// ## How to fix
-    /// Set `spec.oauthProtectedResource.authorizationServers` of the extension (0.7 and newer).
+    /// Set `spec.oauthProtectedResource.authorizationServers` of the extension (0.7 and newer). Before 0.7
+    /// set the variable in the Deployment.
     ///
     /// ## When it may be a false alarm
-    /// Clients that bring a token without discovery (API keys, service accounts).
+    /// Clients that bring a token without discovery (service accounts). A variable that comes from `envFrom`.
     pub(super) static OAUTH_ENV_MISSING = {
         code: "MG704", name: "oauth-env-missing", severity: Error, section: "1.7",
         needs: ["deployments", "mcpgatewayextensions", "authpolicies", "gateways", "httproutes"], since: "0.1.0", caused_by: [],

@@ -27,8 +27,12 @@ declare_rule! {
     /// Pods still run with the old template: a changed variable, image or flag is not in effect everywhere.
     ///
     /// ## How it is decided
-    /// For the broker, the controller and Authorino: the Deployment has fewer updated replicas than replicas, or its
-    /// controller has not seen the current generation, for more than two minutes.
+    /// For the Deployments of the broker, the controller and Authorino, with one of these titles: the
+    /// Deployment's controller has not seen the last change (`observedGeneration` is behind); the rollout is
+    /// paused; so many of the pods run the current template (`updatedReplicas` below `replicas`). A
+    /// Deployment that made progress within the two minutes before the collection is left out, and so is one
+    /// with 0 replicas (unless it is behind). Without `updatedReplicas` in the status, which the API server
+    /// leaves out while it is 0, only the generation is judged.
     ///
     /// ## Causes
     /// New pods do not become Ready (other findings say why), or the rollout is paused.
@@ -40,7 +44,7 @@ declare_rule! {
     /// Repair the new pods; resume a paused rollout.
     ///
     /// ## When it may be a false alarm
-    /// A rollout that is going on.
+    /// A rollout whose pods take longer than two minutes each.
     pub(super) static ROLLOUT_PENDING = {
         code: "MG705", name: "rollout-pending", severity: Warning, section: "1.7",
         needs: ["deployments"], since: "0.1.0",
@@ -120,27 +124,32 @@ declare_rule! {
     /// The issuer differs
     ///
     /// ## What it means
-    /// Clients get their tokens from the authorization server that the metadata names; Authorino accepts those of
-    /// `issuerUrl`. When the two differ, every token is rejected.
+    /// Clients get their tokens from the authorization server that the metadata names; Authorino accepts
+    /// those of `issuerUrl`. When the two differ, every token is rejected.
     ///
     /// ## How it is decided
-    /// The `issuerUrl` of an AuthPolicy that authenticates on the Gateway (on the extension's port of it) or on a route of
-    /// the public host is none of the extension's
-    /// `authorizationServers` (or of the broker's `OAUTH_AUTHORIZATION_SERVERS`); a slash at the end does not count
-    /// here. A rule that a `when` keeps away from requests for `/mcp` (that is for agents only) does not count
-    /// either. Or Authorino's log says that the own document of an issuer that a policy has names another issuer.
+    /// None of the `issuerUrl`s of an AuthPolicy that authenticates on the Gateway (on the extension's port
+    /// of it) or on a route of the public host is among the extension's `authorizationServers` (or, without
+    /// any, in the broker's `OAUTH_AUTHORIZATION_SERVERS`); a slash at the end does not count here. A rule
+    /// that a `when` keeps away from requests for `/mcp` (that is for agents only) does not count either.
+    ///
+    /// Or Authorino's log says that the own document of an issuer that a policy still has names another
+    /// issuer (`issuer did not match`); how old the line is does not matter.
     ///
     /// ## Causes
-    /// Another realm, http instead of https, an internal name here and the public one there, a slash too much.
+    /// Another realm, http instead of https, an internal name here and the public one there, a slash too
+    /// much.
     ///
     /// ## How to confirm
     /// `curl -s ISSUER/.well-known/openid-configuration | jq .issuer`
     ///
     /// ## How to fix
-    /// Use the exact issuer string of the identity server in both places.
+    /// Use the exact issuer string of the identity server in both places. Ask the identity server which of
+    /// the two it is: the printed patch changes the policy.
     ///
     /// ## When it may be a false alarm
-    /// Several issuers with token exchange between them.
+    /// Several issuers with token exchange between them. A line of Authorino's log from before the identity
+    /// server was corrected.
     pub(super) static ISSUER_MISMATCH = {
         code: "MG707", name: "issuer-mismatch", severity: Error, section: "1.7",
         needs: ["authpolicies", "mcpgatewayextensions", "authorino log", "gateways", "httproutes"], since: "0.1.0", caused_by: [],
@@ -255,21 +264,24 @@ declare_rule! {
     /// Clients send credentials that Authorino does not accept.
     ///
     /// ## How it is decided
-    /// Authorino's log has at least three answers `UNAUTHENTICATED` with the same reason: expired, not yet valid, wrong
-    /// signature, malformed, unknown key, the last of them within the hour before the collection. Requests without any
-    /// credential are not counted: that is how a login begins.
+    /// Authorino's current log has at least three answers `UNAUTHENTICATED` with the same reason: expired,
+    /// not yet valid, wrong signature, malformed, unknown key, issuer's configuration missing, or another
+    /// one; the last of them within the hour before the collection. Requests without any credential are not
+    /// counted: that is how a login begins. The host of the requests is not asked.
     ///
     /// ## Causes
     /// Tokens that clients do not renew, another realm, a clock that is off, keys that were rotated.
     ///
     /// ## How to confirm
-    /// `oc -n NS logs deploy/authorino | grep UNAUTHENTICATED`
+    /// `oc -n NAMESPACE logs deployment/authorino | grep UNAUTHENTICATED`
     ///
     /// ## How to fix
-    /// As the reason says.
+    /// Expired: let the client renew its token. Not yet valid: bring the clocks together. Signature: compare
+    /// the token's issuer with the policy's, and restart Authorino after keys were rotated. Configuration
+    /// missing: see MG810. Else compare the kind of credential with the policy's rules.
     ///
     /// ## When it may be a false alarm
-    /// Somebody tries.
+    /// Clients of other applications that use the same Authorino; somebody who tries tokens.
     pub(super) static TOKEN_REJECTED = {
         code: "MG708", name: "token-rejected", severity: Warning, section: "1.7",
         needs: ["authorino log", "pods"], since: "0.1.0", caused_by: ["MG707", "MG810"],
@@ -335,21 +347,22 @@ declare_rule! {
     /// A token in the evidence was already expired, or not yet valid, when the line with it was written.
     ///
     /// ## How it is decided
-    /// The claim digests of tokens in the logs of the gateway, the broker and Authorino are compared with the time of
-    /// their line: it must be more than 60 s after the end or before the beginning of the token's lifetime, in at
-    /// least three lines, the last of them within the hour before the collection.
+    /// The claim digests of tokens in the logs of the gateway, the broker and Authorino are compared with the
+    /// time of their line: it must be more than 60 seconds after the end or before the beginning of the
+    /// token's lifetime, in at least three lines of one log with the same issuer and claims, the last of them
+    /// within the hour before the collection.
     ///
     /// ## Causes
     /// A client that does not renew its token; clocks that differ.
     ///
     /// ## How to confirm
-    /// Decode a token: `cut -d. -f2 | base64 -d | jq '.exp|todate'`
+    /// `jq -rR 'split(".")[1]|gsub("-";"+")|gsub("_";"/")|@base64d|fromjson|.exp|todate' TOKEN_FILE`
     ///
     /// ## How to fix
     /// Renew the token in the client; check the clocks.
     ///
     /// ## When it may be a false alarm
-    /// A test with an old token.
+    /// A test with an old token; a line that tells of a token long after it was used.
     pub(super) static TOKEN_TIME = {
         code: "MG712", name: "token-time", severity: Warning, section: "1.7",
         needs: ["logs with tokens (claim digests)", "gateways", "pods"], since: "0.1.0", caused_by: ["MG005"],
@@ -402,23 +415,26 @@ declare_rule! {
     /// Clients come with MCP sessions that the router does not know any more, and have to start over.
     ///
     /// ## How it is decided
-    /// The broker's log has at least ten `session validation failed`, the last within the hour before the collection.
-    /// The reason is looked for: the broker was
-    /// restarted, the signing key was made anew, several replicas without a session store. Or the log has at least
-    /// three errors of reading the session store (`failed to get session from cache`, `session resurrection failed`)
-    /// in that time.
+    /// The broker's log has at least ten `session validation failed`, the last within the hour before the
+    /// collection. The first reason that is seen is named: several replicas without `spec.sessionStore`; the
+    /// signing key was made anew (a line of the controller's log); the broker was restarted; else that none
+    /// is visible.
+    ///
+    /// Or its current log has at least three errors of reading the session store
+    /// (`failed to get session from cache`, `session resurrection failed`), the last within that hour.
     ///
     /// ## Causes
     /// Those three, or a session store that loses data.
     ///
     /// ## How to confirm
-    /// `oc -n NS logs deploy/mcp-gateway | grep 'session validation failed'`
+    /// `oc -n NAMESPACE logs deployment/mcp-gateway | grep 'session validation failed'`
     ///
     /// ## How to fix
     /// Keep the key, stop the restarts, configure `spec.sessionStore` for more than one replica.
     ///
     /// ## When it may be a false alarm
-    /// Clients that keep sessions for longer than a day.
+    /// Clients that keep sessions for longer than `--session-length` (a day), and requests that carry no
+    /// session at all (`no session ID found`), which are counted as well.
     pub(super) static SESSION_CHURN = {
         code: "MG713", name: "session-churn", severity: Warning, section: "1.7",
         needs: ["broker log", "controller log", "pods", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG105", "MG102", "MG314", "MG309", "MG232"],

@@ -100,28 +100,38 @@ declare_rule! {
     /// Tool filtering by trusted header cannot work
     ///
     /// ## What it means
-    /// The broker filters tools by the signed header `x-mcp-authorized`. It cannot verify the header, or demands one
-    /// that nobody sets: users see no tools.
+    /// The broker filters tools by the signed header `x-mcp-authorized`. It cannot verify the header, or
+    /// demands one that nobody sets: users see no tools.
     ///
     /// ## How it is decided
-    /// The broker is started with `--enforce-capability-filtering` (or `--enforce-tool-filtering`) and no AuthPolicy of
-    /// the Gateway sets `x-mcp-authorized` (`x-authorized-tools` before 0.7); or an AuthPolicy sets it and the
-    /// extension has no `spec.trustedHeadersKey`; or the public key in that Secret is not the half of the private key
-    /// that the policy's wristband is signed with (the fingerprints of both survive redaction); or the broker's log
-    /// says that it cannot parse the header, or that the header names a server that no registration has, the last time
-    /// within the hour before the collection.
+    /// The first of these that is true of an extension:
+    /// - the broker is started with `--enforce-capability-filtering` (or `--enforce-tool-filtering`) and no
+    ///   AuthPolicy of the Gateway or of the public host's routes sets `x-mcp-authorized`
+    ///   (`x-authorized-tools` before 0.7);
+    /// - an AuthPolicy sets it, and the extension has no `spec.trustedHeadersKey`, nor the broker the
+    ///   variable `TRUSTED_HEADER_PUBLIC_KEY`;
+    /// - the public key in that Secret is not the half of the private key that the policy's wristband is
+    ///   signed with (the fingerprints of both survive redaction);
+    /// - the broker's current log says that it cannot parse the header;
+    /// - it says at least three times `upstream not found` for a server that no registration has: the header
+    ///   names it.
+    ///
+    /// What the log says counts when the last line is of the hour before the collection.
     ///
     /// ## Causes
-    /// The key pair does not belong together, the policy lacks the wristband, the claim's name is of another version.
+    /// The key pair does not belong together, the policy lacks the wristband, the claim's name is of another
+    /// version.
     ///
     /// ## How to confirm
-    /// `oc -n NS logs deploy/mcp-gateway | grep x-mcp-authorized`
+    /// `oc -n NAMESPACE logs deployment/mcp-gateway | grep -e x-mcp-authorized -e 'upstream not found'`
     ///
     /// ## How to fix
-    /// Set `spec.trustedHeadersKey` to the public key of the pair whose private key signs the policy's wristband.
+    /// Set `spec.trustedHeadersKey` to the public key of the pair whose private key signs the policy's
+    /// wristband; let the policy set the header, or remove the flag; name servers `NAMESPACE/NAME` after
+    /// their registrations where the roles are given.
     ///
     /// ## When it may be a false alarm
-    /// The header is set by something in front of the gateway.
+    /// The header is set by something in front of the gateway. A log line of a registration that was deleted.
     pub(super) static TRUSTED_HEADERS = {
         code: "MG714", name: "trusted-headers", severity: Warning, section: "1.7",
         needs: ["deployments", "authpolicies", "broker log", "mcpgatewayextensions", "gateways", "httproutes", "secrets (shape of values)"],

@@ -56,8 +56,8 @@ declare_rule! {
     /// not found`, and the server is not in the configuration.
     ///
     /// ## How it is decided
-    /// `spec.credentialRef.name` is looked up among the Secrets of the registration's namespace; only
-    /// names, labels and key names of Secrets are read.
+    /// `spec.credentialRef.name` of an enabled registration is looked up among the Secrets of the
+    /// registration's namespace; only names, labels and key names of Secrets are read.
     ///
     /// ## Causes
     /// A typo; the Secret is in another namespace; an external secret store did not deliver it.
@@ -66,10 +66,11 @@ declare_rule! {
     /// `oc -n NAMESPACE get secrets -l mcp.kuadrant.io/secret=true`.
     ///
     /// ## How to fix
-    /// Create the Secret with the label in the registration's namespace, or correct the name.
+    /// Create the Secret with the label in the registration's namespace, or correct the name. The value goes
+    /// into the header as it is: `Bearer TOKEN`, without a line break.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// An external secret store delivers the Secret a moment later.
     static CREDENTIAL_SECRET_MISSING = {
         code: "MG601", name: "credential-secret-missing", severity: Error, section: "1.6",
         needs: ["mcpserverregistrations", "secrets (names)"], since: "0.1.0",
@@ -124,7 +125,8 @@ declare_rule! {
     /// the registration is refused (some versions say `not found`), and a changed token is not noticed.
     ///
     /// ## How it is decided
-    /// The label's value must be exactly the string `true`.
+    /// The label's value must be exactly the string `true`, in the Secret of `credentialRef` of an enabled
+    /// registration. The Secret of `caCertSecretRef` is judged in MG403, those of an extension in MG309.
     ///
     /// ## Causes
     /// The Secret was created without the label, or recreated by a tool that does not know it.
@@ -136,7 +138,7 @@ declare_rule! {
     /// Label it with the command that is printed.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// A version before 0.6.0, which looks for a label of the group mcp.kagenti.com.
     static CREDENTIAL_SECRET_LABEL = {
         code: "MG602", name: "credential-secret-label", severity: Error, section: "1.6",
         needs: ["mcpserverregistrations", "secrets (labels)"], since: "0.1.0",
@@ -187,7 +189,8 @@ declare_rule! {
     /// stays `credential secret NAME missing key KEY`.
     ///
     /// ## How it is decided
-    /// The key names of the Secret; values are not needed.
+    /// The key names of the Secret of an enabled registration; values are not needed. A key that comes close,
+    /// or the Secret's only one, is offered.
     ///
     /// ## Causes
     /// Another key was used (`api-key`, `apiKey`), and `credentialRef.key` was left to its default.

@@ -40,21 +40,23 @@ declare_rule! {
     /// break around it, or a token that has expired, is refused by the server.
     ///
     /// ## How it is decided
-    /// The shape of the value (redaction keeps it): its length, white space around it, the scheme word
-    /// in front, whether it is base64 of text once more, and the expiry of a JSON web token at the time
-    /// of the collection. A value without scheme word is only reported when the server refuses it.
+    /// The shape of the value of an enabled registration's credential (redaction keeps it), the first of
+    /// these that is true: it is empty; it ends with a line break; it has white space around it; it is (or
+    /// ends with) a JSON web token that expired before the collection; it has no scheme word, and the server
+    /// refuses it with 401 or 403. Of a Secret that another tool has redacted only the length is known. A
+    /// value that was encoded twice, or a token that is not yet valid, is not told.
     ///
     /// ## Causes
-    /// `echo` without `-n`; a value that was encoded twice; a token that was not renewed.
+    /// `echo` without `-n`; a token that was not renewed; a token without `Bearer`.
     ///
     /// ## How to confirm
-    /// `oc get secret NAME -o jsonpath='{.data.KEY}' | base64 -d | xxd | tail -1`.
+    /// `oc -n NAMESPACE get secret NAME -o jsonpath='{.data.KEY}' | base64 -d | tail -c 1 | od -c`
     ///
     /// ## How to fix
     /// Write the value again without line break, with its scheme: `Bearer TOKEN`.
     ///
     /// ## When it may be a false alarm
-    /// A server that ignores white space.
+    /// A server that ignores white space, or the expiry of its tokens.
     pub(super) static CREDENTIAL_FORMAT = {
         code: "MG604", name: "credential-format", severity: Warning, section: "1.6",
         needs: ["secrets (shape of values)", "broker /status", "mcpserverregistrations"], since: "0.1.0",
@@ -136,12 +138,12 @@ declare_rule! {
     /// The broker sends the registration's credential, and the server answers 401 or 403.
     ///
     /// ## How it is decided
-    /// The class of the error that the broker shows for a server with `credentialRef`, in `/status` or
-    /// in its log.
+    /// The class of the error that the broker shows for a server with `credentialRef`, in `/status` or,
+    /// without it, in its log (as for MG417): 401 or 403, told by the words of the error.
     ///
     /// ## Causes
-    /// A wrong, revoked or expired token (MG604), a token without the permissions needed, a missing
-    /// scheme word.
+    /// A wrong, revoked or expired token (MG604), a token without the permissions needed, a missing scheme
+    /// word, a Secret without label whose new token was not noticed (MG602).
     ///
     /// ## How to confirm
     /// Ask the server with the same token: `curl -i -H "Authorization: Bearer $TOKEN" URL`.
@@ -150,8 +152,9 @@ declare_rule! {
     /// Write a valid token into the Secret; the controller notices labelled Secrets by itself.
     ///
     /// ## When it may be a false alarm
-    /// A 403 can be about something else than the token: a server that protects itself against DNS
-    /// rebinding answers it to a Host or Origin header that it does not expect.
+    /// A 403 can be about something else than the token: a server that protects itself against DNS rebinding
+    /// answers it to a Host or Origin header that it does not expect. A proxy in front of the server may also
+    /// have answered.
     pub(super) static CREDENTIAL_REJECTED = {
         code: "MG605", name: "credential-rejected", severity: Error, section: "1.6",
         needs: ["broker /status", "broker log", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
@@ -200,15 +203,17 @@ declare_rule! {
     /// everything is ready.
     ///
     /// ## How it is decided
-    /// Only when refused calls are seen: the router's log has calls to this server that ended with 401
-    /// or 403, the registration has `credentialRef`, and neither an AuthPolicy for the route, its
-    /// Gateway or listener, nor a header that the route sets, nor URL elicitation could add one.
+    /// Only when refused calls are seen: the router's log has calls to this server that ended with 401 or
+    /// 403, the last within the hour before the collection. The registration is enabled and has
+    /// `credentialRef`, the broker itself is not refused (MG605), and nothing could add a credential: no
+    /// AuthPolicy for the route or its Gateway (whichever listener) sets headers under `response.success`,
+    /// the route sets no `Authorization`, and the registration has no `tokenURLElicitation`.
     ///
     /// ## Causes
     /// The belief that `credentialRef` serves calls too.
     ///
     /// ## How to confirm
-    /// The broker's log: `tool call … status=401`.
+    /// `oc -n NAMESPACE logs deployment/mcp-gateway | grep 'tool call'` shows `status=401` or `status=403`.
     ///
     /// ## How to fix
     /// Inject the credential with an AuthPolicy (`response.success.headers`), from Vault or by token

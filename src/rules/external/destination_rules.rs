@@ -121,10 +121,14 @@ declare_rule! {
     /// sends plain HTTP, and the server answers 400 or closes the connection.
     ///
     /// ## How it is decided
-    /// The port is 443, or the ServiceEntry's protocol is HTTPS or TLS, and no DestinationRule for the
-    /// host is found where the Gateway's proxy looks: the Gateway's namespace, the ServiceEntry's, the
-    /// root namespace, each only if exported to the Gateway; nor a BackendTLSPolicy. A rule with a workload selector
-    /// counts in the Gateway's namespace only, for the pods that it selects.
+    /// There is a ServiceEntry, and TLS is wanted: the port is 443 (or leads to `targetPort` 443), or the
+    /// ServiceEntry's protocol for it is HTTPS or TLS. No DestinationRule for the host is found where the
+    /// Gateway's proxy looks: the Gateway's namespace, the ServiceEntry's, the root namespace (that of
+    /// istiod), each only if exported to the Gateway; nor a BackendTLSPolicy for the host or the
+    /// ServiceEntry. Of several Gateways in different namespaces the first namespace is asked.
+    ///
+    /// A rule with a workload selector counts in the Gateway's namespace only, for the pods that it selects.
+    /// Where a DestinationRule comes close to the host, it is MG505.
     ///
     /// ## Causes
     /// It was never applied; it is in the server's namespace with `exportTo: ["."]`.
@@ -200,8 +204,9 @@ declare_rule! {
     /// nothing: the Gateway begins no TLS.
     ///
     /// ## How it is decided
-    /// No DestinationRule applies to the host, but one of the same name as the ServiceEntry, or with a
-    /// host that differs in a few letters, has a host that no ServiceEntry has.
+    /// TLS is wanted (as in MG504) and no DestinationRule applies to the host. But one in the namespace of
+    /// the Gateway or of the ServiceEntry has the ServiceEntry's name, or a host that differs in a few
+    /// letters, and its host is that of no ServiceEntry and no Service.
     ///
     /// ## Causes
     /// A typo; the host was changed in one of the two objects.
@@ -259,18 +264,27 @@ declare_rule! {
     /// handshake fails, or plain HTTP meets a TLS port.
     ///
     /// ## How it is decided
-    /// The TLS settings for the port (`portLevelSettings` before the rule's own): the mode must be
-    /// `SIMPLE` or `MUTUAL`, `sni`, if set, the host itself, and `credentialName`, if set, a Secret in the Gateway's
-    /// namespace (or the name with `-cacert`). Where a BackendTLSPolicy does the TLS, the rule need not.
+    /// The TLS settings for the port (`portLevelSettings` before the rule's own), where TLS is wanted (as in
+    /// MG504):
+    /// - the mode is `ISTIO_MUTUAL`, or neither `SIMPLE` nor `MUTUAL`;
+    /// - `sni`, if set, is not the host itself;
+    /// - `credentialName`, if set, is no Secret in the Gateway's namespace, nor is the name with `-cacert`.
+    ///
+    /// Where a BackendTLSPolicy does the TLS, the rule need not. A rule for a wrong host (MG505) is judged as
+    /// well. `subjectAltNames` and the contents of the Secret are not.
     ///
     /// ## Causes
-    /// `mode: DISABLE` or none; the Secret stands beside the rule instead of the Gateway; `ISTIO_MUTUAL` copied from a rule inside the mesh; a typo in `sni`.
+    /// `mode: DISABLE` or none; `ISTIO_MUTUAL` copied from a rule inside the mesh; a typo in `sni`; the
+    /// Secret stands beside the rule instead of the Gateway.
     ///
     /// ## How to confirm
-    /// `oc get destinationrule NAME -o yaml`.
+    /// `oc -n NAMESPACE get destinationrule NAME -o yaml`.
     ///
     /// ## How to fix
-    /// Set `tls: {mode: SIMPLE, sni: HOST}`.
+    /// Set `tls: {mode: SIMPLE, sni: HOST}`, in `portLevelSettings` if the port has settings there. Keep
+    /// `MUTUAL` where the server wants a client certificate, and correct `sni` alone. Create the Secret of
+    /// `credentialName` in the Gateway's namespace: `ca.crt` for `SIMPLE`, also `tls.crt` and `tls.key` for
+    /// `MUTUAL`.
     ///
     /// ## When it may be a false alarm
     /// A server that wants another server name on purpose.

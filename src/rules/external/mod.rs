@@ -186,8 +186,10 @@ declare_rule! {
     /// know that host: Envoy has no cluster for it (`NC cluster_not_found`), requests get 500.
     ///
     /// ## How it is decided
-    /// No ServiceEntry has this host, nor one that comes close (then it is MG502). The full name of a Service of the
-    /// cluster needs none.
+    /// No ServiceEntry of any namespace has the host of the backendRef of a route with an enabled
+    /// registration, nor one that comes close (then it is MG502 or MG507). The full name of a Service of the
+    /// cluster (`NAME.NAMESPACE.svc…`) that is in the bundle needs none. Whether the Gateway may see the
+    /// ServiceEntry is MG503.
     ///
     /// ## Causes
     /// It was never applied, or deleted.
@@ -196,11 +198,12 @@ declare_rule! {
     /// `oc get serviceentries -A`.
     ///
     /// ## How to fix
-    /// Apply the ServiceEntry that is printed with the finding.
+    /// Apply the ServiceEntry that is printed with the finding. Its port is written as HTTPS: correct `name`
+    /// and `protocol` for a server that speaks plain HTTP.
     ///
     /// ## When it may be a false alarm
-    /// None known: outbound traffic to unknown hosts does not help here, a backendRef needs a host of
-    /// the registry.
+    /// The name is that of a Service which the bundle lacks. Outbound traffic to unknown hosts does not help
+    /// here: a backendRef needs a host of the registry.
     static SERVICEENTRY_MISSING = {
         code: "MG501", name: "serviceentry-missing", severity: Error, section: "1.5",
         needs: ["httproutes", "serviceentries", "mcpserverregistrations"], since: "0.1.0",
@@ -257,8 +260,9 @@ declare_rule! {
     /// needs the host exactly; a wildcard is not enough.
     ///
     /// ## How it is decided
-    /// No ServiceEntry has the host exactly, but one has a wildcard over it, or a host that differs in
-    /// a few letters.
+    /// No ServiceEntry has the host exactly, but one has a wildcard over it, or a host that differs in a few
+    /// letters (of the first 500 ServiceEntries). When the route already rewrites to the host of that
+    /// ServiceEntry, the backendRef is the wrong one: that is MG507.
     ///
     /// ## Causes
     /// A typo in the ServiceEntry or in the backendRef.
@@ -267,7 +271,8 @@ declare_rule! {
     /// Compare `spec.hosts` with the backendRef's name.
     ///
     /// ## How to fix
-    /// Write the host exactly into `spec.hosts`.
+    /// Write the host exactly into `spec.hosts`, or correct the backendRef. The command replaces a host that
+    /// no backendRef uses, and adds the right one beside any other.
     ///
     /// ## When it may be a false alarm
     /// Two servers with similar names, of which one has no ServiceEntry: then the entry for the other
@@ -325,22 +330,29 @@ declare_rule! {
     /// The ServiceEntry has the right host, but the gateway's proxy cannot use it.
     ///
     /// ## How it is decided
-    /// `exportTo` must include the Gateway's namespace (the proxy that sends is the Gateway's);
-    /// `resolution: NONE` gives a gateway no address to send to; `resolution: STATIC` needs endpoints;
-    /// the port's protocol must be one that HTTP can be sent over (HTTP, HTTPS, HTTP2, GRPC, TLS). Where the route's
-    /// status says `BackendNotFound`, it must stand in the route's namespace: istiod looks for a Hostname only there.
+    /// The first of these that is true of the ServiceEntry with the host:
+    /// - the route's status says `BackendNotFound`, and the ServiceEntry is in another namespace than the
+    ///   route, where istiod does not look for a Hostname;
+    /// - `exportTo` leaves out a namespace of the route's Gateways (the proxy that sends is the Gateway's);
+    /// - `resolution: NONE`, which gives a gateway no address to send to;
+    /// - `resolution: STATIC` without endpoints and without `workloadSelector`;
+    /// - the protocol of the backendRef's port is not one that HTTP can be sent over (HTTP, HTTPS, HTTP2,
+    ///   GRPC, GRPC-Web, TLS, HTTP_PROXY).
+    ///
+    /// `location` is not judged. A port that the ServiceEntry lacks is MG507.
     ///
     /// ## Causes
     /// `exportTo: ["."]` in the server's namespace; a ServiceEntry that was written for sidecars.
     ///
     /// ## How to confirm
-    /// `oc get serviceentry NAME -o yaml`.
+    /// `oc -n NAMESPACE get serviceentry NAME -o yaml`; `oc -n NAMESPACE get httproute NAME -o yaml` for the
+    /// status.
     ///
     /// ## How to fix
     /// Patch the field that is shown.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// The route's status is of the past: the ServiceEntry was made after it, or istiod does not run (MG217).
     static SERVICEENTRY_SPEC = {
         code: "MG503", name: "serviceentry-spec", severity: Error, section: "1.5",
         needs: ["serviceentries", "gateways", "httproutes", "mcpserverregistrations"], since: "0.1.0",

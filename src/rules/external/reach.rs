@@ -115,22 +115,24 @@ declare_rule! {
     /// The broker asked the cluster's DNS for the external host and got no address.
     ///
     /// ## How it is decided
-    /// The error that the broker shows for the server (in `/status` or its log) is of the class DNS:
-    /// `no such host`, `server misbehaving`, …; or the name did not resolve when that was tried inside
-    /// a pod of the gateway or broker (`--probe exec`, `mcpgw/probes/dns.*.json`).
+    /// The error that the broker shows for the server (in `/status` or its log, as for MG417) is of the class
+    /// DNS: `no such host`, `server misbehaving`, …; or, where the broker has not said so, the name did not
+    /// resolve when that was tried inside a pod of the gateway or broker (`--probe exec`,
+    /// `mcpgw/probes/dns.*.json`).
     ///
     /// ## Causes
     /// A typo in the host; a cluster without access to public DNS; an egress policy that blocks port
     /// 53 for the broker's namespace.
     ///
     /// ## How to confirm
-    /// `oc debug` a pod in the broker's namespace: `getent hosts HOST`.
+    /// `oc -n NAMESPACE exec deployment/mcp-gateway -- nslookup HOST`
     ///
     /// ## How to fix
     /// Correct the host, or the cluster's DNS forwarding.
     ///
     /// ## When it may be a false alarm
-    /// A short outage of DNS.
+    /// A short outage of DNS. With a proxy for outgoing requests the broker need not resolve the name itself,
+    /// and a probe that failed proves nothing.
     pub(super) static EXTERNAL_DNS = {
         code: "MG509", name: "external-dns", severity: Error, section: "1.5",
         needs: ["broker /status", "broker log", "probes", "httproutes", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
@@ -180,22 +182,25 @@ declare_rule! {
     /// no route, or the TLS handshake fails.
     ///
     /// ## How it is decided
-    /// The class of the error that the broker shows for the server in `/status` or its log; or the host
-    /// resolved, but did not answer when that was tried inside a pod of the gateway or broker
-    /// (`--probe exec`, `mcpgw/probes/https.*.json`).
+    /// The class of the error that the broker shows for the server in `/status` or its log (as for MG417):
+    /// refused, timeout, no route, connection broken, certificate or TLS, plain HTTP where TLS was expected
+    /// or the reverse, or a proxy for outgoing requests that cannot be used. Or, where the broker has not
+    /// said so, the host resolved, but did not answer when that was tried inside a pod of the gateway or
+    /// broker (`--probe exec`, `mcpgw/probes/https.*.json`).
     ///
     /// ## Causes
     /// A firewall or egress policy (MG511), a proxy that must be used, a private CA that the broker
     /// does not trust, a server that is down.
     ///
     /// ## How to confirm
-    /// From a pod in the broker's namespace: `curl -v https://HOST`.
+    /// `oc -n NAMESPACE exec deployment/mcp-gateway -- wget -S -O /dev/null -T 8 https://HOST`
     ///
     /// ## How to fix
     /// Open the way, set the proxy's environment variables, or name the CA in `caCertSecretRef`.
     ///
     /// ## When it may be a false alarm
-    /// An outage of the server itself.
+    /// An outage of the server itself. A probe in the gateway's pod does not use the proxy that the broker
+    /// may be told to use.
     pub(super) static EXTERNAL_UNREACHABLE = {
         code: "MG510", name: "external-unreachable", severity: Error, section: "1.5",
         needs: ["broker /status", "broker log", "probes", "httproutes", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
@@ -279,11 +284,15 @@ declare_rule! {
     /// namespaces does not allow that.
     ///
     /// ## How it is decided
-    /// NetworkPolicies that select the broker's or the proxies' pods for egress, of which none allows
-    /// the port to addresses outside (a rule without `to`, or with an `ipBlock`); an AdminNetworkPolicy that
-    /// denies it before, or a BaselineAdminNetworkPolicy behind them; an EgressFirewall of these namespaces that denies everything without allowing the host before; or a broker with a sidecar
-    /// in a mesh that reaches registered hosts only (`outboundTrafficPolicy: REGISTRY_ONLY`), where no
-    /// ServiceEntry that its namespace sees has the host.
+    /// One pod of the broker and one of each Gateway of the route is judged, for TCP to the port of the
+    /// backendRef (443 without one). The first of these that forbids the connection is reported:
+    /// - an AdminNetworkPolicy that denies it; or NetworkPolicies that select the pod for egress, of which
+    ///   none allows the port to addresses outside (a rule without `to`, or with an `ipBlock`); or, behind
+    ///   them, a BaselineAdminNetworkPolicy;
+    /// - an EgressFirewall of the namespace that denies all addresses, or the host by name, without allowing
+    ///   the host before;
+    /// - `outboundTrafficPolicy: REGISTRY_ONLY` of the mesh or the Sidecar, for a broker with a sidecar,
+    ///   where no ServiceEntry that its namespace sees has the host.
     ///
     /// ## Causes
     /// A default-deny policy.
@@ -292,11 +301,13 @@ declare_rule! {
     /// `oc -n NAMESPACE get networkpolicies,egressfirewalls -o yaml`.
     ///
     /// ## How to fix
-    /// Allow egress to the host's port.
+    /// Allow egress to the host's port. The printed NetworkPolicy allows the port to all addresses: narrow it
+    /// with an `ipBlock` where that is too much. Look again afterwards, as a second policy may stand behind
+    /// the first.
     ///
     /// ## When it may be a false alarm
-    /// An `ipBlock` or a range of addresses is taken as allowed whatever it is; policies of other network plugins
-    /// (Calico, Cilium) are not read.
+    /// An `ipBlock` or a range of addresses is taken as allowed whatever it is; policies of other network
+    /// plugins (Calico, Cilium) are not read.
     pub(super) static EGRESS_BLOCKED = {
         code: "MG511", name: "egress-blocked", severity: Warning, section: "1.5",
         needs: ["networkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies", "egressfirewalls", "namespaces", "pods", "gateways", "httproutes", "mcpgatewayextensions", "mcpserverregistrations"], since: "0.1.0",

@@ -38,20 +38,23 @@ declare_rule! {
     /// The backendRef to a server outside the cluster is wrong
     ///
     /// ## What it means
-    /// The route does not lead to the external host: the backendRef has another kind or group, or a
-    /// port that the ServiceEntry does not have.
+    /// The route does not lead to the external host: the backendRef has another name, kind or group, a
+    /// namespace, no port, or a port that the ServiceEntry does not have.
     ///
     /// ## How it is decided
-    /// A backendRef of kind `Hostname` must have the group `networking.istio.io`, no namespace (Istio refuses the whole
-    /// rule then), and a port of the ServiceEntry; its name must not merely come close to the host of the ServiceEntry that
-    /// the route rewrites to. A backendRef of kind `Service` whose name has dots is a host name in the wrong
-    /// kind.
+    /// For a backendRef of kind `Hostname` of a route with an enabled registration, the first of these that
+    /// is true: its name only comes close to the host of the ServiceEntry to which the route rewrites; its
+    /// group is not `networking.istio.io`; it names a namespace (Istio refuses the whole rule then); it has
+    /// no port; its port is none of the ServiceEntry.
+    ///
+    /// A backendRef of kind `Service` whose name has dots is a host name in the wrong kind, unless it is a
+    /// host of the cluster (`NAME.NAMESPACE.svc…`, see MG215 and MG406).
     ///
     /// ## Causes
     /// A manifest written from memory.
     ///
     /// ## How to confirm
-    /// `oc get httproute NAME -o yaml`.
+    /// `oc -n NAMESPACE get httproute NAME -o yaml`.
     ///
     /// ## How to fix
     /// Use `{group: networking.istio.io, kind: Hostname, name: HOST, port: 443}`.
@@ -162,17 +165,20 @@ declare_rule! {
     /// 404, 421 or with another site.
     ///
     /// ## How it is decided
-    /// The rule with a backendRef of kind `Hostname` needs a filter `URLRewrite` whose `hostname` is
-    /// the same host (or one that sets the header `Host` to it), unless that is the route's only hostname anyhow.
+    /// The rule with a backendRef of kind `Hostname`, or the backendRef itself, needs a filter `URLRewrite`
+    /// whose `hostname` is the same host (or a `RequestHeaderModifier` that sets the header `Host` to it).
+    /// Reported is a rewrite to another host, and none at all, unless the host is the route's only hostname
+    /// anyhow. Where the name of the backendRef is the wrong one, it is MG507.
     ///
     /// ## Causes
     /// The filter was left out, or names another host.
     ///
     /// ## How to confirm
-    /// `oc get httproute NAME -o yaml`.
+    /// `oc -n NAMESPACE get httproute NAME -o yaml`.
     ///
     /// ## How to fix
-    /// Add the filter with the command that is printed.
+    /// Add the filter with the command that is printed. A rule takes one `URLRewrite` only: where one
+    /// rewrites the path already, add `hostname` to that one.
     ///
     /// ## When it may be a false alarm
     /// A server that answers for any host, or expects another one.

@@ -51,9 +51,10 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The condition `Accepted` of an AuthPolicy that concerns the MCP gateway is False. The reason is
-    /// explained: `TargetNotFound` (MG802, MG803), `Conflicted` (of operators before 1.0, which took one policy per
-    /// target: the older one is named), `Invalid`, `MissingDependency`. The operator looks for what it depends on when
-    /// it starts, so the times of its pod and of the CustomResourceDefinition tell whether a restart is enough.
+    /// explained: `TargetNotFound` (MG802, MG803), `Conflicted` (of operators before 1.0, which took one
+    /// policy per target: the older one is named), `MissingDependency`, or what the message says. The
+    /// operator looks for what it depends on when it starts, so the times of its pod and of the
+    /// CustomResourceDefinition tell whether a restart is enough.
     ///
     /// ## Causes
     /// A target or section that does not exist in the policy's own namespace; an older policy on the same
@@ -63,10 +64,12 @@ declare_rule! {
     /// `oc -n NAMESPACE describe authpolicy NAME`
     ///
     /// ## How to fix
-    /// Correct `spec.targetRef`, remove the conflicting policy, or restart the Kuadrant operator.
+    /// Correct `spec.targetRef`, remove the conflicting policy, or restart the Kuadrant operator:
+    /// `oc -n NAMESPACE rollout restart deployment/kuadrant-operator-controller-manager`.
     ///
     /// ## When it may be a false alarm
-    /// A policy that is kept for later on purpose.
+    /// A policy that is kept for later on purpose; for seconds after a change, as the age of the condition is
+    /// not asked.
     pub(super) static AUTHPOLICY_NOT_ACCEPTED = {
         code: "MG706", name: "authpolicy-not-accepted", severity: Error, section: "1.7",
         needs: ["authpolicies", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG802", "MG803", "MG804", "MG812"],
@@ -124,9 +127,10 @@ declare_rule! {
     /// protected by it.
     ///
     /// ## How it is decided
-    /// For AuthPolicies and rate-limit policies in the namespaces of the MCP gateway: the Gateway or
-    /// HTTPRoute that `spec.targetRef` names is not in the policy's namespace, although all of them were
-    /// collected. When it exists in another namespace, that is said.
+    /// For AuthPolicies, rate-limit and token-rate-limit policies in the namespaces of the MCP gateway (those
+    /// of its Gateways, routes and extensions): the Gateway or HTTPRoute that `spec.targetRef` names is not
+    /// in the policy's namespace, although all of them were collected. When it exists in other namespaces,
+    /// that is said. Other kinds of targets are not judged.
     ///
     /// ## Causes
     /// The policy was made in the MCP gateway's namespace and the Gateway is in another; a typing error.
@@ -135,10 +139,12 @@ declare_rule! {
     /// `oc get gateways,httproutes -A`
     ///
     /// ## How to fix
-    /// Move the policy into the target's namespace, or target the HTTPRoute of its own namespace.
+    /// Move the policy into the target's namespace (with the Secrets that it names), or target the HTTPRoute
+    /// of its own namespace.
     ///
     /// ## When it may be a false alarm
-    /// The target is created later by another tool.
+    /// The target is created later by another tool. A policy of another application in one of these
+    /// namespaces is reported as well.
     pub(super) static AUTHPOLICY_TARGET_MISSING = {
         code: "MG802", name: "authpolicy-target-missing", severity: Error, section: "1.8",
         needs: ["authpolicies", "gateways", "httproutes", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG201"],
@@ -230,7 +236,8 @@ declare_rule! {
     /// `oc -n NAMESPACE get gateway NAME -o jsonpath='{.spec.listeners[*].name}'`
     ///
     /// ## How to fix
-    /// Use a name of the list, or leave `sectionName` out to target all of it.
+    /// Use a name of the list. Without `sectionName` the policy covers all listeners of the Gateway (or all
+    /// rules of the route): leave the field out only where that is meant.
     ///
     /// ## When it may be a false alarm
     /// None known: the names are compared in one object.
@@ -341,11 +348,14 @@ declare_rule! {
     /// The policy is valid and yet nothing enforces it.
     ///
     /// ## How it is decided
-    /// The condition `Enforced` of a policy that concerns the MCP gateway is False. The reason is told apart:
-    /// `Overridden` by another policy; `Unknown` with "not in the path to any existing routes", with "waiting
-    /// for the following components to sync", or with issues; `MissingResource` (no Kuadrant resource);
-    /// `MissingDependency`; `InvalidCelExpression`. A policy of a Gateway that is `Overridden` while no policy has
-    /// `overrides` has given way to more specific ones, as defaults do: that is for information only.
+    /// The condition `Enforced` of a policy that concerns the MCP gateway is False, and `Accepted` is not
+    /// (that is MG706). The reason is told apart: `Overridden` by another policy; `Unknown` with "not in the
+    /// path to any existing routes", with "waiting for the following components to sync", or with issues;
+    /// `MissingResource` (no Kuadrant resource); `MissingDependency`; `InvalidCelExpression`.
+    ///
+    /// A policy of a Gateway that is `Overridden` while no other policy has `overrides` has given way to more
+    /// specific ones, as defaults do: that is for information only. A policy that is enforced in part says
+    /// True, and is not reported.
     ///
     /// ## Causes
     /// No accepted route on the target; an AuthConfig that Authorino refuses, mostly for its CEL (MG806,
@@ -355,10 +365,12 @@ declare_rule! {
     /// `oc -n NAMESPACE describe authpolicy NAME`, `oc get authconfigs -A`
     ///
     /// ## How to fix
-    /// What the reason asks for.
+    /// As the reason asks for: merge the two policies; attach a route to the target; repair the component
+    /// that is waited for; create the Kuadrant resource; install the dependency, then restart the operator;
+    /// correct the expression.
     ///
     /// ## When it may be a false alarm
-    /// For seconds after a change.
+    /// For seconds after a change, as the age of the condition is not asked.
     pub(super) static POLICY_NOT_ENFORCED = {
         code: "MG808", name: "policy-not-enforced", severity: Error, section: "1.8",
         needs: ["authpolicies", "authconfigs"], since: "0.1.0",

@@ -18,11 +18,13 @@ declare_rule! {
     /// The Kuadrant operator does not run
     ///
     /// ## What it means
-    /// Policies are not read any more: changes to AuthPolicies, Gateways and routes have no effect, and statuses
-    /// are of the past. What was enforced before goes on.
+    /// Policies are not read any more: changes to AuthPolicies, Gateways and routes have no effect, and
+    /// statuses are of the past. What was enforced before goes on.
     ///
     /// ## How it is decided
-    /// Policies concern the MCP gateway, and the operator's Deployment has no available replica.
+    /// Policies concern the MCP gateway, and the operator's Deployment has no available replica, nor is a pod
+    /// of the operator ready in its namespace. Where neither Deployment nor pod of the operator exists,
+    /// nothing is claimed.
     ///
     /// ## Causes
     /// The faults of its pods (MG101-MG111), or it is scaled to 0.
@@ -47,12 +49,13 @@ declare_rule! {
     /// Authorino does not run
     ///
     /// ## What it means
-    /// Every request that an AuthPolicy covers is denied: the filter in Envoy fails closed when Authorino does
-    /// not answer within 200 ms (500).
+    /// Every request that an AuthPolicy covers is denied: the filter in Envoy fails closed when Authorino
+    /// does not answer within 200 ms (500).
     ///
     /// ## How it is decided
-    /// AuthPolicies concern the MCP gateway, and Authorino's Deployment has no available replica. The last lines
-    /// of its log are shown.
+    /// AuthPolicies concern the MCP gateway, and Authorino's Deployment has no available replica, nor is a
+    /// pod of Authorino ready in its namespace. The last three lines of its logs are shown. Where no
+    /// Authorino exists at all, nothing is claimed here: the policies' status tells it (MG808).
     ///
     /// ## Causes
     /// The faults of its pods (MG101-MG111): a broken configuration, a CA that cannot be read, memory.
@@ -77,12 +80,13 @@ declare_rule! {
     /// A part of Kuadrant does not run
     ///
     /// ## What it means
-    /// Limitador: rate limits are not counted, requests pass. The DNS operator: DNS records are not updated. The
-    /// operators of Authorino and Limitador: their services are not reconciled.
+    /// Limitador: rate limits are not counted, requests pass. The DNS operator: DNS records are not updated.
+    /// The operators of Authorino and Limitador: their services are not reconciled.
     ///
     /// ## How it is decided
-    /// The Deployment of one of these exists and has no available replica; or all run, and the Kuadrant resource says
-    /// that it is not ready.
+    /// Policies concern the MCP gateway, and the Deployment of one of these exists, has no available replica,
+    /// and no pod of it is ready in its namespace. Or Authorino, Limitador and their operators run, and the
+    /// Kuadrant resource says that it is not ready (`Ready` False).
     ///
     /// ## Causes
     /// The faults of its pods (MG101-MG111), or it is scaled to 0.
@@ -91,7 +95,7 @@ declare_rule! {
     /// `oc get pods -A | grep -e limitador -e dns-operator -e authorino-operator`
     ///
     /// ## How to fix
-    /// Repair its pod.
+    /// Repair its pod, or what the message of the Kuadrant resource names.
     ///
     /// ## When it may be a false alarm
     /// A part that is switched off because nothing uses it.
@@ -234,28 +238,31 @@ declare_rule! {
     /// Authorino cannot reach its identity server
     ///
     /// ## What it means
-    /// Authorino cannot read the issuer's OpenID configuration or keys. Tokens of that issuer are not accepted:
-    /// every client gets 401.
+    /// Authorino cannot read the issuer's OpenID configuration or keys. Tokens of that issuer are not
+    /// accepted: every client gets 401.
     ///
     /// ## How it is decided
-    /// Authorino's log has `failed to discovery openid connect configuration`, or a failing token
-    /// introspection, with an error of the network or of TLS (DNS, refused, timeout, certificate, 5xx), the last
-    /// time within the hour before the collection, or with tokens refused for `missing openid connect configuration`
-    /// within that hour; or the issuer's host did not resolve or answer when it was asked from inside Authorino's pod (`--probe exec`).
+    /// An AuthPolicy concerns the MCP gateway, and Authorino's current log has
+    /// `failed to discovery openid connect configuration`, or a failing token introspection, with an error of
+    /// the network or of TLS (DNS, refused, timeout, no route, connection broken, certificate, plain HTTP,
+    /// 5xx), the last time within the hour before the collection, or with tokens refused for
+    /// `missing openid connect configuration` within that hour. Or the host of a policy's issuer did not
+    /// resolve or answer when it was asked from inside Authorino's pod (`--probe exec`).
     ///
     /// ## Causes
-    /// A private name that does not resolve in the cluster, a missing CA, an egress policy, a proxy, an identity
-    /// server that is down.
+    /// A private name that does not resolve in the cluster, a missing CA, an egress policy, a proxy, an
+    /// identity server that is down.
     ///
     /// ## How to confirm
-    /// `oc -n NS logs deploy/authorino | grep 'openid connect'`
+    /// `oc -n NAMESPACE logs deployment/authorino | grep 'openid connect'`
     ///
     /// ## How to fix
     /// Make the issuer's URL reachable from Authorino's pod: DNS or hostAliases, CA (`spec.volumes` of the
     /// Authorino resource), NetworkPolicy.
     ///
     /// ## When it may be a false alarm
-    /// A short outage; the finding gives first and last time.
+    /// A short outage; the finding gives first and last time. An issuer in the log that only other
+    /// applications' policies use.
     pub(super) static IDENTITY_SERVER_UNREACHABLE = {
         code: "MG810", name: "identity-server-unreachable", severity: Error, section: "1.7",
         needs: ["authorino log", "probes", "pods"], since: "0.1.0", caused_by: ["MG232", "MG511"],
@@ -376,19 +383,23 @@ declare_rule! {
     /// The Kuadrant operator enforces policies only on Gateways whose class is of a controller that it knows.
     ///
     /// ## How it is decided
-    /// The `controllerName` of the GatewayClass of a Gateway with policies is not in the operator's variable
-    /// `ISTIO_GATEWAY_CONTROLLER_NAMES` (comma-separated); without the variable, it is the OpenShift class'
-    /// controller, and a policy of the Gateway is not enforced.
+    /// For each Gateway of the MCP gateway with policies: the `controllerName` of its GatewayClass is not in
+    /// the operator's variable `ISTIO_GATEWAY_CONTROLLER_NAMES` (comma-separated), and is not Envoy
+    /// Gateway's. Without the variable: it is OpenShift's controller (`openshift.io/…`), and a policy of the
+    /// Gateway is not `Enforced`.
     ///
     /// ## Causes
     /// OpenShift's own class (`openshift.io/gateway-controller/v1`) with an operator that was configured for
     /// Istio only; a class of another implementation.
     ///
     /// ## How to confirm
-    /// `oc get gatewayclass`, and the operator's Deployment
+    /// `oc get gatewayclasses`, and
+    /// `oc -n NAMESPACE set env deployment/kuadrant-operator-controller-manager --list`
     ///
     /// ## How to fix
-    /// Add the controller's name to the variable, in the operator's Subscription where there is one.
+    /// Add the controller's name to the variable, in the operator's Subscription (`spec.config.env`) where
+    /// there is one: OLM undoes a change of the Deployment. The variable replaces the default
+    /// `istio.io/gateway-controller`: where Gateways of Istio's class have policies, too, name both.
     ///
     /// ## When it may be a false alarm
     /// An operator version that knows the name without being told.

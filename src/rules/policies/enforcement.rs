@@ -23,9 +23,9 @@ declare_rule! {
     /// Every user whom the identity server knows may call every tool.
     ///
     /// ## How it is decided
-    /// AuthPolicies with authentication rules target a Gateway of the MCP gateway or a route of it, and no
-    /// AuthPolicy of that Gateway or its routes has an authorization rule. A policy on a listener that no route of the
-    /// MCP gateway uses does not count.
+    /// AuthPolicies demand credentials for calls of the MCP gateway (target: one of its Gateways or routes),
+    /// and none of all AuthPolicies that concern it, on whichever of its Gateways or routes, has an
+    /// authorization rule. A policy on a listener that no route of the MCP gateway uses does not count.
     ///
     /// ## Causes
     /// Authorization was left for later, or is done by the MCP servers themselves.
@@ -77,25 +77,26 @@ declare_rule! {
     /// No token carries the roles that a policy asks for
     ///
     /// ## What it means
-    /// An authorization rule reads `resource_access` from the token, and the tokens that were seen do not have that
-    /// claim: every tool call is denied.
+    /// An authorization rule reads `resource_access` from the token, and the tokens that were seen do not
+    /// have that claim: every tool call is denied.
     ///
     /// ## How it is decided
-    /// An expression of an AuthPolicy mentions `resource_access`; tokens (their claim digests) were met in the logs
-    /// of the gateway, the broker or Authorino, and not one lists the claim.
+    /// An expression of an AuthPolicy mentions `resource_access`; tokens of an issuer of that policy (their
+    /// claim digests) were met in the logs of the gateway, the broker or Authorino, and not one lists the
+    /// claim. How old the lines are, and which roles the claim has, is not asked.
     ///
     /// ## Causes
-    /// The client in the identity server has no mapper for client roles, or the roles are named otherwise: the key
-    /// is `NAMESPACE/REGISTRATION`, since 0.7 each role is `tool:NAME`.
+    /// The client in the identity server has no mapper for client roles, or the roles are named otherwise:
+    /// the key is `NAMESPACE/REGISTRATION`, since 0.7 each role is `tool:NAME`.
     ///
     /// ## How to confirm
-    /// Decode a token: `cut -d. -f2 | base64 -d`
+    /// `jq -rR 'split(".")[1]|gsub("-";"+")|gsub("_";"/")|@base64d|fromjson|.resource_access' TOKEN_FILE`
     ///
     /// ## How to fix
     /// Add the mapper for client roles to the client's scope, and the roles to the users.
     ///
     /// ## When it may be a false alarm
-    /// The tokens in the log are of other clients.
+    /// The tokens in the log are of other clients of the issuer, or from before the mapper was added.
     pub(super) static ROLE_CLAIMS = {
         code: "MG809", name: "role-claims", severity: Warning, section: "1.8",
         needs: ["authpolicies", "logs with tokens (claim digests)", "gateways", "pods"], since: "0.1.0", caused_by: [],
@@ -153,25 +154,35 @@ declare_rule! {
     /// Authorino has not taken an AuthConfig
     ///
     /// ## What it means
-    /// The operator makes an AuthConfig of each path with a policy. One that Authorino refuses, or whose host another
-    /// one holds, is not looked up: requests end with 404 and `X-Ext-Auth-Reason: Service not found`, or old rules
-    /// stay in effect.
+    /// The operator makes an AuthConfig of each path with a policy. One that Authorino refuses, or whose host
+    /// another one holds, is not looked up: requests end with 404 and `X-Ext-Auth-Reason: Service not found`,
+    /// or old rules stay in effect.
     ///
     /// ## How it is decided
-    /// An AuthConfig that the operator manages has `Ready` False, or the log of Authorino says `host already taken`.
-    /// For `HostsNotLinked` the AuthConfig that has the same host is looked for in the specs.
+    /// Only where AuthPolicies concern the MCP gateway. Four things are reported:
+    /// - an AuthConfig that the operator manages has `Ready` False. For `HostsNotLinked` the AuthConfig that
+    ///   has the same host is looked for in the specs;
+    /// - an AuthPolicy says Enforced, and the cluster has no AuthConfig of the operator;
+    /// - Authorino's current log denies at least three requests with `Service not found`, while all
+    ///   AuthConfigs are ready;
+    /// - that log says `host already taken`.
+    ///
+    /// What the log says counts when the last line is of the hour before the collection.
     ///
     /// ## Causes
-    /// A CEL error in a rule (MG806), an unreachable issuer at start, two AuthConfigs with one host.
+    /// A CEL error in a rule (MG806), an unreachable issuer at start, two AuthConfigs with one host, an
+    /// operator that does not write AuthConfigs (MG804).
     ///
     /// ## How to confirm
     /// `oc get authconfigs -A`
     ///
     /// ## How to fix
-    /// Correct the rule that the message names; delete the AuthConfig that should not hold the host.
+    /// Correct the rule that the message names. Of two AuthConfigs with one host delete the one that no
+    /// policy made: the operator writes its own again. Where none exists, read the operator's log.
     ///
     /// ## When it may be a false alarm
-    /// For seconds after a change.
+    /// For seconds after a change. AuthConfigs, hosts and requests of other applications that use the same
+    /// Kuadrant are reported as well.
     pub(super) static AUTHCONFIG_NOT_LINKED = {
         code: "MG813", name: "authconfig-not-linked", severity: Error, section: "1.8",
         needs: ["authconfigs", "authorino log"], since: "0.1.0", caused_by: ["MG806", "MG807", "MG805"],
@@ -322,27 +333,35 @@ declare_rule! {
     /// An enforced policy has no filter in Envoy
     ///
     /// ## What it means
-    /// The status says Enforced, but the proxy does not call Authorino: requests pass unchecked. Or the filter is
-    /// there and cannot reach its service: requests end with 500.
+    /// The status says Enforced, but the proxy does not call Authorino: requests pass unchecked. Or the
+    /// filter is there and cannot reach its service: requests end with 500.
     ///
     /// ## How it is decided
-    /// An AuthPolicy of the Gateway, or of a route attached to it, is Enforced=True; in the configuration dump of a running proxy no filter chain has
-    /// a wasm (or external authorization) filter, or the cluster `kuadrant-auth-service` is absent or without a
-    /// healthy host. Also: the proxy's log has at least three errors of Kuadrant's filter, the last within the hour
-    /// before the collection.
+    /// An AuthPolicy of the Gateway, or of a route that the Gateway accepts, is Enforced=True and older than
+    /// 60 seconds (the first such policy is named). In the configuration dump of a running proxy:
+    /// - no filter chain has a wasm or external authorization filter: requests pass unchecked;
+    /// - there is a wasm filter, and the cluster `kuadrant-auth-service` is absent or has no healthy host:
+    ///   requests end with 500.
+    ///
+    /// Also: the proxy's current log has an error of Kuadrant's filter at least three times, the last within
+    /// the hour before the collection. Chains of one proxy that differ are not told apart, and whose wasm
+    /// module it is, is not asked.
     ///
     /// ## Causes
-    /// The EnvoyFilters of the operator are missing, of another revision, or rejected (MG226); the wasm module cannot
-    /// be loaded; Authorino is down (MG805) or slow.
+    /// The EnvoyFilters of the operator are missing, of another revision, or rejected (MG226); the wasm
+    /// module cannot be loaded; Authorino is down (MG805) or slow.
     ///
     /// ## How to confirm
-    /// `oc -n NS exec POD -c istio-proxy -- pilot-agent request GET config_dump | grep kuadrant`
+    /// `oc -n NAMESPACE exec POD -c istio-proxy -- pilot-agent request GET config_dump | grep -c kuadrant`
     ///
     /// ## How to fix
-    /// Look into the operator's log; delete the EnvoyFilter so that the operator writes it again.
+    /// Look into the operator's log, and restart the operator:
+    /// `oc -n NAMESPACE rollout restart deployment/kuadrant-operator-controller-manager`. Delete an
+    /// EnvoyFilter of Kuadrant only while the operator runs: until it is written again, requests pass
+    /// unchecked.
     ///
     /// ## When it may be a false alarm
-    /// For seconds after the first policy of a Gateway.
+    /// A policy or route that was attached within seconds before the proxy's configuration was read.
     pub(super) static POLICY_FILTER_MISSING = {
         code: "MG814", name: "policy-filter-missing", severity: Error, section: "1.8",
         needs: ["mcpgw/envoy config_dump and clusters", "authpolicies", "gateway logs", "gateways", "httproutes", "pods"], since: "0.1.0",
@@ -503,19 +522,21 @@ declare_rule! {
     /// Policies work and deny. Whether they should, only their owners know.
     ///
     /// ## How it is decided
-    /// Authorino's log has answers `PERMISSION_DENIED`, grouped by reason and host.
+    /// Authorino's current log has answers `PERMISSION_DENIED`, grouped by reason and host. One is enough,
+    /// and how old it is does not matter.
     ///
     /// ## Causes
     /// A user without the role, or a rule that is too strict.
     ///
     /// ## How to confirm
-    /// `oc -n NS logs deploy/authorino | grep '"authorized":false'`
+    /// `oc -n NAMESPACE logs deployment/authorino | grep '"authorized":false'`
     ///
     /// ## How to fix
     /// Give the user the role, or correct the rule.
     ///
     /// ## When it may be a false alarm
-    /// Denials are what policies are for.
+    /// Denials are what policies are for. Those of other applications that use the same Authorino are
+    /// counted, too.
     pub(super) static DENIALS = {
         code: "MG815", name: "denials", severity: Info, section: "1.8",
         needs: ["authorino log", "pods"], since: "0.1.0", caused_by: [],

@@ -25,14 +25,16 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// Every `predicate` and `expression` of every policy that concerns the MCP gateway is parsed with the
-    /// parser of Kuadrant's data plane. The place is shown under the expression.
+    /// parser of Kuadrant's data plane. The place is shown under the expression. One that is longer than 8
+    /// KiB or nested deeper than 48 brackets is not parsed: what it says stays open (MG001).
     ///
     /// ## Causes
-    /// `and`/`or`/`not` instead of `&&`/`||`/`!`, a single `=`, an unclosed bracket or quote, `\.` in a normal
-    /// string (write `\\.` or a raw string), gjson modifiers such as `.@values`.
+    /// `and`/`or`/`not` instead of `&&`/`||`/`!`, a single `=`, an unclosed bracket or quote, `\.` in a
+    /// normal string (write `\\.` or a raw string), gjson modifiers such as `.@values`.
     ///
     /// ## How to confirm
-    /// `oc get authconfigs -A`: Ready is False with the same message.
+    /// `oc get authconfigs -A`: Ready is False with the same message. For `when`:
+    /// `oc -n NAMESPACE describe authpolicy NAME` says `InvalidCelExpression`.
     ///
     /// ## How to fix
     /// Correct the expression at the caret.
@@ -54,26 +56,32 @@ declare_rule! {
     /// refused at compile time, or every evaluation fails, and a failing evaluation denies.
     ///
     /// ## How it is decided
-    /// Free names, functions and fields of `request` and `auth` are compared with what the environment offers:
-    /// Authorino for `rules`, the operator and its filter for `when` and limits. `auth.metadata.X` and
-    /// `auth.authorization.X` need a rule of that name. A header name with `-` after a dot is a subtraction. The
-    /// pattern of `matches` must be a regular expression, `has()` is not compared with a value, functions
-    /// take as many values as they are given, and a predicate is true or false and depends on the request: `1 == 2`
-    /// does not (`true` is for information only).
-    /// Also reported: evaluation errors in Authorino's log, unless the last is older than an hour.
+    /// Free names, functions and fields of `request` and `auth` are compared with what the environment
+    /// offers: Authorino for `rules`, the operator and its filter for `when` and limits. `auth.metadata.X`
+    /// and `auth.authorization.X` need a rule of that name in the policy (not asked with the strategy
+    /// `merge`). A header name with `-` after a dot is a subtraction; one with capital letters never comes.
+    ///
+    /// The pattern of `matches` must be a regular expression, `has()` is not compared with a value and not
+    /// asked of what is always there, functions take as many values as they are given. A predicate is true or
+    /// false and depends on the request: `1 == 2` does not (`true` is for information only).
+    ///
+    /// Also reported: evaluation errors in Authorino's current log (`failed to evaluate CEL expression`,
+    /// denials with `no such key`), the last within the hour before the collection.
     ///
     /// ## Causes
-    /// `identity.…` instead of `auth.identity.…`, a renamed rule, `request.headers.x-name`, capital letters in
-    /// a header name, a function of the other environment.
+    /// `identity.…` instead of `auth.identity.…`, a renamed rule, `request.headers.x-name`, capital letters
+    /// in a header name, a function of the other environment.
     ///
     /// ## How to confirm
-    /// Authorino's log and the AuthConfig's status.
+    /// `oc -n NAMESPACE logs deployment/authorino | grep -i -e cel -e 'no such key'`, and
+    /// `oc get authconfigs -A -o yaml` for their status.
     ///
     /// ## How to fix
     /// Use the names that exist; the finding lists them.
     ///
     /// ## When it may be a false alarm
-    /// A name that a newer Kuadrant offers.
+    /// A name that a newer Kuadrant offers. A line in the log of an Authorino that other applications use,
+    /// too.
     pub(super) static CEL_REFERENCE = {
         code: "MG807", name: "cel-reference", severity: Warning, section: "1.8",
         needs: ["authpolicies", "ratelimitpolicies", "authorino log"], since: "0.1.0", caused_by: ["MG806"],

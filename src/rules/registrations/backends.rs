@@ -89,20 +89,23 @@ declare_rule! {
     /// the server is away; with some it may answer now and then.
     ///
     /// ## How it is decided
-    /// The pods that the Service selects: their containers' states and their condition `Ready`.
-    /// Finished pods and pods that are being deleted do not count. Some ready pods make it a warning.
+    /// The pods that the Service of an enabled registration selects: the condition `Ready` decides, and the
+    /// finding shows what keeps the first one from it (a container that waits or ended with an error, no
+    /// node, or only `not ready`). Finished pods and pods that are being deleted do not count. Some ready
+    /// pods make it a warning. A Service that selects no pod is MG410.
     ///
     /// ## Causes
     /// See the findings of the pods (MG101-MG111), which cause this one.
     ///
     /// ## How to confirm
-    /// `oc -n NAMESPACE get pods -l SELECTOR`, then `oc describe pod` and `oc logs --previous`.
+    /// `oc -n NAMESPACE get pods -l SELECTOR`, then `oc -n NAMESPACE describe pod POD` and
+    /// `oc -n NAMESPACE logs POD --previous`.
     ///
     /// ## How to fix
     /// Repair the application; the gateway follows by itself.
     ///
     /// ## When it may be a false alarm
-    /// During a rollout.
+    /// During a rollout and while pods start: there is no time of grace.
     pub(super) static BACKEND_PODS = {
         code: "MG405", name: "backend-pods", severity: Error, section: "1.4",
         needs: ["services", "pods", "mcpserverregistrations", "httproutes"], since: "0.1.0",
@@ -214,12 +217,14 @@ declare_rule! {
     /// The Service of an MCP server does not exist
     ///
     /// ## What it means
-    /// The HTTPRoute of a registration sends to a Service that is not in the cluster. The registration
-    /// stays `failed to get service`, the route `ResolvedRefs=False BackendNotFound`.
+    /// The HTTPRoute of a registration sends to a Service that does not exist in the namespace where it is
+    /// looked for. The registration stays `failed to get service`, the route
+    /// `ResolvedRefs=False BackendNotFound`.
     ///
     /// ## How it is decided
-    /// Every backendRef of kind Service of a registered route is looked up in its namespace (the
-    /// route's own, unless it names another).
+    /// Every backendRef of kind Service of a route with an enabled registration is looked up in its namespace
+    /// (the route's own, unless it names another). A weight of 0 makes no difference: the controller looks
+    /// for the Service all the same.
     ///
     /// ## Causes
     /// The application is not deployed; its Service has another name or lives in another namespace.
@@ -228,10 +233,11 @@ declare_rule! {
     /// `oc -n NAMESPACE get services`.
     ///
     /// ## How to fix
-    /// Create the Service, or correct the backendRef.
+    /// Create the Service, or correct the backendRef. Where a Deployment has the name of the Service, the
+    /// command makes the Service for it.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// The Service is created a moment after the route: there is no time of grace.
     pub(super) static BACKEND_SERVICE_MISSING = {
         code: "MG406", name: "backend-service-missing", severity: Error, section: "1.4",
         needs: ["httproutes", "services", "mcpserverregistrations"], since: "0.1.0",
@@ -288,8 +294,10 @@ declare_rule! {
     /// cannot list its tools.
     ///
     /// ## How it is decided
-    /// The EndpointSlices of the Service (or its Endpoints object) hold no ready address. An endpoint
-    /// without `conditions.ready` counts as ready, as Kubernetes says.
+    /// The EndpointSlices of the Service (or, without any, its Endpoints object) hold no ready address. An
+    /// endpoint without `conditions.ready` counts as ready, as Kubernetes says. Only Services behind enabled
+    /// registrations are judged; a Service that does not exist is MG406, and one of type ExternalName has no
+    /// endpoints and is not judged.
     ///
     /// ## Causes
     /// The selector matches no pod (MG410), the pods are not ready (MG405), the Deployment has no
@@ -302,7 +310,7 @@ declare_rule! {
     /// Repair the cause that is reported with it.
     ///
     /// ## When it may be a false alarm
-    /// A Service of type ExternalName has no endpoints and is not judged.
+    /// While the only pod starts or is replaced: there is no time of grace.
     pub(super) static BACKEND_NO_ENDPOINTS = {
         code: "MG409", name: "backend-no-endpoints", severity: Error, section: "1.4",
         needs: ["services", "endpointslices", "mcpserverregistrations", "httproutes"], since: "0.1.0",

@@ -71,24 +71,30 @@ declare_rule! {
     /// version, an HTTP error on the path, tools that do not fit the schema.
     ///
     /// ## How it is decided
-    /// The broker's `/status`: `protocolValidation.isValid` false, invalid tools or prompts (a warning; without `/status` what
-    /// the broker's log says of them within the last hour), or an
-    /// error of the class protocol, 404, other 4xx or 5xx as the message; else what the server itself
-    /// answered to `initialize` (`--probe mcp`, `mcpgw/probes/mcp-initialize.*.json`): no HTTP, another
-    /// status than 2xx, 401, 403 and 429, an error of JSON-RPC, or no MCP.
+    /// For each server of the broker's `/status` that has a registration, the first of these that is true:
+    /// `protocolValidation.isValid` is false; the server is not ready and its message is of the class
+    /// protocol, 404, another 4xx (not 401, 403, 429) or 5xx; it has invalid tools or invalid prompts (a
+    /// warning).
+    ///
+    /// Where a broker's `/status` was not collected, its log counts, for `invalid tools detected` within the
+    /// hour before the collection (a warning). For servers of which neither says anything, what the server
+    /// itself answered to `initialize` without credentials (`--probe mcp`,
+    /// `mcpgw/probes/mcp-initialize.*.json`): no HTTP, another status than 2xx, 401, 403 and 429, an error of
+    /// JSON-RPC, or no MCP.
     ///
     /// ## Causes
     /// A wrong `spec.path`, an old server, a server that is no MCP server, invalid tool schemas.
     ///
     /// ## How to confirm
-    /// From a pod: `curl -i -X POST http://SERVICE:PORT/mcp -H 'Content-Type: application/json' -d
-    /// '{"jsonrpc":"2.0","id":1,"method":"initialize",…}'`.
+    /// `oc mcpgw check --probe http,mcp --only MG411` asks the server; the broker's log:
+    /// `oc -n NAMESPACE logs deployment/mcp-gateway | grep NAME`.
     ///
     /// ## How to fix
-    /// Correct `spec.path`, or update the server.
+    /// Correct `spec.path`, update the server, or correct the schemas of its tools.
     ///
     /// ## When it may be a false alarm
-    /// Servers that list tools per user have none for the broker; they are not judged by the count.
+    /// The class of an error is taken from its words: a 503 while the server starts, or a 404 or 5xx of
+    /// something in front of the server, looks the same as an answer of the server.
     pub(super) static BACKEND_PROTOCOL = {
         code: "MG411", name: "backend-protocol", severity: Error, section: "1.4",
         needs: ["broker /status", "probes", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",
@@ -249,10 +255,15 @@ declare_rule! {
     /// but the broker does not reach the server, and its tools are missing.
     ///
     /// ## How it is decided
-    /// The broker's `/status`: a server that is not ready, with the class of its error (DNS, refused,
-    /// TLS, 401, plain HTTP on a TLS port, timeout, …); a ready server with no tools is a warning.
-    /// Without `/status` the failures of the broker's log count as long as they come back at every
-    /// check (`--mcp-check-interval`); a success leaves no line there.
+    /// The broker's `/status`: a server that is not ready, with the class of its error (DNS, refused, TLS,
+    /// 401, plain HTTP on a TLS port, timeout, …). A ready server with no tools, valid or invalid, is a
+    /// warning, unless its tools are listed per user.
+    ///
+    /// Of a broker without `/status` the current log counts: three failures of one kind of one server, its
+    /// tools removed after such failures (`failure threshold reached`), or a manager that could not be made
+    /// (`failed to create manager`) and was not started since. A failure that has not come back for three
+    /// checks and one minute is over, as a success leaves no line: with the usual `--mcp-check-interval` of
+    /// 60 seconds these are four minutes.
     ///
     /// ## Causes
     /// The server's pods or Service (MG405-MG410), its credential (MG601-MG605), DNS or egress for
@@ -265,7 +276,8 @@ declare_rule! {
     /// Repair the cause; the broker tries again every minute.
     ///
     /// ## When it may be a false alarm
-    /// Servers that list tools per user have none for the broker and are not judged by the count.
+    /// `/status` tells the last check only: a server that is just being restarted fails there, too. A server
+    /// that offers nothing but prompts or resources has no tools.
     pub(super) static BROKER_UPSTREAM_FAILING = {
         code: "MG417", name: "broker-upstream-failing", severity: Error, section: "1.4",
         needs: ["broker /status", "broker log", "mcpgatewayextensions", "mcpserverregistrations", "pods"], since: "0.1.0",

@@ -25,22 +25,25 @@ declare_rule! {
     /// it: the controller does not watch its namespace or its version of the API, or is stuck.
     ///
     /// ## How it is decided
-    /// Lines of reconciliation (`main reconcile logic starting for`) carry namespace and name. The log
-    /// must begin before the registration was created, or with the start of the controller, and must
-    /// have such lines about others or its start.
+    /// Lines of the controller's reconciliation (`main reconcile logic starting for`, `target route found`,
+    /// `valid gateways discovered`, `failed to find any valid gateways`, `Reconciler error`) carry namespace
+    /// and name. The current log must begin before the registration was created, or hold the start of the
+    /// controller, and it (or the previous log) must name other registrations in such lines: a log without
+    /// names, or with too many different lines to keep, proves nothing. A registration younger than 60
+    /// seconds or being deleted is not judged.
     ///
     /// ## Causes
     /// A controller that is restricted to some namespaces; a registration of an API version that is no
     /// longer served.
     ///
     /// ## How to confirm
-    /// `oc logs deployment/mcp-gateway-controller | grep NAME`.
+    /// `oc -n NAMESPACE logs deployment/mcp-gateway-controller | grep NAME`.
     ///
     /// ## How to fix
     /// Touch the registration (an annotation), and see whether a line appears.
     ///
     /// ## When it may be a false alarm
-    /// A controller that logs only errors.
+    /// A controller that logs only errors: then it names only registrations that fail.
     pub(super) static REGISTRATION_NOT_SEEN = {
         code: "MG415", name: "registration-not-seen", severity: Warning, section: "1.4",
         needs: ["mcpserverregistrations", "controller log", "pods"], since: "0.1.0",
@@ -121,27 +124,39 @@ declare_rule! {
     /// The broker works with an old configuration
     ///
     /// ## What it means
-    /// The config Secret lists a server that the broker does not have, or lacks one that is Ready or holds an old
-    /// credential of it, or the broker could not load a changed configuration and keeps the old one.
+    /// The config Secret lists a server that the broker does not have, or lacks one that is Ready or holds an
+    /// old credential of it, or the broker could not load a changed configuration and keeps the old one.
     ///
     /// ## How it is decided
-    /// The enabled servers of `mcp-gateway-config` against the servers of the broker's `/status`, by
-    /// name; the Secret against the registrations that say Ready, by name and, where there is a `credentialRef`, by
-    /// the shape of the credential; and the broker's log for `failed to reload config` that no later change has followed. The kubelet brings a changed Secret
-    /// into the pod within about two minutes: a server that was registered, or became ready, that shortly before
-    /// the collection is not judged.
+    /// Four things are reported:
+    /// - the config Secret lacks a registration that says Ready;
+    /// - the credential in the config Secret differs from the one in the Secret of `credentialRef`. They are
+    ///   compared without scheme word, and only where both have one (or white space) around the token;
+    /// - enabled servers of `mcp-gateway-config` are not among the servers of the broker's `/status`, by
+    ///   name;
+    /// - the broker's current log has `failed to reload config`, and no later line of a change that was read.
+    ///
+    /// The kubelet brings a changed Secret into the pod within about two minutes: a server that was
+    /// registered, or became ready, less than three minutes before the collection is not judged in the first
+    /// three cases. A config Secret that cannot be read is left out of the first two.
     ///
     /// ## Causes
-    /// A Secret that was edited or restored by hand; a configuration that does not parse; a volume that is not updated (subPath); a hung broker.
+    /// A Secret that was edited or restored by hand; a configuration that does not parse; a volume that is
+    /// not updated (subPath); a hung broker.
     ///
     /// ## How to confirm
-    /// `oc exec deployment/mcp-gateway -- cat /config/config.yaml` (holds credentials) and compare.
+    /// `oc -n NAMESPACE exec deployment/mcp-gateway -- grep ' name:' /config/config.yaml` lists the servers
+    /// without their credentials; compare with the broker's `/status`.
     ///
     /// ## How to fix
-    /// Wait two minutes; then restart the broker: `oc rollout restart deployment/mcp-gateway`.
+    /// Where the Secret lacks a server or has an old credential, or cannot be loaded: touch the registration
+    /// (the command is printed), so that the controller writes its entry again. Where the broker is behind
+    /// the Secret: wait two minutes, then restart the broker with
+    /// `oc -n NAMESPACE rollout restart deployment/mcp-gateway`.
     ///
     /// ## When it may be a false alarm
-    /// Within two minutes after a registration was enabled again, which its status does not tell.
+    /// Within about two minutes after the Secret was written for another reason than a new registration: a
+    /// changed token, or a config Secret that was deleted and made again (MG422).
     pub(super) static BROKER_STALE_CONFIG = {
         code: "MG416", name: "broker-stale-config", severity: Warning, section: "1.4",
         needs: ["secrets (config)", "broker /status", "broker log", "mcpgatewayextensions", "mcpserverregistrations", "gateways", "httproutes", "pods"], since: "0.1.0",
@@ -311,8 +326,10 @@ declare_rule! {
     /// offering (or trying) a server that should be gone.
     ///
     /// ## How it is decided
-    /// The entries of `mcp-gateway-config` are named `namespace/name` after their registrations. One whose
-    /// registration does not exist, or is served by extensions of other namespaces only, is left over.
+    /// The entries of `mcp-gateway-config` are named `namespace/name` after their registrations. An entry is
+    /// left over when no such registration exists, or when its route is on another Gateway: all extensions
+    /// that serve the registration are then in other namespaces. The second is only claimed while neither
+    /// these extensions nor this one have a fault. Entries with other names are not judged.
     ///
     /// ## Causes
     /// A registration that was deleted by force, or whose removal failed (`failed to remove server
@@ -322,11 +339,12 @@ declare_rule! {
     /// `oc get mcpserverregistrations -A` and compare with the broker's `/status`.
     ///
     /// ## How to fix
-    /// Delete the config Secret: the controller writes it again from the registrations (tools are away
-    /// for a minute).
+    /// Delete the config Secret: the controller writes it again from the registrations (tools may be away for
+    /// two minutes, until the kubelet has brought the new Secret). Where it is not written within a minute,
+    /// annotate a registration.
     ///
     /// ## When it may be a false alarm
-    /// Entries that were added to the Secret by hand.
+    /// Entries that were added to the Secret by hand, and the seconds after a registration was deleted.
     pub(super) static STALE_SERVER_ENTRY = {
         code: "MG422", name: "stale-server-entry", severity: Warning, section: "1.4",
         needs: ["secrets (config)", "mcpserverregistrations", "mcpgatewayextensions"], since: "0.1.0",

@@ -157,7 +157,8 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// The route is looked up as the controller does: by name in the registration's *own* namespace;
-    /// `targetRef.namespace` is ignored.
+    /// `targetRef.namespace` is ignored. A disabled registration is judged, too; one that is being deleted is
+    /// not.
     ///
     /// ## Causes
     /// A typo; the route lives in another namespace; it was deleted or renamed.
@@ -166,10 +167,11 @@ declare_rule! {
     /// `oc -n NAMESPACE get httproutes`.
     ///
     /// ## How to fix
-    /// Correct the name, or create route and registration in one namespace.
+    /// Correct the name, or create route and registration in one namespace. A registration that moves needs
+    /// its Secrets (`credentialRef`, `caCertSecretRef`) in the new namespace, too.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// The route is applied a moment after the registration: there is no time of grace.
     static REGISTRATION_TARGET_MISSING = {
         code: "MG401", name: "registration-target-missing", severity: Error, section: "1.4",
         needs: ["mcpserverregistrations", "httproutes"], since: "0.1.0",
@@ -223,11 +225,14 @@ declare_rule! {
     /// its tools.
     ///
     /// ## How it is decided
-    /// The condition `Ready` (older or foreign versions: `Accepted`) is not `True`. The controller's
-    /// steps are computed from the specs: the first that fails explains the message and is the cause;
-    /// further ones are reported as hidden behind it. A missing status of a registration older than a
-    /// minute, and a `Ready=True` that the specs contradict (warning), are reported too: the
-    /// condition carries no generation, so that its age cannot be seen.
+    /// The condition `Ready` (older or foreign versions: `Accepted`). Three things are reported: there is no
+    /// condition at all; the condition is not `True`; or it says `True` and the specs contradict it (a
+    /// warning: the condition carries no generation, so that its age cannot be seen).
+    ///
+    /// The controller's steps are computed from the specs: the first that fails explains the message and is
+    /// the cause; further ones are reported as hidden behind it. A fault of the Secret of `caCertSecretRef`
+    /// has no code of its own and is told here. Disabled registrations, those that are being deleted, and
+    /// those younger than 60 seconds are not judged.
     ///
     /// ## Causes
     /// Anything between registration and backend; see the finding that causes this one.
@@ -236,11 +241,14 @@ declare_rule! {
     /// `oc -n NAMESPACE get mcpserverregistration NAME -o yaml`.
     ///
     /// ## How to fix
-    /// Repair the cause. The status follows within a minute; no restart is needed. Where the message says what the API
-    /// server forbids the controller, the commands grant it.
+    /// Repair the cause. The status follows within a minute; no restart is needed. Where the message says
+    /// what the API server forbids the controller, the commands grant it. Where there is no condition, see
+    /// whether the controller runs, and touch the registration.
     ///
     /// ## When it may be a false alarm
-    /// Within seconds after a change.
+    /// Within seconds after a change of an older registration, its route or its Secrets. A version up to
+    /// 0.9.0 says `Ready` also for a prefix that another registration has (MG413): the controller of these
+    /// versions does not look.
     static REGISTRATION_NOT_READY = {
         code: "MG403", name: "registration-not-ready", severity: Error, section: "1.4",
         needs: ["mcpserverregistrations", "httproutes", "gateways", "mcpgatewayextensions"], since: "0.1.0",

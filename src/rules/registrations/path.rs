@@ -13,27 +13,31 @@ declare_rule! {
     /// A server's route does not take calls at the server's path
     ///
     /// ## What it means
-    /// The broker asks a server for its tools directly, at the path of the registration; a call of a tool goes through the
-    /// Gateway, with the same path. No match of the server's HTTPRoute takes it, so that all tools are listed, and each
-    /// call is answered with 404.
+    /// The broker asks a server for its tools directly, at the path of the registration; a call of a tool
+    /// goes through the Gateway, with the same path. No match of the server's HTTPRoute takes it, so that all
+    /// tools are listed, and each call is answered with 404.
     ///
     /// ## How it is decided
-    /// `spec.path` (`/mcp` where it is not set) against the matches of the route that the registration targets, and of
-    /// other routes for the same hostname: path, and method `POST`. Headers and parameters are left out.
+    /// `spec.path` (`/mcp` where it is not set; without a query) against the matches of the route that the
+    /// registration targets, and of other routes that share one of its hostnames: path, and method `POST`.
+    /// Headers and parameters are left out: a match that asks for some is taken as fitting, and so is an
+    /// expression that cannot be read. A disabled registration, or one whose route is missing or refused
+    /// (MG401, MG419), is not judged.
     ///
     /// ## Causes
-    /// `spec.path` was changed and the route was not; a route with a path of its own, made before the server was
-    /// registered.
+    /// `spec.path` was changed and the route was not; a route with a path of its own, made before the server
+    /// was registered.
     ///
     /// ## How to confirm
-    /// `oc -n NAMESPACE get httproute NAME -o jsonpath='{.spec.rules[*].matches}'`; `route_not_found` in the proxy's access
-    /// log for the server's host.
+    /// `oc -n NAMESPACE get httproute NAME -o jsonpath='{.spec.rules[*].matches}'`; `route_not_found` in the
+    /// proxy's access log for the server's host.
     ///
     /// ## How to fix
     /// Add a match for the path to the route, or correct `spec.path`.
     ///
     /// ## When it may be a false alarm
-    /// A match by headers that only the router sets.
+    /// A route with a wildcard over the hostname takes the path: hostnames of routes are compared letter by
+    /// letter.
     pub(super) static REGISTRATION_PATH = {
         code: "MG424", name: "registration-path", severity: Error, section: "1.4",
         needs: ["mcpserverregistrations", "httproutes"], since: "0.1.0",

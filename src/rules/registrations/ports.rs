@@ -22,8 +22,8 @@ declare_rule! {
     /// Services: balancing, host names and TLS behave differently.
     ///
     /// ## How it is decided
-    /// `spec.clusterIP` and `spec.type` of the Services behind registered routes. One of type ExternalName whose name a
-    /// ServiceEntry makes known to the mesh is no fault.
+    /// `spec.clusterIP` and `spec.type` of the Services behind routes with an enabled registration. One of
+    /// type ExternalName is no fault where any ServiceEntry has its `externalName` (also by a wildcard).
     ///
     /// ## Causes
     /// The Service of a StatefulSet; an attempt to reach a server outside the cluster.
@@ -32,11 +32,12 @@ declare_rule! {
     /// `oc -n NAMESPACE get service NAME`.
     ///
     /// ## How to fix
-    /// Add a ClusterIP Service for the route; for servers outside use a ServiceEntry and a backendRef
-    /// of kind Hostname.
+    /// Create a ClusterIP Service with the same selector and ports, and name it in the route; for servers
+    /// outside use a ServiceEntry and a backendRef of kind Hostname. (`oc expose service` makes an OpenShift
+    /// Route, unless it is told `--generator=service/v2`.)
     ///
     /// ## When it may be a false alarm
-    /// When the server works: it is a warning.
+    /// Whenever the server works: only the type is looked at. Headless Services of StatefulSets often do.
     pub(super) static BACKEND_SERVICE_TYPE = {
         code: "MG407", name: "backend-service-type", severity: Warning, section: "1.4",
         needs: ["services", "httproutes", "mcpserverregistrations", "serviceentries"], since: "0.1.0",
@@ -108,11 +109,16 @@ declare_rule! {
     /// port at which the gateway's Envoy calls the router; then every request on the gateway's port fails.
     ///
     /// ## How it is decided
-    /// For the Service port that the route names: its protocol must be TCP; a named `targetPort` must
-    /// be a port name of the pods' containers (an error, the endpoint has no port); a numeric one that
-    /// no container declares is a warning, and nothing where a container (the mesh's proxy aside) declares
-    /// no port at all, as containers need not. For the Service `mcp-gateway` of an extension these are the
-    /// ports 8080 and 50051, and 50051 must be there: Envoy's cluster of the router is made from it.
+    /// For each Service port that the route names, the first of these that is true:
+    /// - its protocol is not TCP: an error;
+    /// - a named `targetPort` is no port name of the pods' containers (init containers included): an error,
+    ///   as the endpoint has no port;
+    /// - a numeric `targetPort` is declared by no container: a warning. Nothing is said where a container,
+    ///   the mesh's proxy aside, declares no port at all, as containers need not.
+    ///
+    /// Of a Service without pods (MG410) only the protocol is judged; a port that the Service lacks is MG215.
+    /// For the Service `mcp-gateway` of an extension the ports are 8080 and 50051, and 50051 must be there
+    /// (an error): Envoy's cluster of the router is made from it.
     ///
     /// ## Causes
     /// A renamed container port; a typo; the Service of another application.
@@ -121,10 +127,11 @@ declare_rule! {
     /// `oc -n NAMESPACE get service NAME -o yaml` and `oc -n NAMESPACE get pod POD -o yaml`.
     ///
     /// ## How to fix
-    /// Set the Service's `targetPort` to the container's port.
+    /// Set the Service's `targetPort` to the container's port, or its `protocol` to TCP. Give the broker's
+    /// Service the port 50051.
     ///
     /// ## When it may be a false alarm
-    /// A container that listens on a port it does not declare.
+    /// A container that declares some ports and listens on another one (the warning).
     pub(super) static BACKEND_PORT = {
         code: "MG408", name: "backend-port", severity: Error, section: "1.4",
         needs: ["services", "pods", "httproutes", "mcpserverregistrations"], since: "0.1.0",
@@ -272,14 +279,14 @@ declare_rule! {
     /// A route sends to a TLS port, but the broker speaks plain HTTP
     ///
     /// ## What it means
-    /// The backendRef names a port that is for TLS by its number, while nothing tells the controller
-    /// so: it writes an `http://` URL, and the broker's requests fail with `server gave HTTP response
-    /// to HTTPS client` or the reverse.
+    /// The backendRef names a port that is for TLS by its number, while nothing tells the controller so: it
+    /// writes an `http://` URL. The server then answers `Client sent an HTTP request to an HTTPS server`
+    /// (400), or closes the connection.
     ///
     /// ## How it is decided
-    /// Port or targetPort 443, 6443 or 8443 of the Service, without `appProtocol: https`, a port named
-    /// `https`, or `caCertSecretRef` in the registration: these are what makes the controller write
-    /// `https://`.
+    /// Port or numeric `targetPort` 443, 6443 or 8443 of the Service, without `appProtocol: https`, a port
+    /// named `https`, or `caCertSecretRef` in a registration of the Service: these are what makes the
+    /// controller write `https://`. Only the numbers are known, not what listens there.
     ///
     /// ## Causes
     /// A server that ends TLS itself.

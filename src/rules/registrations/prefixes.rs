@@ -24,7 +24,7 @@ declare_rule! {
     /// broker refuse the names.
     ///
     /// ## How it is decided
-    /// `spec.prefix` (before 0.7 `spec.toolPrefix`) must match `^[a-z0-9][a-z0-9_]*$`.
+    /// `spec.prefix` (before 0.7 `spec.toolPrefix`), if it is not empty, must match `^[a-z0-9][a-z0-9_]*$`.
     ///
     /// ## Causes
     /// A hyphen, a space or an upper case letter; today's CRD refuses them, older ones did not.
@@ -33,10 +33,12 @@ declare_rule! {
     /// `oc -n NAMESPACE get mcpserverregistration NAME -o jsonpath='{.spec}'`.
     ///
     /// ## How to fix
-    /// Recreate the registration with another prefix: the field cannot be changed once it is set.
+    /// Recreate the registration with another prefix: the field cannot be changed once it is set. Its tools
+    /// are away for a moment and come back under new names, which virtual servers and roles have to follow.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// A version until 0.6.1 takes any prefix, and clients that accept hyphens or capital letters work with
+    /// it. The update to 0.7 is what fails then.
     pub(super) static PREFIX_INVALID = {
         code: "MG412", name: "prefix-invalid", severity: Error, section: "1.4",
         needs: ["mcpserverregistrations"], since: "0.1.0",
@@ -100,8 +102,10 @@ declare_rule! {
     /// `tool conflict detected` in the broker's log).
     ///
     /// ## How it is decided
-    /// Registrations that reach the same extension are grouped by prefix; the oldest wins, then the
-    /// lower UID; a disabled one counts too. Besides, the broker's log about tool conflicts.
+    /// Registrations whose routes reach the same extension and that have exactly the same prefix: the oldest
+    /// wins, then the lower UID; a disabled one counts too, one that is being deleted does not. For other
+    /// registrations, the broker's current log about conflicts of tools or prompts
+    /// (`tool conflict detected`), however old the line is.
     ///
     /// ## Causes
     /// A copied registration; two teams with the same idea.
@@ -110,10 +114,11 @@ declare_rule! {
     /// `oc get mcpserverregistrations -A` shows the prefixes.
     ///
     /// ## How to fix
-    /// Recreate the younger registration with a prefix of its own.
+    /// Recreate the younger registration with a prefix of its own. Its tools get new names, which virtual
+    /// servers and roles have to follow.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// A line of the broker's log from before the prefixes were made distinct.
     pub(super) static PREFIX_CONFLICT = {
         code: "MG413", name: "prefix-conflict", severity: Error, section: "1.4",
         needs: ["mcpserverregistrations", "broker log", "gateways", "httproutes", "mcpgatewayextensions"], since: "0.1.0",
@@ -178,9 +183,14 @@ declare_rule! {
     /// appear without prefix.
     ///
     /// ## How it is decided
-    /// The manifest that was last applied (annotation, of which redaction keeps the field names) has
-    /// the one field, and the object does not have the other; or the object has a field that the
-    /// CRD's schema lacks; or the controller's log reports a prefix failure.
+    /// One of these three:
+    /// - the manifest that was last applied (an annotation, of which redaction keeps the field names) has the
+    ///   one field, the object has neither, and the CRD's schema lacks that field;
+    /// - the object has one of the two fields, and the CRD's schema of its version lacks it;
+    /// - the controller's log says that the prefix cannot be applied (`failed to generate prefix`,
+    ///   `conflict: prefix`), the last time within the hour before the collection.
+    ///
+    /// Without the CustomResourceDefinition in the bundle only the log is asked.
     ///
     /// ## Causes
     /// A manifest of before 0.7 on a newer installation, or the reverse.
@@ -189,10 +199,12 @@ declare_rule! {
     /// `oc explain mcpserverregistration.spec` shows the field's name.
     ///
     /// ## How to fix
-    /// Rename the field in the manifest, and recreate the registration.
+    /// Rename the field in the manifest, and recreate the registration. After `conflict: prefix` choose
+    /// another prefix (MG413).
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// The prefix was taken out on purpose by another tool than `oc apply`, which leaves the annotation as it
+    /// was.
     pub(super) static PREFIX_NOT_APPLIED = {
         code: "MG414", name: "prefix-not-applied", severity: Warning, section: "1.4",
         needs: ["mcpserverregistrations", "customresourcedefinitions", "controller log"], since: "0.1.0",

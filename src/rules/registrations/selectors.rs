@@ -42,17 +42,20 @@ declare_rule! {
     /// The selector of an MCP server's Service matches no pod
     ///
     /// ## What it means
-    /// No pod of the Service's namespace has all labels that the Service selects, so that it has no
-    /// endpoint. For the broker's Service this cuts the gateway from the MCP router, and every request on its port
+    /// No pod of the Service's namespace has all labels that the Service selects, so that it has no endpoint.
+    /// For the broker's Service this cuts the gateway from the MCP router, and every request on its port
     /// fails.
     ///
     /// ## How it is decided
-    /// `spec.selector` of the Services behind registered routes, and of the Service `mcp-gateway` beside an
-    /// extension whose broker is deployed, against the labels of the namespace's pods, and against the pod templates of
-    /// its Deployments: when a template fits and has no pods, the selector is right and the Deployment
-    /// is to blame (MG107). The pods meant are told by nearly the same labels and by the Service's own name;
-    /// those that another Service selects only count when they carry this one's name. A patch is
-    /// printed when all of them agree on it.
+    /// `spec.selector` of the Services behind routes with an enabled registration, and of the Service
+    /// `mcp-gateway` beside an extension whose broker is deployed, against the labels of the namespace's
+    /// pods, and against the pod templates of its Deployments and StatefulSets: when a template fits and has
+    /// no pods, the selector is right and the Deployment is to blame (MG107). A Service without selector is
+    /// not judged.
+    ///
+    /// The pods meant are told by nearly the same labels and by the Service's own name (the first 500 pods of
+    /// the namespace are compared); those that another Service selects only count when they carry this one's
+    /// name. A patch is printed when all of them agree on it.
     ///
     /// ## Causes
     /// A typo in a label, a chart that changed its labels, a Service copied from another application.
@@ -64,7 +67,8 @@ declare_rule! {
     /// Patch the selector, or the labels of the pod template.
     ///
     /// ## When it may be a false alarm
-    /// None known. A Service without selector is not judged.
+    /// The pods are of a DaemonSet or a Job and there is none at the moment: only Deployments and
+    /// StatefulSets are asked for their templates.
     pub(super) static BACKEND_SELECTOR = {
         code: "MG410", name: "backend-selector", severity: Error, section: "1.4",
         needs: ["services", "pods", "deployments", "mcpserverregistrations", "httproutes"], since: "0.1.0",

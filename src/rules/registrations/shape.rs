@@ -22,7 +22,8 @@ declare_rule! {
     /// `targetRef.namespace` says: it finds none, or a route of the same name that was not meant.
     ///
     /// ## How it is decided
-    /// `spec.targetRef.namespace` is set and differs from `metadata.namespace`.
+    /// `spec.targetRef.namespace` is set and differs from `metadata.namespace`. Whether a route of that name
+    /// exists in either namespace is not asked: that is MG401.
     ///
     /// ## Causes
     /// The field exists in the API, and its documentation suggests that a ReferenceGrant is enough; no
@@ -32,10 +33,14 @@ declare_rule! {
     /// `oc -n NAMESPACE get mcpserverregistration NAME -o jsonpath='{.spec.targetRef}'`.
     ///
     /// ## How to fix
-    /// Create registration and route in one namespace.
+    /// Where the route is in the other namespace, create the registration there (so do the printed commands),
+    /// with the Secrets of `credentialRef` and `caCertSecretRef`. Where the route in the registration's own
+    /// namespace is the one that was meant, remove the field instead:
+    /// `oc -n NAMESPACE patch mcpsr NAME --type=merge -p '{"spec":{"targetRef":{"namespace":null}}}'`.
     ///
     /// ## When it may be a false alarm
-    /// A later version of the controller may honour the field.
+    /// The registration works with a route of the same name in its own namespace, and that route is the right
+    /// one: then only the field is wrong. A later version of the controller may honour the field.
     pub(super) static REGISTRATION_TARGET_NAMESPACE = {
         code: "MG402", name: "registration-target-namespace", severity: Error, section: "1.4",
         needs: ["mcpserverregistrations"], since: "0.1.0",
@@ -79,9 +84,11 @@ declare_rule! {
     /// fail.
     ///
     /// ## How it is decided
-    /// Two places need a grant: the MCPGatewayExtension that targets a Gateway of another namespace
-    /// (MG303), and an HTTPRoute that sends to a Service of another namespace (MG216). The reference
-    /// from a route to its Gateway needs none: `allowedRoutes` governs that.
+    /// Two places need a grant: the MCPGatewayExtension that targets a Gateway of another namespace (MG303;
+    /// only while no valid extension serves the registration), and an HTTPRoute that sends to a Service of
+    /// another namespace (MG216). The reference from a route to its Gateway needs none: `allowedRoutes`
+    /// governs that. A backendRef of weight 0 is left out, and of several backendRefs the first one into
+    /// another namespace is asked about.
     ///
     /// ## Causes
     /// See the finding that causes this one.
@@ -175,7 +182,7 @@ declare_rule! {
     /// `spec.state` is `Disabled`: the server is left out on purpose, and its status says so.
     ///
     /// ## How it is decided
-    /// The field.
+    /// `spec.state` is `Disabled`. Nothing else is asked.
     ///
     /// ## Causes
     /// Somebody switched the server off.
@@ -221,7 +228,9 @@ declare_rule! {
     /// the registration stays `has > 1 rule, which is unsupported` and the like.
     ///
     /// ## How it is decided
-    /// The number of rules, backendRefs and hostnames of the HTTPRoute, and the kind of the backend.
+    /// In the controller's order, of which the first is reported: the first rule has no backendRef; there is
+    /// more than one rule; more than one backendRef; no hostname; the backend is neither a Service nor a
+    /// Hostname. Disabled registrations are judged, too.
     ///
     /// ## Causes
     /// A route shared by several servers, with weights, or without hostname.
@@ -230,7 +239,9 @@ declare_rule! {
     /// `oc -n NAMESPACE get httproute NAME -o yaml`.
     ///
     /// ## How to fix
-    /// Give each server a route of its own; rules that differ in their matches only become one.
+    /// Give each server a route of its own. Rules that differ in their matches only become one with the
+    /// printed patch, unless they have names, which policies may target. A route without hostname gets one
+    /// under the wildcard of its listener.
     ///
     /// ## When it may be a false alarm
     /// None known.
@@ -329,8 +340,10 @@ declare_rule! {
     /// virtual server do not get it.
     ///
     /// ## How it is decided
-    /// Each name of `spec.tools` and `spec.prompts` against the prefixes of all registrations. While a registration
-    /// without prefix exists, any name may be its tool, and nothing is claimed.
+    /// Each name of `spec.tools` and `spec.prompts` against the prefixes of all registrations, whatever
+    /// gateway they are on and whether or not they are enabled. While a registration without prefix exists,
+    /// any name may be its tool, and nothing is claimed. Whether a server really has the tool behind its
+    /// prefix is not asked.
     ///
     /// ## Causes
     /// The name was written without the prefix, or the prefix was changed.
@@ -342,7 +355,7 @@ declare_rule! {
     /// Write the names with their prefixes.
     ///
     /// ## When it may be a false alarm
-    /// None known.
+    /// A tool of a server that was put into the broker's configuration without a registration.
     pub(super) static VIRTUAL_SERVER_TOOLS = {
         code: "MG421", name: "virtual-server-tools", severity: Warning, section: "1.4",
         needs: ["mcpvirtualservers", "mcpserverregistrations"], since: "0.1.0",
@@ -437,9 +450,11 @@ declare_rule! {
     /// it there: the registration stays `no matching mcpgatewayextensions for attached listener`.
     ///
     /// ## How it is decided
-    /// Without `sectionName` the controller compares hostnames itself: a listener `*.example.com`
-    /// matches exactly one label (`a.b.example.com` does not), a wildcard of the route matches the same
-    /// wildcard only, and listeners without hostname are passed over.
+    /// Valid extensions target the route's Gateway, but by the controller's matching the route is on none of
+    /// their ports; and the Gateway API accepts it on a listener of such a port. Without `sectionName` the
+    /// controller compares hostnames itself: a listener `*.example.com` matches exactly one label
+    /// (`a.b.example.com` does not), a wildcard of the route matches the same wildcard only, and listeners
+    /// without hostname are passed over. A route without hostnames is MG419.
     ///
     /// ## Causes
     /// A host with two labels under a wildcard listener; a wildcard host in the route; a listener for
@@ -449,7 +464,8 @@ declare_rule! {
     /// The route says `Accepted=True`, the registration `no matching mcpgatewayextensions …`.
     ///
     /// ## How to fix
-    /// Name the listener in the route's parentRef (`sectionName`): then hostnames are not compared.
+    /// Name the listener in the route's parentRef (`sectionName`): then hostnames are not compared. Of
+    /// several parentRefs, change the one that names this Gateway.
     ///
     /// ## When it may be a false alarm
     /// A later version of the controller may match as the Gateway API does.
