@@ -214,11 +214,74 @@ macro_rules! shell {
 }
 pub(crate) use shell;
 
+/// What `oc` does and kubectl does not, or does otherwise.
+const ONLY_OC: &[&str] =
+    &["adm", "debug", "expose", "login", "new-project", "project", "rsh", "secrets", "set data", "whoami"];
+
+/// Commands of `oc` as commands of kubectl, where kubectl has them: for who has called this program by the name
+/// `kubectl mcpgw`, and may have no `oc`.
+pub(crate) fn with_kubectl(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("oc ") {
+        let (before, command) = rest.split_at(at);
+        out.push_str(before);
+        let words = &command["oc ".len()..];
+        out.push_str(if begins_a_command(&out) && !is_only_oc(words) { "kubectl " } else { "oc " });
+        rest = words;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Whether the next word is the program of a command: at the start of a text or line, behind a pipe or the like, in
+/// backticks or `$(`, or behind the `--` of `serve`.
+fn begins_a_command(before: &str) -> bool {
+    let line = before.trim_end_matches(' ');
+    line.is_empty()
+        || line.ends_with(['\n', '|', '&', ';', '`'])
+        || line.ends_with("$(")
+        || line.ends_with(" --")
+}
+
+/// Whether the words behind `oc` are of a command that kubectl lacks. Its flags may come first.
+fn is_only_oc(words: &str) -> bool {
+    let mut words = words.split([' ', '\n', '`']).filter(|word| !word.is_empty());
+    let mut next = words.next();
+    while let Some(flag) = next.filter(|word| word.starts_with('-')) {
+        next = if matches!(flag, "-n" | "--namespace") { words.nth(1) } else { words.next() };
+    }
+    let (verb, object) = (next.unwrap_or_default(), words.next().unwrap_or_default());
+    ONLY_OC.contains(&verb) || ONLY_OC.contains(&format!("{verb} {object}").as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn kubectl_takes_the_place_of_oc_where_it_can() {
+        for (oc, kubectl) in [
+            ("oc get pods -A", "kubectl get pods -A"),
+            ("oc mcpgw explain MG213", "kubectl mcpgw explain MG213"),
+            ("oc -n team logs srv | grep x", "kubectl -n team logs srv | grep x"),
+            ("oc get secret a -o yaml | oc apply -f -", "kubectl get secret a -o yaml | kubectl apply -f -"),
+            ("oc patch x -p \"$(oc get y -o json)\"", "kubectl patch x -p \"$(kubectl get y -o json)\""),
+            ("run `oc -n a set env deployment/b C=d`.", "run `kubectl -n a set env deployment/b C=d`."),
+            ("oc mcpgw serve b.tgz -- oc get mcpsr", "kubectl mcpgw serve b.tgz -- kubectl get mcpsr"),
+            // What only `oc` can stays.
+            ("oc -n a set data secret/b c=d", "oc -n a set data secret/b c=d"),
+            ("oc adm must-gather", "oc adm must-gather"),
+            ("oc --insecure-skip-tls-verify login", "oc --insecure-skip-tls-verify login"),
+            // No programs.
+            ("the doc is here", "the doc is here"),
+            ("oc -n a label pod oc x=y", "kubectl -n a label pod oc x=y"),
+        ] {
+            assert_eq!(with_kubectl(oc), kubectl);
+        }
+    }
 
     #[test]
     fn words_are_quoted_where_they_need_it() {

@@ -128,7 +128,7 @@ pub(crate) fn run(args: AnalyzeArgs, global: &Global) -> CommandResult {
     let mut timings = Timings::start();
     let source = read::open(bundle).map_err(unusable)?;
     timings.phase("open");
-    let report = timed(&*source, &filter, &mut timings).map_err(unusable)?;
+    let report = timed(&*source, &filter, &mut timings).map_err(unusable)?.for_program(&global.program);
 
     let options = TextOptions { full: args.verbose, ..text_options(&args, bundle, global) };
     let text = args.output.render(&report, &options, args.fail_on);

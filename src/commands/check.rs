@@ -50,7 +50,7 @@ pub(crate) fn run(args: CheckArgs, global: &Global) -> CommandResult {
     if let Some(line) = obfuscate::finish(mapping, gathered.obfuscator.as_ref())? {
         progress.note(&line);
     }
-    let report = analysis(&*kept.0, &filter).map_err(CommandError::unusable)?;
+    let report = analysis(&*kept.0, &filter).map_err(CommandError::unusable)?.for_program(&global.program);
     let options = TextOptions { full: args.verbose, ..term::text_options(&global.program) };
     term::print(&args.output.render(&report, &options, args.fail_on))?;
     // Cut short, the report may lack what would have failed it.

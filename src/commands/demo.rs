@@ -62,7 +62,9 @@ pub(crate) fn run(args: DemoArgs, global: &Global) -> CommandResult {
     };
 
     let source = read::open(&archive).map_err(CommandError::unusable)?;
-    let report = analyze::analysis(&*source, &Filter::default()).map_err(CommandError::unusable)?;
+    let report = analyze::analysis(&*source, &Filter::default())
+        .map_err(CommandError::unusable)?
+        .for_program(&global.program);
     let options =
         TextOptions { bundle: Some(archive.display().to_string()), ..term::text_options(&global.program) };
     // The report ends with what to try next, with the path of the archive in it.

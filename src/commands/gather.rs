@@ -422,8 +422,9 @@ pub(crate) fn summary(gathered: &Gathered, pseudonyms: Option<&str>, global: &Gl
     if gathered.refused.iter().any(|failure| failure.code == Some(403)) {
         let _ = writeln!(
             text,
-            "  a role that grants what was refused: {} in the archive, or `oc mcpgw gather --dry-run`",
-            crate::archive::path::MISSING_PERMISSIONS
+            "  a role that grants what was refused: {} in the archive, or `{} gather --dry-run`",
+            crate::archive::path::MISSING_PERMISSIONS,
+            global.program
         );
     }
     if let Some(report) = &gathered.report {

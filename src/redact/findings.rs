@@ -10,10 +10,30 @@ use crate::report::{
     BundleInfo, Coverage, Evidence, Finding, Moment, ObjectRef, Remedy, Report, Topology, TopologyNode,
     Unknown,
 };
+use crate::shell::with_kubectl;
 
 /// A report that has passed the redactor: the only thing that a renderer takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedactedReport(Report);
+
+impl RedactedReport {
+    /// The report with the commands of who has called this program `kubectl mcpgw`, else as it is.
+    #[must_use]
+    pub fn for_program(mut self, program: &str) -> Self {
+        if !program.starts_with("kubectl") {
+            return self;
+        }
+        let report = &mut self.0;
+        for remedy in report.findings.iter_mut().map(|finding| &mut finding.remedy) {
+            let texts = remedy.commands.iter_mut().chain(&mut remedy.verify).chain([&mut remedy.text]);
+            texts.for_each(|text| *text = with_kubectl(text));
+        }
+        for unknown in &mut report.unknown {
+            unknown.how_to_gather = with_kubectl(&unknown.how_to_gather);
+        }
+        self
+    }
+}
 
 impl Deref for RedactedReport {
     type Target = Report;

@@ -2,6 +2,8 @@
 
 use assert_cmd::Command;
 
+use crate::fixture::Fixture;
+
 /// The program with a terminal's influence removed.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oc-mcpgw"));
@@ -125,6 +127,31 @@ fn the_second_name_is_used_in_help() {
     let output = Command::new(&link).arg("--help").output().expect("the program starts");
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(text.contains("Usage: kubectl mcpgw"), "{text}");
+}
+
+/// Who has kubectl may have no `oc`: all that is printed to be pasted is a command of kubectl, where it has one.
+#[cfg(unix)]
+#[test]
+fn commands_are_those_of_kubectl_under_the_second_name() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bundle = Fixture::faulty().write_dir(directory.path());
+    let link = directory.path().join("kubectl-mcpgw");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_oc-mcpgw"), &link).expect("a link");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(&link).args(arguments).output().expect("the program starts");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let path = bundle.to_str().expect("a path");
+    for text in [
+        run(&["analyze", path, "--verbose"]),
+        run(&["analyze", path, "-o", "json"]),
+        run(&["explain", "MG213"]),
+    ] {
+        assert!(
+            text.contains("kubectl ") && !text.contains("oc mcpgw") && !text.contains("oc get"),
+            "{text}"
+        );
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -106,7 +106,8 @@ impl Printer<'_> {
             }
             let page = format!("{program} analyze {bundle} -o html --output-file report.html");
             commands.push((page, "the same with pictures, in one file"));
-            let serve = format!("{program} serve {bundle} -- oc get mcpsr,mcpge,gateway,httproute -A");
+            let client = if program.starts_with("kubectl") { "kubectl" } else { "oc" };
+            let serve = format!("{program} serve {bundle} -- {client} get mcpsr,mcpge,gateway,httproute -A");
             commands.push((serve, "look around as if it were the cluster"));
         }
         if commands.is_empty() {
