@@ -17,7 +17,32 @@ pub(super) struct Parsed {
 /// Reads JSON (one or several values) or YAML (one or several documents); the content decides, not
 /// the name.
 pub(super) fn parse(bytes: &[u8]) -> Parsed {
+    let text = utf16(bytes);
+    let bytes = text.as_ref().map_or(bytes, |text| text.as_bytes());
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let zeros = bytes.len() - end;
+    let mut parsed = decoded(&bytes[..end]);
+    if zeros > 0 {
+        let line = memchr::memchr_iter(b'\n', &bytes[..end]).count() + 1;
+        parsed.problems.push((Some(line), format!("{zeros} zero bytes stand where the end of the file was")));
+    }
+    parsed
+}
+
+/// A text in UTF-16, as PowerShell writes what is redirected into a file, by the mark at its beginning.
+fn utf16(bytes: &[u8]) -> Option<String> {
+    let unit = match bytes.first_chunk()? {
+        [0xff, 0xfe] => u16::from_le_bytes,
+        [0xfe, 0xff] => u16::from_be_bytes,
+        _ => return None,
+    };
+    let (pairs, _) = bytes[2..].as_chunks();
+    let units = pairs.iter().map(|pair| unit(*pair));
+    Some(char::decode_utf16(units).map(|letter| letter.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
+}
+
+fn decoded(bytes: &[u8]) -> Parsed {
     if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[')) {
         match json(bytes) {
             Ok(documents) => return Parsed { documents, problems: Vec::new() },
@@ -299,6 +324,30 @@ mod tests {
 
     fn problems(parsed: &Parsed) -> Vec<String> {
         parsed.problems.iter().map(|(line, why)| format!("{}: {why}", line.unwrap_or(0))).collect()
+    }
+
+    #[test]
+    fn what_power_shell_redirects_is_read() {
+        let text = "a: 1\n---\nb: \u{1f600}é\n";
+        let units: Vec<u16> = std::iter::once(0xfeff).chain(text.encode_utf16()).collect();
+        for bytes in [
+            units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<u8>>(),
+            units.iter().flat_map(|unit| unit.to_be_bytes()).collect(),
+        ] {
+            let parsed = parse(&bytes);
+            assert_eq!(parsed.documents, vec![json!({"a": 1}), json!({"b": "\u{1f600}é"})]);
+            assert_eq!(problems(&parsed), [""; 0]);
+        }
+        // Cut within a letter.
+        assert_eq!(parse(b"\xff\xfea\0:\0 \0\x31").documents, vec![json!({"a": null})]);
+    }
+
+    #[test]
+    fn zeros_of_a_file_system_that_crashed_cost_only_the_end() {
+        let parsed = parse(b"a: 1\n---\nb: 2\n\0\0\0\0");
+        assert_eq!(parsed.documents, vec![json!({"a": 1}), json!({"b": 2})]);
+        assert_eq!(problems(&parsed), ["4: 4 zero bytes stand where the end of the file was"]);
+        assert_eq!(problems(&parse(&[0; 9])), ["1: 9 zero bytes stand where the end of the file was"]);
     }
 
     #[test]

@@ -69,8 +69,9 @@ pub(super) fn form(start: &[u8]) -> Form {
     if start.iter().all(|b| *b == 0) {
         return Form::Other("it holds nothing but zeros");
     }
+    // As PowerShell writes what is redirected into a file.
     if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
-        return Form::Other("it is text in UTF-16; convert it to UTF-8 first");
+        return Form::Text;
     }
     let binary = start.iter().any(|b| *b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r' | 0x1b | 0x0c));
     if binary { Form::Other("it is neither an archive that we know nor text") } else { Form::Text }
@@ -89,12 +90,11 @@ mod tests {
             (b"PK\x03\x04..", Form::Zip),
             (b"apiVersion: v1\nkind: List\n", Form::Text),
             (b"\xef\xbb\xbf{\"kind\": \"List\"}", Form::Text),
+            (b"\xff\xfea\0", Form::Text),
         ] {
             assert_eq!(form(start), expected);
         }
-        for start in
-            [&b"\xfd7zXZ\0\0"[..], b"\x7fELF\x02", b"  <!DOCTYPE HTML>", &[0; 600], b"a\0b", b"\xff\xfea\0"]
-        {
+        for start in [&b"\xfd7zXZ\0\0"[..], b"\x7fELF\x02", b"  <!DOCTYPE HTML>", &[0; 600], b"a\0b"] {
             assert!(matches!(form(start), Form::Other(_)), "{start:?}");
         }
         let mut header = tar::Header::new_ustar();
