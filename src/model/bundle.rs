@@ -305,7 +305,9 @@ impl Bundle {
                 other.file(),
                 kept.file()
             );
-            self.left_out.push(line);
+            if self.left_out.last() != Some(&line) {
+                self.left_out.push(line);
+            }
         }
         if is_newer {
             same_kind.insert(name, object);

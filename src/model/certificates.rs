@@ -32,6 +32,14 @@ pub fn validity(facts: &CertificateFacts, at: DateTime<Utc>) -> Validity {
     }
 }
 
+/// How many days a certificate lives from its beginning to its end; as good as for ever where its times cannot be read.
+#[must_use]
+pub fn lifetime(facts: &CertificateFacts) -> i64 {
+    let time = |text: &str| DateTime::parse_from_rfc3339(text).ok();
+    let ends = time(&facts.not_before).zip(time(&facts.not_after));
+    ends.map_or(i64::MAX, |(start, end)| (end - start).num_days())
+}
+
 /// Whether one of the certificate's names covers a host. A wildcard stands for exactly one label
 /// (RFC 6125); a wildcard host is covered by the same wildcard only.
 #[must_use]

@@ -76,6 +76,10 @@ pub fn forbidding<'a>(
     peer: Peer<'_>,
     port: &Port<'_>,
 ) -> Vec<Barrier<'a>> {
+    // Neither kind of policy applies to a pod in the network of its node.
+    if pod.get("/spec/hostNetwork").and_then(Value::as_bool) == Some(true) {
+        return Vec::new();
+    }
     match administrators(bundle, pod, direction, peer, port) {
         Some(Said::Allow) => return Vec::new(),
         Some(Said::Deny(barrier)) => return vec![barrier],

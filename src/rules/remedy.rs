@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::Draft;
 use super::evidence::oc;
-use crate::model::json::Map;
-use crate::model::{Bundle, Object};
+use crate::model::gateway_api::Listener;
+use crate::model::{Bundle, Object, kinds};
 use crate::report::{ObjectRef, Remedy, Severity};
 use crate::shell::{Command, Words, shell};
 
@@ -30,12 +30,46 @@ pub(super) fn patch(object: &Object, steps: Value) -> Command {
     shell!("{} patch {} {} --type=json -p {}", oc(&object.reference()), kind, name, steps)
 }
 
-/// Gives a namespace these labels.
-#[must_use]
-pub(super) fn label(namespace: &str, labels: &Map) -> Command {
-    let pairs: Vec<String> =
-        labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
-    shell!("oc label namespace {} {} --overwrite", namespace, Words(&pairs))
+/// Lets a listener take routes from a namespace: by the labels that its selector asks for, where the namespace lacks
+/// them, else by opening the listener to all.
+pub(super) fn admit(bundle: &Bundle, gateway: &Object, listener: &Listener<'_>, namespace: &str) -> Command {
+    let namespaces = listener.value.pointer("/allowedRoutes/namespaces");
+    let field = |key: &str| namespaces.and_then(|namespaces| namespaces.get(key));
+    let by_selector = field("from").and_then(|from| from.as_str()) == Some("Selector");
+    let selector =
+        field("selector").filter(|_| by_selector).map(crate::model::json::Value::to_json).unwrap_or_default();
+    let object = bundle.get(&kinds::NAMESPACE, "", namespace);
+    let has = |key: &str, value: &str| object.is_some_and(|object| object.label(key) == Some(value));
+    let pairs = selector["matchLabels"].as_object().into_iter().flatten();
+    let mut words: Vec<String> = pairs
+        .filter_map(|(key, value)| value.as_str().map(|value| (key, value)))
+        .filter(|(key, value)| !has(key, value))
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+        let key = expression["key"].as_str().unwrap_or_default();
+        let values: Vec<&str> =
+            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let is = object.and_then(|object| object.label(key));
+        words.extend(match (expression["operator"].as_str().unwrap_or_default(), is) {
+            ("In", is) if !is.is_some_and(|is| values.contains(&is)) => {
+                values.first().map(|value| format!("{key}={value}"))
+            }
+            ("Exists", None) => Some(format!("{key}=true")),
+            ("NotIn", Some(is)) if values.contains(&is) => Some(format!("{key}-")),
+            ("DoesNotExist", Some(_)) => Some(format!("{key}-")),
+            _ => None,
+        });
+    }
+    if !words.is_empty() {
+        return shell!("oc label namespace {} {} --overwrite", namespace, Words(&words));
+    }
+    // Its kinds stay as they are.
+    let (pointer, value) = match listener.value.get("allowedRoutes") {
+        Some(_) => ("/allowedRoutes/namespaces", json!({"from": "All"})),
+        None => ("/allowedRoutes", json!({"namespaces": {"from": "All"}})),
+    };
+    patch(gateway, json!([{"op": "add", "path": listener.pointer(pointer), "value": value}]))
 }
 
 /// What the API server adds to an object, to be left out of a copy.
@@ -62,6 +96,15 @@ pub(super) fn moved(object: &Object, namespace: &str, edits: &[(&str, Value)]) -
         shell!("oc -n {} get {} {} -o json | jq {} | oc apply -f -", from, kind, name, filter(&all)),
         shell!("oc -n {} delete {} {}", from, kind, name),
     ]
+}
+
+/// Makes a copy of an object under another name, with further edits as for [`moved`].
+#[must_use]
+pub(super) fn copied(object: &Object, as_name: &str, edits: &[(&str, Value)]) -> Command {
+    let mut all = vec![(".metadata.name", json!(as_name))];
+    all.extend(edits.iter().cloned());
+    let (kind, namespace, name) = (word(object), object.namespace(), object.name());
+    shell!("oc -n {} get {} {} -o json | jq {} | oc apply -f -", namespace, kind, name, filter(&all))
 }
 
 /// Deletes an object and makes it again, for fields that cannot be changed.

@@ -402,6 +402,16 @@ fn oc(
     }
 }
 
+/// What a file holds that a person has.
+fn content(file: &str, files: &BTreeMap<String, String>) -> String {
+    files.get(file).cloned().unwrap_or_else(|| match file {
+        "tls.crt" => {
+            crate::fixture_kinds::certificate(&["mcp.example.com", "mcp.apps.example.com"], 2026, 2027)
+        }
+        _ => "Bearer not-a-real-token-orders-4c1d".to_owned(),
+    })
+}
+
 fn create(installation: &mut Installation, done: &mut Done, call: &Call<'_>) -> Result<String, String> {
     let what = call.arguments.first().copied().unwrap_or_default();
     if matches!(what, "role" | "rolebinding" | "clusterrole" | "clusterrolebinding") {
@@ -415,14 +425,6 @@ fn create(installation: &mut Installation, done: &mut Done, call: &Call<'_>) -> 
     let mut data = serde_json::Map::new();
     let mut put = |key: &str, value: &str| {
         data.insert(key.to_owned(), json!(base64::engine::general_purpose::STANDARD.encode(value)));
-    };
-    let content = |file: &str, files: &BTreeMap<String, String>| {
-        files.get(file).cloned().unwrap_or_else(|| match file {
-            "tls.crt" => {
-                crate::fixture_kinds::certificate(&["mcp.example.com", "mcp.apps.example.com"], 2026, 2027)
-            }
-            _ => "Bearer not-a-real-token-orders-4c1d".to_owned(),
-        })
     };
     for pair in call.flags("--from-literal") {
         let (key, value) = pair.split_once('=').ok_or("a literal without =")?;
@@ -455,6 +457,19 @@ fn set(installation: &mut Installation, done: &mut Done, call: &mut Call<'_>) ->
     let (kind, namespace, name, rest) = call.object()?;
     let wanted = call.flag("-c").map(str::to_owned);
     let limits = call.flag("--limits").map(str::to_owned);
+    if what == "data" {
+        let pairs: Vec<(String, String)> = call
+            .flags("--from-file")
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(key, file)| (key.to_owned(), content(file, &done.files)))
+            .collect();
+        return change(installation, done, (kind, namespace, name), |object| {
+            for (key, value) in pairs {
+                object["data"][key] = json!(base64::engine::general_purpose::STANDARD.encode(value));
+            }
+            Ok(())
+        });
+    }
     change(installation, done, (kind, namespace, name), |object| {
         let containers = object
             .pointer_mut("/spec/template/spec/containers")

@@ -67,6 +67,19 @@ pub fn workload_labels(filter: &Object) -> Option<&Map> {
     filter.get("/spec/workloadSelector/labels").and_then(Value::as_object).filter(|l| !l.is_empty())
 }
 
+/// Whether a filter inserts an MCP router on a listener port: an external processor that calls port 50051.
+#[must_use]
+pub fn inserts_router(filter: &Object, port: i64) -> bool {
+    let calls_router = |pointer: &str| {
+        let cluster =
+            filter.str(&format!("{pointer}/patch/value/typed_config/grpc_service/envoy_grpc/cluster_name"));
+        cluster.split('|').nth(1) == Some("50051")
+    };
+    router_patches(filter)
+        .iter()
+        .any(|(pointer, of_port)| of_port.is_none_or(|of_port| of_port == port) && calls_router(pointer))
+}
+
 /// The patches that insert an ext_proc HTTP filter: the JSON pointer of the patch and its port.
 #[must_use]
 pub fn router_patches(filter: &Object) -> Vec<(String, Option<i64>)> {

@@ -302,8 +302,8 @@ declare_rule! {
     ///
     /// ## How to fix
     /// Let `spec.targetRef` name the Gateway (`kind`, `name`) with the listener of the public host as
-    /// `sectionName`. A policy of another namespace than the Gateway's has to be created there. The printed
-    /// patch sets `sectionName` only.
+    /// `sectionName`. A policy of another namespace than the Gateway's has to be created there. The
+    /// commands do this to the policy that stands elsewhere: look first whether it is needed there, too.
     ///
     /// ## When it may be a false alarm
     /// Authentication is done in front of the gateway, or on purpose not at all.
@@ -387,7 +387,21 @@ fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
         if let Some(entrance) = mcp.first().filter(|e| e.route.is_none()) {
             entrance.name_route(draft);
         }
-        draft.command(remedy::merge(object, json!({"spec": {"targetRef": {"sectionName": listener.name}}})));
+        let target = json!({"group": kinds::GATEWAY.group, "kind": kinds::GATEWAY.kind, "name": gateway.name(),
+            "sectionName": listener.name});
+        if policy.targets(gateway) {
+            draft.command(remedy::merge(
+                object,
+                json!({"spec": {"targetRef": {"sectionName": listener.name}}}),
+            ));
+        } else if object.namespace() == gateway.namespace() {
+            draft.command(remedy::merge(object, json!({"spec": {"targetRef": target}})));
+        } else {
+            // A policy targets what is in its own namespace.
+            for command in remedy::moved(object, gateway.namespace(), &[(".spec.targetRef", target)]) {
+                draft.command(command);
+            }
+        }
         draft.verify(curl(extension, "/mcp"));
     }
 }

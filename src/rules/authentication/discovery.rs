@@ -35,7 +35,10 @@ fn wants_authentication<'a>(context: &Context<'a>, extension: &Extension<'a>) ->
 pub(super) fn curl(extension: &Extension<'_>, path: &str) -> Command {
     let port = extension.listener.map_or(8080, |l| l.port);
     let host = extension.public_host().unwrap_or_else(|| "HOST".to_owned());
-    shell!("curl -si http://{}:{}{}", host, port, path)
+    match extension.listener.is_some_and(|l| l.protocol == "HTTPS") {
+        true => shell!("curl -sik https://{}:{}{}", host, port, path),
+        false => shell!("curl -si http://{}:{}{}", host, port, path),
+    }
 }
 
 declare_rule! {

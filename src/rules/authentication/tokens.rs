@@ -28,11 +28,11 @@ declare_rule! {
     ///
     /// ## How it is decided
     /// For the Deployments of the broker, the controller and Authorino, with one of these titles: the
-    /// Deployment's controller has not seen the last change (`observedGeneration` is behind); the rollout is
-    /// paused; so many of the pods run the current template (`updatedReplicas` below `replicas`). A
-    /// Deployment that made progress within the two minutes before the collection is left out, and so is one
-    /// with 0 replicas (unless it is behind). Without `updatedReplicas` in the status, which the API server
-    /// leaves out while it is 0, only the generation is judged.
+    /// Deployment's controller has not seen the last change (`observedGeneration` is behind); the rollout
+    /// is paused; so many of the pods run the current template (`updatedReplicas` below `replicas`). A
+    /// Deployment that made progress within the two minutes before the collection is left out, and so is
+    /// one with 0 replicas (unless it is behind). `updatedReplicas` is left out of the status while it is
+    /// 0, and read so.
     ///
     /// ## Causes
     /// New pods do not become Ready (other findings say why), or the rollout is paused.
@@ -69,7 +69,8 @@ fn rollout_pending(context: &Context<'_>, findings: &mut Findings) {
             let old_pods = wanted > 0
                 && replicas > 0
                 && updated < replicas.min(wanted).max(1)
-                && deployment.get("/status/updatedReplicas").is_some();
+                // The API leaves out what is 0.
+                && deployment.get("/status/observedGeneration").is_some();
             let mixed = wanted > 0 && replicas > updated && updated > 0;
             if !behind && !old_pods && !mixed {
                 continue;
@@ -134,7 +135,7 @@ declare_rule! {
     /// that a `when` keeps away from requests for `/mcp` (that is for agents only) does not count either.
     ///
     /// Or Authorino's log says that the own document of an issuer that a policy still has names another
-    /// issuer (`issuer did not match`); how old the line is does not matter.
+    /// issuer (`issuer did not match`), in the log of the present run; how old the line is does not matter.
     ///
     /// ## Causes
     /// Another realm, http instead of https, an internal name here and the public one there, a slash too
@@ -229,7 +230,9 @@ fn issuer_mismatch(context: &Context<'_>, findings: &mut Findings) {
         return;
     }
     let trusted: Vec<&str> = policies.iter().flat_map(|p| p.issuers()).map(|(url, _)| url).collect();
-    for (pod, log) in context.workloads().component_logs(Component::Authorino) {
+    for (pod, log) in
+        context.workloads().component_logs(Component::Authorino).filter(|(_, log)| !log.previous)
+    {
         let other = log.digest.of("authorino.discovery-failed").find(|r| {
             // Of an issuer that no policy has any more the log may still speak.
             let of_policy = |url: &&str| r.field("issuer").starts_with(url.trim_end_matches('/'));
@@ -267,7 +270,8 @@ declare_rule! {
     /// Authorino's current log has at least three answers `UNAUTHENTICATED` with the same reason: expired,
     /// not yet valid, wrong signature, malformed, unknown key, issuer's configuration missing, or another
     /// one; the last of them within the hour before the collection. Requests without any credential are not
-    /// counted: that is how a login begins. The host of the requests is not asked.
+    /// counted: that is how a login begins. The host of the requests is not asked; without any AuthPolicy
+    /// of the MCP gateway nothing is said.
     ///
     /// ## Causes
     /// Tokens that clients do not renew, another realm, a clock that is off, keys that were rotated.
@@ -284,13 +288,17 @@ declare_rule! {
     /// Clients of other applications that use the same Authorino; somebody who tries tokens.
     pub(super) static TOKEN_REJECTED = {
         code: "MG708", name: "token-rejected", severity: Warning, section: "1.7",
-        needs: ["authorino log", "pods"], since: "0.1.0", caused_by: ["MG707", "MG810"],
+        needs: ["authorino log", "pods", "authpolicies"], since: "0.1.0", caused_by: ["MG707", "MG810"],
         check: token_rejected,
     }
 }
 
 fn token_rejected(context: &Context<'_>, findings: &mut Findings) {
     say_what_is_missing(context, &TOKEN_REJECTED, findings);
+    // The clients of other applications are none of ours.
+    if auth_policies(context).is_empty() {
+        return;
+    }
     for (pod, log) in
         context.workloads().component_logs(Component::Authorino).filter(|(_, log)| !log.previous)
     {
@@ -415,10 +423,10 @@ declare_rule! {
     /// Clients come with MCP sessions that the router does not know any more, and have to start over.
     ///
     /// ## How it is decided
-    /// The broker's log has at least ten `session validation failed`, the last within the hour before the
-    /// collection. The first reason that is seen is named: several replicas without `spec.sessionStore`; the
-    /// signing key was made anew (a line of the controller's log); the broker was restarted; else that none
-    /// is visible.
+    /// The broker's log has at least ten `session validation failed` of requests that carried a session,
+    /// the last within the hour before the collection. The first reason that is seen is named: several
+    /// replicas without `spec.sessionStore`; the signing key was made anew (a line of the controller's
+    /// log); the broker was restarted; else that none is visible.
     ///
     /// Or its current log has at least three errors of reading the session store
     /// (`failed to get session from cache`, `session resurrection failed`), the last within that hour.
@@ -433,8 +441,7 @@ declare_rule! {
     /// Keep the key, stop the restarts, configure `spec.sessionStore` for more than one replica.
     ///
     /// ## When it may be a false alarm
-    /// Clients that keep sessions for longer than `--session-length` (a day), and requests that carry no
-    /// session at all (`no session ID found`), which are counted as well.
+    /// Clients that keep sessions for longer than `--session-length` (a day).
     pub(super) static SESSION_CHURN = {
         code: "MG713", name: "session-churn", severity: Warning, section: "1.7",
         needs: ["broker log", "controller log", "pods", "mcpgatewayextensions"], since: "0.1.0", caused_by: ["MG105", "MG102", "MG314", "MG309", "MG232"],
@@ -481,6 +488,8 @@ fn session_churn(context: &Context<'_>, findings: &mut Findings) {
                 let records: Vec<_> = log
                     .digest
                     .of("router.session-invalid")
+                    // Who sends none has lost none.
+                    .filter(|r| !r.field("error").contains("no session ID"))
                     .filter(|r| !evidence::is_past(context.now, r))
                     .collect();
                 let count: u64 = records.iter().map(|r| r.count).sum();

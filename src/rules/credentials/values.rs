@@ -42,9 +42,9 @@ declare_rule! {
     /// ## How it is decided
     /// The shape of the value of an enabled registration's credential (redaction keeps it), the first of
     /// these that is true: it is empty; it ends with a line break; it has white space around it; it is (or
-    /// ends with) a JSON web token that expired before the collection; it has no scheme word, and the server
-    /// refuses it with 401 or 403. Of a Secret that another tool has redacted only the length is known. A
-    /// value that was encoded twice, or a token that is not yet valid, is not told.
+    /// ends with) a JSON web token that expired before the collection; it has no scheme word, and the
+    /// server refuses it with 401 or 403. Of a Secret that another tool has redacted only the length is
+    /// known. A value that was encoded twice, or a token that is not yet valid, is not told.
     ///
     /// ## Causes
     /// `echo` without `-n`; a token that was not renewed; a token without `Bearer`.
@@ -122,13 +122,7 @@ fn credential_format(context: &Context<'_>, findings: &mut Findings) {
 /// Writes a credential anew from a file that holds `Bearer TOKEN` without a line break, so that the token stands
 /// neither in the shell's history nor in the list of processes.
 fn write_again(namespace: &str, name: &str, key: &str) -> Command {
-    shell!(
-        "oc -n {} create secret generic {} --from-file={}=\"${{TOKEN_FILE}}\" --dry-run=client -o yaml \
-         | oc label -f - --local --dry-run=client -o yaml mcp.kuadrant.io/secret=true | oc apply -f -",
-        namespace,
-        name,
-        key
-    )
+    shell!("oc -n {} set data secret/{} --from-file={}=\"${{TOKEN_FILE}}\"", namespace, name, key)
 }
 
 declare_rule! {

@@ -21,32 +21,31 @@ declare_rule! {
     /// never reaches the extension's status.
     ///
     /// ## How it is decided
-    /// Records of the controller's log (the current and the previous one) about EnvoyFilters:
-    /// `failed to create envoy filter`, `failed to update envoy filter`, or a reconciler error that names
-    /// one. They count while the extension's filter is absent, or when the last of them has the time of the
-    /// last line of the log. A record that names no extension is taken for that of the only one. Without a
-    /// log of the controller this stays undecided.
+    /// Records of the controller's log (the current and the previous one) about EnvoyFilters: `failed to
+    /// create envoy filter`, `failed to update envoy filter`, or a reconciler error that names one. They
+    /// count while the extension's filter is absent, or when the last of them has the time of the last line
+    /// of the present run's log. A record that names no extension is taken for that of the only one.
+    /// Without a log of the controller this stays undecided.
     ///
     /// ## Causes
     /// The controller may not write EnvoyFilters in the Gateway's namespace (RBAC); the EnvoyFilter API is
     /// not installed (MG003); a webhook of Istio refuses it.
     ///
     /// ## How to confirm
-    /// `oc -n CONTROLLER_NAMESPACE logs deployment/mcp-gateway-controller | grep -i 'envoy *filter'`, and for
-    /// RBAC `oc auth can-i create envoyfilters.networking.istio.io -n GATEWAY_NAMESPACE
-    /// --as=system:serviceaccount:CONTROLLER_NAMESPACE:ACCOUNT`. The account is `mcp-controller`; a Helm
-    /// chart names it after the release.
+    /// `oc -n CONTROLLER_NAMESPACE logs deployment/mcp-gateway-controller | grep -i 'envoy *filter'`, and
+    /// for RBAC `oc auth can-i create envoyfilters.networking.istio.io -n GATEWAY_NAMESPACE
+    /// --as=system:serviceaccount:CONTROLLER_NAMESPACE:ACCOUNT`. The account is that of the controller's
+    /// pod.
     ///
     /// ## How to fix
-    /// By the error: install Istio, or repair the webhook. For RBAC restore the controller's own ClusterRole
-    /// and binding from its installation; the commands of the finding make a role and a binding of their own
-    /// for EnvoyFilters, which stay when the controller is removed. They are for the account
-    /// `mcp-controller`: with another one, correct the name.
+    /// By the error: install Istio, or repair the webhook. For RBAC restore the controller's own
+    /// ClusterRole and binding from its installation; the commands of the finding make a role and a binding
+    /// of their own for EnvoyFilters, which stay when the controller is removed. They are for the account
+    /// of the controller's pod.
     ///
     /// ## When it may be a false alarm
     /// A conflict on update is retried and harmless; it is not counted while the filter exists and the log
-    /// goes on after it. The log of a run that has ended may end with such an error although the present run
-    /// has none.
+    /// goes on after it.
     pub(super) static ENVOYFILTER_CREATE_FAILED = {
         code: "MG219", name: "envoyfilter-create-failed", severity: Error, section: "1.2.3",
         needs: ["controller log", "envoyfilters", "mcpgatewayextensions", "pods"], since: "0.1.0",
@@ -72,7 +71,7 @@ fn envoyfilter_create_failed(context: &Context<'_>, findings: &mut Findings) {
         );
         return;
     }
-    for (_, log) in workloads.component_logs(Component::Controller) {
+    for (pod, log) in workloads.component_logs(Component::Controller) {
         for record in log.digest.of("controller.envoyfilter-error") {
             let named = (record.field("namespace"), record.field("name"));
             let all = &context.chain().extensions;
@@ -82,7 +81,8 @@ fn envoyfilter_create_failed(context: &Context<'_>, findings: &mut Findings) {
                 .or_else(|| all.first().filter(|_| all.len() == 1));
             let Some(extension) = extension else { continue };
             let absent = context.filters_of(extension).next().is_none();
-            let ongoing = record.last_time.is_some() && record.last_time == log.digest.last_time;
+            let ongoing =
+                !log.previous && record.last_time.is_some() && record.last_time == log.digest.last_time;
             if !absent && !ongoing {
                 continue;
             }
@@ -105,22 +105,26 @@ fn envoyfilter_create_failed(context: &Context<'_>, findings: &mut Findings) {
                 remedy,
             );
             suggest::api_missing(context, draft, &kinds::ENVOY_FILTER);
+            let account = match pod.str("/spec/serviceAccountName") {
+                "" => "mcp-controller",
+                name => name,
+            };
+            let account = format!("{}:{account}", log.namespace);
             if forbidden {
-                let account = format!("{}:mcp-controller", log.namespace);
                 draft
                     .command(
                         "oc create clusterrole mcp-controller-envoyfilters --verb=get,list,watch,create,update,patch,delete \
                          --resource=envoyfilters.networking.istio.io",
                     )
                     .command(shell!("oc create clusterrolebinding mcp-controller-envoyfilters \
-                         --clusterrole=mcp-controller-envoyfilters --serviceaccount={}", account));
+                         --clusterrole=mcp-controller-envoyfilters --serviceaccount={}", account.as_str()));
             }
             draft
                 .command(shell!(
                     "oc auth can-i create envoyfilters.networking.istio.io -n {} \
-                     --as=system:serviceaccount:{}:mcp-controller",
+                     --as={}",
                     namespace,
-                    log.namespace
+                    format!("system:serviceaccount:{account}")
                 ))
                 .verify(shell!(
                     "oc get envoyfilters -n {} -l app.kubernetes.io/managed-by=mcp-gateway-controller",

@@ -128,11 +128,11 @@ fn missing(context: &Context<'_>, findings: &mut Findings, extension: &Extension
         draft.object(route.reference()).evidence(route.evidence("/spec/hostnames"));
     }
     let port = extension.listener.map_or(8080, |l| l.port);
-    draft.because_of(&["MG310"], object.reference()).command(command).verify(shell!(
-        "curl -si http://{}:{}/mcp",
-        host,
-        port
-    ));
+    draft.because_of(&["MG310"], object.reference()).command(command);
+    draft.verify(match extension.listener.is_some_and(|l| l.protocol == "HTTPS") {
+        true => shell!("curl -sik https://{}:{}/mcp", host, port),
+        false => shell!("curl -si http://{}:{}/mcp", host, port),
+    });
 }
 
 /// The route that the controller would write.

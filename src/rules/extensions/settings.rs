@@ -7,6 +7,7 @@ use super::{each, report, undecided};
 use crate::declare_rule;
 use crate::model::gateway_api::hostname;
 use crate::model::json::{Map, Value};
+use crate::model::mcp::hostname::fault as fault_of_host;
 use crate::model::mcp::{Extension, ExtensionFault, SECRET_LABEL, SecretFault, SecretUse};
 use crate::model::{Object, kinds};
 use crate::report::Evidence;
@@ -49,15 +50,19 @@ declare_rule! {
 fn extension_target_kind(context: &Context<'_>, findings: &mut Findings) {
     for (extension, _) in each(context, "MG302") {
         let object = extension.object;
+        let target = match (object.str("/spec/targetRef/kind"), object.str("/spec/targetRef/group")) {
+            ("", group) => format!("an object of group {group:?} without kind"),
+            (kind, group) if kind == kinds::GATEWAY.kind => format!("a {kind} of group {group:?}"),
+            (kind, _) => format!("a {kind}"),
+        };
         report(
             findings,
             &EXTENSION_TARGET_KIND,
             extension,
             "/spec/targetRef/kind",
             format!(
-                "MCPGatewayExtension {} targets a {}, not a Gateway",
-                object.full_name(),
-                object.str("/spec/targetRef/kind")
+                "MCPGatewayExtension {} targets {target}, not a Gateway of the Gateway API",
+                object.full_name()
             ),
             "Target a Gateway of the group gateway.networking.k8s.io.".to_owned(),
         )
@@ -90,10 +95,10 @@ declare_rule! {
     /// `oc -n GATEWAY_NAMESPACE get gateway NAME -o jsonpath='{.spec.listeners[*].hostname}'`.
     ///
     /// ## How to fix
-    /// Set `spec.publicHost` to a host that the listener serves. Of a URL the command takes the host; a wrong
-    /// letter within the host you have to correct in it. Where the listener does not serve that host, the
-    /// command removes the field, so that the listener's own counts. Where no host is known the command has
-    /// `mcp.example.com`: put your own in its place.
+    /// Set `spec.publicHost` to a host that the listener serves. Of a URL the command takes the host, in lower
+    /// case. Where the listener does not serve that host, or it is still not valid, the command removes the
+    /// field, so that the listener's own counts; where the listener has none, the command has `${PUBLIC_HOST}`
+    /// for yours.
     ///
     /// ## When it may be a false alarm
     /// None known.
@@ -123,7 +128,9 @@ fn extension_hostname(context: &Context<'_>, findings: &mut Findings) {
         };
         let public = object.str("/spec/publicHost");
         let bare = public.rsplit("://").next().unwrap_or(public).split(['/', ':']).next().unwrap_or_default();
-        let host = if bare.is_empty() { "mcp.example.com" } else { bare };
+        let lower = bare.to_ascii_lowercase();
+        let known = !lower.is_empty() && fault_of_host(&lower).is_none();
+        let host = lower.as_str();
         let draft = report(
             findings,
             &EXTENSION_HOSTNAME,
@@ -137,8 +144,17 @@ fn extension_hostname(context: &Context<'_>, findings: &mut Findings) {
         }
         // One that the listener does not serve is no better without its scheme: the listener's own host is taken then.
         let served = extension.listener.is_none_or(|l| hostname::intersection(l.hostname, host).is_some());
-        let host = if served { json!(host) } else { json!(null) };
-        draft.command(remedy::merge(object, json!({"spec": {"publicHost": host}})));
+        let own = extension.listener.is_some_and(|l| !l.hostname.is_empty());
+        draft.command(match (known, served && known, own) {
+            (true, true, _) => remedy::merge(object, json!({"spec": {"publicHost": host}})),
+            (_, _, true) => remedy::merge(object, json!({"spec": {"publicHost": null}})),
+            // Nobody but the reader knows it.
+            _ => shell!(
+                "oc -n {} patch mcpgatewayextension {} --type=merge -p \"{{\\\"spec\\\":{{\\\"publicHost\\\":\\\"${{PUBLIC_HOST}}\\\"}}}}\"",
+                object.namespace(),
+                object.name()
+            ),
+        });
     }
 }
 
@@ -163,9 +179,9 @@ declare_rule! {
     /// `oc get namespace NAME --show-labels` and compare with the listener.
     ///
     /// ## How to fix
-    /// Label the namespace (`oc label namespace NAME KEY=VALUE`), or widen `allowedRoutes`. Where there are
-    /// no labels to give, the command writes `from: All`, which opens the listener to the routes of every
-    /// namespace and replaces what `allowedRoutes` held: where that is too much, write a `Selector`.
+    /// Label the namespace (`oc label namespace NAME KEY=VALUE`), or widen `allowedRoutes`. Where no label is
+    /// wanted, the command writes `from: All`, which opens the listener to the routes of every namespace: where
+    /// that is too much, write a `Selector`.
     ///
     /// ## When it may be a false alarm
     /// Where only the status is believed: the namespace or the listener was changed seconds ago.
@@ -201,18 +217,7 @@ fn extension_not_allowed(context: &Context<'_>, findings: &mut Findings) {
         if let Some(namespace) = context.bundle.get(&kinds::NAMESPACE, "", object.namespace()) {
             draft.evidence(namespace.evidence("/metadata/labels"));
         }
-        let selector = listener
-            .value
-            .pointer("/allowedRoutes/namespaces/selector/matchLabels")
-            .and_then(Value::as_object);
-        match selector.filter(|s| !s.is_empty()) {
-            Some(selector) => draft.command(remedy::label(object.namespace(), selector)),
-            None => draft.command(remedy::patch(
-                gateway,
-                json!([{"op": "add", "path": listener.pointer("/allowedRoutes"),
-                    "value": {"namespaces": {"from": "All"}}}]),
-            )),
-        };
+        draft.command(remedy::admit(context.bundle, gateway, &listener, object.namespace()));
     }
 }
 

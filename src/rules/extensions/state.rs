@@ -81,12 +81,20 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
                 "MCPGatewayExtension {name} is to be deleted for {}: nobody has run its finalizer",
                 evidence::duration(waited)
             );
-            not_reconciled(findings, object, &said, what, object.evidence("/metadata/deletionTimestamp"))
-                .evidence(object.evidence("/metadata/finalizers"));
+            not_reconciled(
+                context,
+                findings,
+                object,
+                &said,
+                what,
+                object.evidence("/metadata/deletionTimestamp"),
+            )
+            .evidence(object.evidence("/metadata/finalizers"));
             continue;
         }
         let Some(condition) = extension.ready() else {
             not_reconciled(
+                context,
                 findings,
                 object,
                 &said,
@@ -100,6 +108,7 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
         if status::is_stale(object, &condition) {
             let evidence = object.evidence(&format!("{pointer}/observedGeneration"));
             not_reconciled(
+                context,
                 findings,
                 object,
                 &said,
@@ -109,6 +118,7 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
             .evidence(object.evidence("/metadata/generation"));
         } else if let (true, Some(first)) = (condition.is_true(), extension.first()) {
             not_reconciled(
+                context,
                 findings,
                 object,
                 &said,
@@ -119,6 +129,7 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
         } else if condition.is_false() && extension.faults.is_empty() {
             if extension.unknown.is_empty() {
                 not_reconciled(
+                    context,
                     findings,
                     object,
                     &said,
@@ -135,6 +146,7 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
             }
         } else if let (true, Some(failing)) = (extension.faults.is_empty(), log::failing(context, object)) {
             not_reconciled(
+                context,
                 findings,
                 object,
                 &said,
@@ -146,6 +158,7 @@ fn extension_not_reconciled(context: &Context<'_>, findings: &mut Findings) {
             (condition.is_true(), extension.faults.is_empty(), old_setting(context, extension))
         {
             not_reconciled(
+                context,
                 findings,
                 object,
                 &said,
@@ -227,7 +240,16 @@ fn old_image(context: &Context<'_>, deployment: &Object) -> Option<(String, Stri
     (!is.is_empty() && is != wanted).then(|| ("image".to_owned(), is.to_owned(), wanted, shown))
 }
 
+/// Looks at the controller's Deployment, wherever it is and however it is called.
+fn controller(context: &Context<'_>) -> Command {
+    match context.workloads().deployments_of(Component::Controller) {
+        [deployment] => shell!("oc -n {} get deployment {}", deployment.namespace(), deployment.name()),
+        _ => "oc get deployments -A | grep mcp".into(),
+    }
+}
+
 fn not_reconciled<'f>(
+    context: &Context<'_>,
     findings: &'f mut Findings,
     object: &Object,
     said: &[Evidence],
@@ -245,7 +267,7 @@ fn not_reconciled<'f>(
     for evidence in said {
         draft.evidence(evidence.clone());
     }
-    draft.command("oc get deployments -A -l app=mcp-controller").command(touch(object)).verify(shell!(
+    draft.command(controller(context)).command(touch(object)).verify(shell!(
         "oc -n {} get mcpgatewayextension {} -o jsonpath='{{.status.conditions}}'",
         namespace,
         name
@@ -608,6 +630,9 @@ fn broker_not_ready(context: &Context<'_>, findings: &mut Findings) {
             "/spec/targetRef/sectionName",
             format!("The broker of MCPGatewayExtension {} is not ready: {what}", object.full_name()),
             match deployment {
+                Some(deployment) if deployment.int("/status/readyReplicas").unwrap_or(0) > 0 => {
+                    "Repair the broker's pods: some are ready and answer for all."
+                }
                 Some(_) => {
                     "Repair the broker's pods. Until then every request on the listener's port fails, MCP or not."
                 }
@@ -625,7 +650,7 @@ fn broker_not_ready(context: &Context<'_>, findings: &mut Findings) {
                 .command(shell!("oc -n {} describe deployment mcp-gateway", namespace))
                 .command(shell!("oc -n {} logs deployment/mcp-gateway --tail=50", namespace));
         } else {
-            draft.command("oc get deployments -A -l app=mcp-controller").command(touch(object));
+            draft.command(controller(context)).command(touch(object));
         }
     }
 }

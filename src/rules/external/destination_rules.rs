@@ -363,11 +363,24 @@ fn destinationrule_tls(context: &Context<'_>, findings: &mut Findings) {
         if pointer.ends_with("/credentialName") {
             let name = rule.str(&pointer);
             draft.remedy.text = format!("Create Secret {name} with the CA in {}.", external.client());
-            draft.command(shell!(
-                "oc -n {} create secret generic {} --from-file=ca.crt=\"${{CA_FILE}}\"",
-                external.client(),
-                name
-            ));
+            if mode == "MUTUAL" {
+                draft.remedy.text = format!(
+                    "Create Secret {name} with the client's certificate and key, and the CA, in {}.",
+                    external.client()
+                );
+                draft.command(shell!(
+                    "oc -n {} create secret generic {} --from-file=tls.crt=\"${{CERTIFICATE_FILE}}\" \
+                     --from-file=tls.key=\"${{KEY_FILE}}\" --from-file=ca.crt=\"${{CA_FILE}}\"",
+                    external.client(),
+                    name
+                ));
+            } else {
+                draft.command(shell!(
+                    "oc -n {} create secret generic {} --from-file=ca.crt=\"${{CA_FILE}}\"",
+                    external.client(),
+                    name
+                ));
+            }
             draft.verify(shell!("oc -n {} get secret {}", external.client(), name));
             continue;
         }
@@ -381,11 +394,22 @@ fn destinationrule_tls(context: &Context<'_>, findings: &mut Findings) {
         for user in external.users() {
             draft.object(user);
         }
-        draft
-            .command(remedy::merge(
-                rule,
-                json!({"spec": {"trafficPolicy": {"tls": {"mode": "SIMPLE", "sni": host}}}}),
-            ))
-            .verify(shell!("oc -n {} get destinationrule {} -o yaml", rule.namespace(), rule.name()));
+        // What else stands there stays: credentials of MUTUAL, settings of the connection pool.
+        let step = |path: &str, value: serde_json::Value| json!({"op": "add", "path": path, "value": value});
+        let tls = || json!({"mode": "SIMPLE", "sni": host});
+        let steps = if pointer.ends_with("/sni") {
+            json!([step(&pointer, json!(host))])
+        } else if rule.get(&base).is_some() {
+            json!([step(&pointer, json!("SIMPLE")), step(&format!("{base}/sni"), json!(host))])
+        } else if rule.get("/spec/trafficPolicy").is_some() {
+            json!([step(&base, tls())])
+        } else {
+            json!([step("/spec/trafficPolicy", json!({"tls": tls()}))])
+        };
+        draft.command(remedy::patch(rule, steps)).verify(shell!(
+            "oc -n {} get destinationrule {} -o yaml",
+            rule.namespace(),
+            rule.name()
+        ));
     }
 }

@@ -93,11 +93,6 @@ impl External<'_> {
         self.clients.first().copied().unwrap_or(self.route.namespace())
     }
 
-    /// Whether the client sees the entry.
-    fn is_visible(&self) -> bool {
-        self.entry.is_some_and(|entry| self.clients.iter().all(|client| is_visible(entry, client)))
-    }
-
     /// The registrations as objects of a finding.
     fn users(&self) -> impl Iterator<Item = ObjectRef> {
         self.registrations.iter().take(3).map(|r| r.reference())
@@ -198,8 +193,8 @@ declare_rule! {
     /// `oc get serviceentries -A`.
     ///
     /// ## How to fix
-    /// Apply the ServiceEntry that is printed with the finding. Its port is written as HTTPS: correct `name`
-    /// and `protocol` for a server that speaks plain HTTP.
+    /// Apply the ServiceEntry that is printed with the finding. Its port is written as HTTP for 80 and
+    /// 8080, else as HTTPS: correct `name` and `protocol` where the server speaks the other.
     ///
     /// ## When it may be a false alarm
     /// The name is that of a Service which the bundle lacks. Outbound traffic to unknown hosts does not help
@@ -227,6 +222,7 @@ fn serviceentry_missing(context: &Context<'_>, findings: &mut Findings) {
         }
         let (host, namespace) = (external.backend.name, external.route.namespace());
         let port = external.backend.port.unwrap_or(443);
+        let protocol = if matches!(port, 80 | 8080) { "HTTP" } else { "HTTPS" };
         let draft = findings.report(
             &SERVICEENTRY_MISSING,
             external.route,
@@ -242,11 +238,13 @@ fn serviceentry_missing(context: &Context<'_>, findings: &mut Findings) {
             .command(shell!(
                 "oc apply -f - <<'EOF'\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata:\n  \
                  name: {}\n  namespace: {}\nspec:\n  hosts: [{}]\n  location: MESH_EXTERNAL\n  \
-                 resolution: DNS\n  ports:\n  - {{number: {}, name: https, protocol: HTTPS}}\nEOF",
+                 resolution: DNS\n  ports:\n  - {{number: {}, name: {}, protocol: {}}}\nEOF",
                 host.replace('.', "-"),
                 namespace,
                 host,
-                port
+                port,
+                protocol.to_lowercase(),
+                protocol
             ))
             .verify(shell!("oc -n {} get serviceentries", namespace));
     }
@@ -362,11 +360,11 @@ declare_rule! {
 
 /// What keeps a ServiceEntry from working: the field, what is wrong, a JSON patch.
 fn spec_fault(external: &External<'_>, entry: &Object) -> Option<(String, String, serde_json::Value)> {
-    if !external.is_visible() {
+    if let Some(blind) = external.clients.iter().find(|client| !is_visible(entry, client)) {
         return Some((
             "/spec/exportTo".to_owned(),
-            format!("is not exported to namespace {} of the Gateway", external.client()),
-            json!({"op": "add", "path": "/spec/exportTo/-", "value": external.client()}),
+            format!("is not exported to namespace {blind} of the Gateway"),
+            json!({"op": "add", "path": "/spec/exportTo/-", "value": blind}),
         ));
     }
     let resolution = entry.str("/spec/resolution");

@@ -178,7 +178,7 @@ declare_rule! {
     ///
     /// ## How to fix
     /// Add the filter with the command that is printed. A rule takes one `URLRewrite` only: where one
-    /// rewrites the path already, add `hostname` to that one.
+    /// rewrites the path already, the command adds `hostname` to that one.
     ///
     /// ## When it may be a false alarm
     /// A server that answers for any host, or expects another one.
@@ -211,7 +211,11 @@ fn external_urlrewrite(context: &Context<'_>, findings: &mut Findings) {
             Some(_) => json!([{"op": "replace", "path": pointer, "value": host}]),
             None => {
                 let filter = json!({"type": "URLRewrite", "urlRewrite": {"hostname": host}});
-                let (path, value) = if route.array(&pointer).is_empty() {
+                let is_rewrite = |f: &Value| f.get("type").and_then(Value::as_str) == Some("URLRewrite");
+                // Of this kind a rule has one at most.
+                let (path, value) = if let Some(at) = route.array(&pointer).iter().position(is_rewrite) {
+                    (format!("{pointer}/{at}/urlRewrite/hostname"), json!(host))
+                } else if route.array(&pointer).is_empty() {
                     (pointer.clone(), json!([filter]))
                 } else {
                     (format!("{pointer}/-"), filter)

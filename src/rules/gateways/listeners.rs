@@ -189,7 +189,7 @@ declare_rule! {
     /// ## What it means
     /// TLS connections to the listener fail, or clients refuse the certificate. This is an error when the
     /// certificate is missing, not granted, unreadable, expired, not yet valid or for other names, and a
-    /// warning when it ends within 30 days.
+    /// warning when it ends within 30 days, and within the last third of its life.
     ///
     /// ## How it is decided
     /// Each HTTPS listener, and each TLS listener that terminates, of the Gateways of the MCP chain:
@@ -217,8 +217,7 @@ declare_rule! {
     /// Create or renew the certificate; look at the Certificate object if cert-manager owns it.
     ///
     /// ## When it may be a false alarm
-    /// Something in front of the Gateway ends TLS and shows clients another certificate. A certificate that
-    /// lives for days or weeks and is renewed in time always has fewer than 30 days left.
+    /// Something in front of the Gateway ends TLS and shows clients another certificate.
     pub(super) static LISTENER_CERTIFICATE = {
         code: "MG206", name: "listener-certificate", severity: Error, section: "1.2.1",
         needs: ["gateways", "secrets (certificates)", "referencegrants", "mcpgatewayextensions"], since: "0.1.0",
@@ -457,7 +456,7 @@ fn content_fault(
             format!("names: {}", leaf.names.join(", ")),
             Severity::Error,
         )),
-        Validity::Valid(left) if left < EXPIRES_SOON => Some((
+        Validity::Valid(left) if left < EXPIRES_SOON.min(certificates::lifetime(leaf) / 3) => Some((
             format!("expires in {left} days, on {}", leaf.not_after),
             format!("notAfter {}", leaf.not_after),
             Severity::Warning,

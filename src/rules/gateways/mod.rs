@@ -416,7 +416,13 @@ fn in_front<'a>(context: &Context<'a>, gateway: &Object) -> Option<&'a Object> {
     }
     let namespace = gateway.namespace();
     let route = context.bundle.list_in(&kinds::ROUTE, namespace).find(|route| {
-        route.str("/spec/to/name") == service.name() && !route.array("/status/ingress").is_empty()
+        let admitted = |ingress: &Value| {
+            let conditions = ingress.get("conditions").and_then(Value::as_array).unwrap_or_default();
+            let of_kind = |c: &&Value| c.get("type").and_then(Value::as_str) == Some("Admitted");
+            let status = conditions.iter().find(of_kind).and_then(|c| c.get("status")?.as_str());
+            status != Some("False")
+        };
+        route.str("/spec/to/name") == service.name() && route.array("/status/ingress").iter().any(admitted)
     });
     let selector = service.get("/spec/selector").map(Value::to_json);
     let same_pods = |other: &&Object| {

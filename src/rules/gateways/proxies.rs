@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{condition_pointer, create, in_chain};
 use crate::declare_rule;
-use crate::model::workloads::is_ready;
+use crate::model::workloads::{gateway_workload_name, is_ready};
 use crate::model::{Object, Seen, graph, kinds};
 use crate::rules::remedy;
 use crate::rules::{Context, Findings, suggest};
@@ -38,13 +38,13 @@ declare_rule! {
     /// `oc -n NAMESPACE get endpointslices -l kubernetes.io/service-name=SERVICE`.
     ///
     /// ## How to fix
-    /// Repair the reported cause; the Deployment is Istio's, so do not edit it by hand. For a Service that
-    /// selects nothing the command deletes it, so that istiod makes it again: a load balancer may give the
-    /// new one another address. A Service that you made yourself has to be corrected instead.
+    /// Repair the reported cause; the Deployment is Istio's, so do not edit it by hand. Of a Service of
+    /// istiod's that selects nothing the command deletes it, so that istiod makes it again: a load balancer
+    /// may give the new one another address. A Service that a person made is given a selector.
     ///
     /// ## When it may be a false alarm
-    /// During a rollout of the proxy with a single replica. A Gateway of another implementation whose proxies
-    /// run in another namespace, when a registered route names it too.
+    /// During a rollout of the proxy with a single replica. A Gateway of another implementation than
+    /// Istio's is left out, unless an extension targets it.
     pub(super) static GATEWAY_PROXY_DOWN = {
         code: "MG208", name: "gateway-proxy-down", severity: Error, section: "1.2.1",
         needs: ["pods", "services", "deployments", "gateways"], since: "0.1.0",
@@ -64,6 +64,14 @@ fn gateway_proxy_down(context: &Context<'_>, findings: &mut Findings) {
         let service = workloads.gateway_service(gateway);
         let label = format!("gateway.networking.k8s.io/gateway-name={name}");
         if pods.is_empty() {
+            let class = context.bundle.get(&kinds::GATEWAY_CLASS, "", gateway.str("/spec/gatewayClassName"));
+            let controller = class.map_or("", |class| class.str("/spec/controllerName"));
+            // Other implementations run their proxies where they like; the MCP gateway needs Istio's.
+            let foreign = !controller.is_empty()
+                && !["istio.io/", "openshift.io/"].iter().any(|own| controller.starts_with(own));
+            if foreign && context.chain().extensions_of((namespace, name)).is_empty() {
+                continue;
+            }
             if let Err(missing) = context.bundle.collected(&kinds::POD, Some(namespace)) {
                 findings.cannot_tell(&GATEWAY_PROXY_DOWN, missing);
                 continue;
@@ -114,22 +122,34 @@ fn gateway_proxy_down(context: &Context<'_>, findings: &mut Findings) {
         }
         let Some(service) = service.filter(|s| s.get("/spec/selector").is_some()) else { continue };
         if workloads.pods_of_service(service).is_empty() {
+            // One that a person made and the Gateway names nobody makes again.
+            let is_own = service.name() == gateway_workload_name(gateway) && service.namespace() == namespace;
             let draft = findings.report(
                 &GATEWAY_PROXY_DOWN,
                 gateway,
-                format!("Service {namespace}/{} of Gateway {name} selects no proxy pod", service.name()),
+                format!("Service {} of Gateway {name} selects no proxy pod", service.full_name()),
                 service.evidence("/spec/selector"),
-                "Restore the Service's selector: delete the Service, istiod makes it again.",
+                match is_own {
+                    true => "Restore the Service's selector: delete the Service, istiod makes it again.",
+                    false => "Let the Service select the proxy's pods.",
+                },
             );
-            draft
-                .object(service.reference())
-                .evidence(pods[0].evidence("/metadata/labels"))
-                .command(shell!("oc -n {} delete service {}", namespace, service.name()))
-                .verify(shell!(
-                    "oc -n {} get endpointslices -l kubernetes.io/service-name={}",
-                    namespace,
-                    service.name()
-                ));
+            draft.object(service.reference()).evidence(pods[0].evidence("/metadata/labels"));
+            draft.command(match is_own {
+                true => shell!("oc -n {} delete service {}", namespace, service.name()),
+                false => {
+                    let selector = json!({"gateway.networking.k8s.io/gateway-name": name});
+                    remedy::patch(
+                        service,
+                        json!([{"op": "add", "path": "/spec/selector", "value": selector}]),
+                    )
+                }
+            });
+            draft.verify(shell!(
+                "oc -n {} get endpointslices -l kubernetes.io/service-name={}",
+                service.namespace(),
+                service.name()
+            ));
         }
     }
 }
@@ -142,12 +162,12 @@ declare_rule! {
     /// their statuses do not change.
     ///
     /// ## How it is decided
-    /// For the class of each Gateway of the MCP chain: it must exist; its condition `Accepted` must be there
-    /// and `True`; and for Istio's and OpenShift's controllers one of the istiod Deployments that may serve
-    /// it must have an available replica. For OpenShift's controller that is `istiod-openshift-gateway`, for
-    /// Istio's every other Deployment with the label `app=istiod`, of whatever revision. Where the
-    /// Deployments were not collected this stays undecided; where they were and there is no istiod, the
-    /// control plane is taken to be elsewhere.
+    /// For the class of each Gateway of the MCP chain: it must exist; its condition `Accepted` must be
+    /// there and `True` (a class younger than a minute may wait for it); and for Istio's and OpenShift's
+    /// controllers one of the istiod Deployments that may serve it must have an available replica. For
+    /// OpenShift's controller that is `istiod-openshift-gateway`, for Istio's every other Deployment with
+    /// the label `app=istiod`, of whatever revision. Where the Deployments were not collected this stays
+    /// undecided; where they were and there is no istiod, the control plane is taken to be elsewhere.
     ///
     /// ## Causes
     /// A typo in `gatewayClassName`; Istio (or OpenShift's Gateway API support) not installed; istiod crashes
@@ -161,8 +181,8 @@ declare_rule! {
     /// class with a similar name, else the only accepted one of Istio or OpenShift.
     ///
     /// ## When it may be a false alarm
-    /// A class that was made seconds ago. Gateways that an istiod outside the cluster serves, while one
-    /// inside, for other work, is scaled down.
+    /// Gateways that an istiod outside the cluster serves, while one inside, for other work, is scaled
+    /// down.
     pub(super) static GATEWAYCLASS = {
         code: "MG209", name: "gatewayclass", severity: Error, section: "1.2.1",
         needs: ["gatewayclasses", "deployments (istiod)", "gateways"], since: "0.1.0",
@@ -212,6 +232,7 @@ fn gatewayclass(context: &Context<'_>, findings: &mut Findings) {
         match class.condition("Accepted") {
             Some(condition) if condition.is_true() => {}
             None if class.is_manifest() => {}
+            condition if !condition.is_some_and(|c| c.is_false()) && context.is_younger(class, 60) => {}
             condition => {
                 let pointer = condition.map_or("/status/conditions".to_owned(), |c| condition_pointer(&c));
                 let evidence = class.evidence(&pointer);

@@ -7,6 +7,7 @@ use crate::model::{Object, Seen, kinds};
 use crate::report::{Evidence, ObjectRef};
 use crate::rules::{Context, Draft, evidence, remedy, suggest};
 use crate::shell::Command;
+use crate::shell::shell;
 
 /// The cause of a condition, as the specs and events show it.
 #[derive(Debug, Default)]
@@ -43,13 +44,14 @@ pub(super) fn parameters(context: &Context<'_>, gateway: &Object) -> Option<Behi
     } else {
         format!("{}.{}", text("kind"), text("group"))
     };
+    let found = context.bundle.find(&kinds::CONFIG_MAP, namespace, name);
     let mut behind = Behind { evidence: vec![gateway.evidence(POINTER)], ..Behind::default() };
     behind.text = if kind != "ConfigMap" {
         format!(
             "spec.infrastructure.parametersRef names {kind} {name}; Istio takes a ConfigMap. Put the options into \
              one, or take the reference out: the proxy then has the defaults."
         )
-    } else if let Seen::Found(map) = context.bundle.find(&kinds::CONFIG_MAP, namespace, name) {
+    } else if let Seen::Found(map) = found {
         behind.objects.push(map.reference());
         behind.evidence.push(map.evidence("/metadata/name"));
         format!(
@@ -63,6 +65,10 @@ pub(super) fn parameters(context: &Context<'_>, gateway: &Object) -> Option<Behi
              it, or take the reference out: the proxy then has the defaults."
         )
     };
+    if kind == "ConfigMap" && matches!(found, Seen::Found(_)) {
+        behind.commands.push(shell!("oc -n {} edit configmap {}", namespace, name));
+        return Some(behind);
+    }
     let patch = match suggest::similar(context, &kinds::CONFIG_MAP, namespace, name) {
         Some(near) if kind == "ConfigMap" => {
             json!([{"op": "replace", "path": format!("{POINTER}/name"), "value": near.name()}])

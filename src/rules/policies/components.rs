@@ -261,8 +261,8 @@ declare_rule! {
     /// Authorino resource), NetworkPolicy.
     ///
     /// ## When it may be a false alarm
-    /// A short outage; the finding gives first and last time. An issuer in the log that only other
-    /// applications' policies use.
+    /// A short outage; the finding gives first and last time. Issuers that no AuthPolicy of the MCP gateway
+    /// has are left out, but a failing introspection does not name its issuer.
     pub(super) static IDENTITY_SERVER_UNREACHABLE = {
         code: "MG810", name: "identity-server-unreachable", severity: Error, section: "1.7",
         needs: ["authorino log", "probes", "pods"], since: "0.1.0", caused_by: ["MG232", "MG511"],
@@ -309,7 +309,16 @@ fn identity_server_unreachable(context: &Context<'_>, findings: &mut Findings) {
             }) else {
                 continue;
             };
-            let issuer = Some(record.field("issuer")).filter(|i| !i.is_empty()).unwrap_or("the issuer");
+            let named = Some(record.field("issuer")).filter(|i| !i.is_empty());
+            let of_policy = |issuer: &str| {
+                let mut issuers = policies.iter().flat_map(Policy::issuers);
+                issuers.any(|(url, _)| issuer.starts_with(url.trim_end_matches('/')))
+            };
+            // Authorino serves other applications, too, and its log speaks of issuers that no policy has any more.
+            if named.is_some_and(|issuer| !of_policy(issuer)) {
+                continue;
+            }
+            let issuer = named.unwrap_or("the issuer");
             said.insert(url_host(issuer).to_owned());
             let title = format!("Authorino cannot reach {issuer}: {}", class.describe());
             let draft = findings.report(
@@ -328,6 +337,9 @@ fn identity_server_unreachable(context: &Context<'_>, findings: &mut Findings) {
                 }
             }
             draft.command(shell!("oc -n {} logs {} | grep 'openid connect'", pod.namespace(), pod.name()));
+            if named.is_none() {
+                continue;
+            }
             draft.verify(shell!("oc -n {} run mcpgw-probe --rm -i --restart=Never --image=registry.access.redhat.com/ubi9/ubi-minimal -- curl -sS {}/.well-known/openid-configuration", pod.namespace(), issuer.trim_end_matches('/').trim_end_matches("/.well-known/openid-configuration")));
         }
     }
@@ -399,7 +411,7 @@ declare_rule! {
     /// ## How to fix
     /// Add the controller's name to the variable, in the operator's Subscription (`spec.config.env`) where
     /// there is one: OLM undoes a change of the Deployment. The variable replaces the default
-    /// `istio.io/gateway-controller`: where Gateways of Istio's class have policies, too, name both.
+    /// `istio.io/gateway-controller`, which the command therefore names, too.
     ///
     /// ## When it may be a false alarm
     /// An operator version that knows the name without being told.
@@ -409,6 +421,9 @@ declare_rule! {
         check: gateway_controller_not_known,
     }
 }
+
+/// The controller that the operator knows without being told; the variable takes its place.
+const KNOWN: &str = "istio.io/gateway-controller";
 
 /// The operator's variable and its pointer.
 fn controller_names(operator: &Object) -> Option<(String, String)> {
@@ -473,8 +488,9 @@ fn gateway_controller_not_known(context: &Context<'_>, findings: &mut Findings) 
         for policy in concerned {
             draft.object(policy.object.reference());
         }
-        let list =
-            names.as_ref().map_or_else(|| controller.to_owned(), |(list, _)| format!("{list},{controller}"));
+        let list = names
+            .as_ref()
+            .map_or_else(|| format!("{KNOWN},{controller}"), |(list, _)| format!("{list},{controller}"));
         draft.command(shell!(
             "oc -n {} set env deployment/{} ISTIO_GATEWAY_CONTROLLER_NAMES={}",
             operator.namespace(),

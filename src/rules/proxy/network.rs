@@ -19,12 +19,13 @@ declare_rule! {
     /// or to DNS. Packets are dropped, so that the symptom is a timeout, not a refusal.
     ///
     /// ## How it is decided
-    /// For each extension, with one living pod of each end; without a living broker pod nothing is judged. As
-    /// the API defines it: a pod that any policy selects for a direction takes (or makes) only the
+    /// For each extension, with one living pod of each end; without a living broker pod nothing is judged.
+    /// As the API defines it: a pod that any policy selects for a direction takes (or makes) only the
     /// connections that one of these policies allows; peers are matched by namespace and pod labels or IP
     /// block, ports by number or name. Both ends are evaluated: ingress of the target and egress of the
-    /// source. MCP servers are those behind the Services of registered routes, also of disabled
-    /// registrations; hosts outside the cluster are MG511.
+    /// source. MCP servers are those behind the Services of registered routes, of enabled registrations;
+    /// hosts outside the cluster are MG511. Pods in the network of their node (`hostNetwork`) are bound by
+    /// no policy.
     ///
     /// DNS (UDP) may be allowed on 53 or on 5353, where OpenShift's pods listen; the port of the session
     /// store is that of its connection string, else 6379. Before that AdminNetworkPolicies decide, in the
@@ -41,8 +42,7 @@ declare_rule! {
     /// Add a policy that allows the connection; the finding names both ends and the port.
     ///
     /// ## When it may be a false alarm
-    /// The network plugin's own policies allow it, or the plugin ignores policies. A pod with `hostNetwork`
-    /// is not bound by NetworkPolicies. A server of a disabled registration is cut off on purpose.
+    /// The network plugin's own policies allow it, or the plugin ignores policies.
     pub(super) static NETWORKPOLICY_BLOCKS_GATEWAY = {
         code: "MG232", name: "networkpolicy-blocks-gateway", severity: Error, section: "1.2.3",
         needs: ["networkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies", "namespaces", "pods", "services", "mcpserverregistrations", "httproutes"], since: "0.1.0", caused_by: [],
@@ -198,7 +198,9 @@ fn networkpolicy_blocks_gateway(context: &Context<'_>, findings: &mut Findings) 
             ways.push((broker, None, port, "the MCP broker to its session store".to_owned()));
         }
         let chain = context.chain();
-        for route in chain.served_by(target.at).filter_map(|at| chain.registrations[at].route) {
+        let enabled =
+            chain.served_by(target.at).map(|at| &chain.registrations[at]).filter(|r| !r.is_disabled());
+        for route in enabled.filter_map(|registration| registration.route) {
             for backend in backend_refs(route).iter().filter(|b| b.is_service()) {
                 let (namespace, name) = (backend.namespace, backend.name);
                 let Some(service_port) = backend.port else { continue };

@@ -505,8 +505,8 @@ declare_rule! {
     ///
     /// ## How to fix
     /// Delete the EnvoyFilter that no extension owns. The commands delete every EnvoyFilter of the Gateway's
-    /// namespace that inserts an external processor and does not have the controller's label: look first
-    /// whether one of them belongs to another product.
+    /// namespace that inserts an external processor with a cluster of port 50051 on this port, and that the
+    /// controller did not make.
     ///
     /// ## When it may be a false alarm
     /// Another product inserts an ext_proc filter on purpose that also uses port 50051.
@@ -537,13 +537,23 @@ fn router_duplicated(context: &Context<'_>, findings: &mut Findings) {
             let Some((chain, routers)) = double else { continue };
             let extension = target.extension.object;
             let namespace = target.gateway.namespace();
-            let managed =
-                |f: &Object| f.label("app.kubernetes.io/managed-by") == Some("mcp-gateway-controller");
-            let by_hand: Vec<&Object> = context
+            let inserting: Vec<&Object> = context
                 .bundle
                 .list_in(&kinds::ENVOY_FILTER, namespace)
-                .filter(|f| !envoy_filter::router_patches(f).is_empty() && !managed(f))
+                .filter(|filter| envoy_filter::inserts_router(filter, target.port))
                 .collect();
+            let managed: Vec<&Object> = context
+                .chain()
+                .extensions
+                .iter()
+                .flat_map(|extension| context.filters_of(extension))
+                .collect();
+            let is_managed = |filter: &Object| {
+                filter.label("app.kubernetes.io/managed-by") == Some("mcp-gateway-controller")
+                    || managed.iter().any(|known| std::ptr::eq(*known, filter))
+            };
+            let by_hand: Vec<&Object> =
+                inserting.iter().copied().filter(|filter| !is_managed(filter)).collect();
             let title = format!(
                 "Proxy {} has {} MCP router filters in {} of port {}",
                 proxy.pod.full_name(),
@@ -573,11 +583,9 @@ fn router_duplicated(context: &Context<'_>, findings: &mut Findings) {
                 draft.evidence(evidence);
             }
             draft.object(target.gateway.reference()).object(proxy.pod.reference());
-            for filter in context.bundle.list(&kinds::ENVOY_FILTER) {
-                if filter.namespace() == namespace && !envoy_filter::router_patches(filter).is_empty() {
-                    draft.object(filter.reference());
-                    draft.because_of(&["MG233"], filter.reference());
-                }
+            for filter in inserting {
+                draft.object(filter.reference());
+                draft.because_of(&["MG233"], filter.reference());
             }
             draft.because_of(&["MG304"], extension.reference());
             match by_hand.as_slice() {

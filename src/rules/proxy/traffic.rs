@@ -33,6 +33,7 @@ declare_rule! {
     ///   its host and path.
     /// - It is for agents only (A2A, paths below `/a2a/`), and the broker is started with `--enable-a2a`:
     ///   such requests keep their host.
+    /// - Its hosts on the listener include the MCP gateway's public host, which the router sets itself.
     /// - It is being deleted.
     ///
     /// ## Causes
@@ -46,8 +47,7 @@ declare_rule! {
     /// Give the MCP gateway a port (or a Gateway) of its own, or move the other route to another port.
     ///
     /// ## When it may be a false alarm
-    /// A route that nobody uses. A route for the public host itself, or without hostnames: with the host that
-    /// the router sets it is found all the same.
+    /// A route that nobody uses.
     pub(super) static SHARED_LISTENER_PORT = {
         code: "MG230", name: "shared-listener-port", severity: Warning, section: "1.2.2",
         needs: ["httproutes", "gateways", "mcpgatewayextensions", "namespaces"], since: "0.1.0", caused_by: [],
@@ -64,6 +64,7 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
     let named: BTreeSet<(String, String)> = context.chain().registrations.iter().map(targets_of).collect();
     for target in targets(context) {
         let extension = target.extension.object;
+        let public = target.extension.public_host();
         let mut servers_at: HashMap<&str, Vec<&Server>> = HashMap::new();
         let configured = context.configured(extension.namespace());
         for server in configured.iter().flat_map(|configured| &configured.config.servers) {
@@ -101,7 +102,12 @@ fn shared_listener_port(context: &Context<'_>, findings: &mut Findings) {
                     listener.port == target.port && matches!(verdict, Verdict::Accepts(_))
                 })
             });
-            let Some((listener, _)) = shared else { continue };
+            let Some((listener, verdict)) = shared else { continue };
+            // The router sets this host itself.
+            let of_public = |hosts: &Vec<String>| hosts.iter().any(|host| Some(host) == public.as_ref());
+            if !agents && matches!(verdict, Verdict::Accepts(hosts) if of_public(hosts)) {
+                continue;
+            }
             let title = format!(
                 "HTTPRoute {} shares port {} of Gateway {} with the MCP router and loses its host",
                 route.full_name(),

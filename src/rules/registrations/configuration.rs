@@ -8,6 +8,7 @@ use super::broker::{status_command, statuses};
 use crate::declare_rule;
 use crate::model::broker_config;
 use crate::model::object::Condition;
+use crate::model::secret_shape::Shape;
 use crate::model::workloads::Component;
 use crate::model::{Object, Seen, kinds};
 use crate::rules::credentials::credential;
@@ -130,8 +131,8 @@ declare_rule! {
     /// ## How it is decided
     /// Four things are reported:
     /// - the config Secret lacks a registration that says Ready;
-    /// - the credential in the config Secret differs from the one in the Secret of `credentialRef`. They are
-    ///   compared without scheme word, and only where both have one (or white space) around the token;
+    /// - the credential in the config Secret differs from the one in the Secret of `credentialRef`. They
+    ///   are compared without scheme word and white space around them;
     /// - enabled servers of `mcp-gateway-config` are not among the servers of the broker's `/status`, by
     ///   name;
     /// - the broker's current log has `failed to reload config`, and no later line of a change that was read.
@@ -218,11 +219,13 @@ fn not_written(context: &Context<'_>, findings: &mut Findings) {
                     format!("lists {}", listed(config.servers.iter().map(|s| s.name.as_str()))),
                 ),
                 Some(server) => {
+                    // Without a scheme word and white space around it a value is bare as it is.
+                    let bare = |shape: &Shape| shape.bare.clone().or_else(|| shape.token.clone());
                     let given =
-                        credential(context, object).and_then(|(secret, shape)| Some((secret, shape.bare?)));
-                    let used = server.credential.as_ref().and_then(|shape| shape.bare.as_ref());
+                        credential(context, object).and_then(|(secret, shape)| Some((secret, bare(&shape)?)));
+                    let used = server.credential.as_ref().and_then(bare);
                     let (Some((given, bare)), Some(used)) = (given, used) else { continue };
-                    if bare == *used {
+                    if bare == used {
                         continue;
                     }
                     (

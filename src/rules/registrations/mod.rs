@@ -232,7 +232,8 @@ declare_rule! {
     /// The controller's steps are computed from the specs: the first that fails explains the message and is
     /// the cause; further ones are reported as hidden behind it. A fault of the Secret of `caCertSecretRef`
     /// has no code of its own and is told here. Disabled registrations, those that are being deleted, and
-    /// those younger than 60 seconds are not judged.
+    /// those younger than 60 seconds are not judged. Nor is one that says `Ready` with a prefix that
+    /// another has (MG413): versions up to 0.9.0 do not look.
     ///
     /// ## Causes
     /// Anything between registration and backend; see the finding that causes this one.
@@ -246,9 +247,7 @@ declare_rule! {
     /// whether the controller runs, and touch the registration.
     ///
     /// ## When it may be a false alarm
-    /// Within seconds after a change of an older registration, its route or its Secrets. A version up to
-    /// 0.9.0 says `Ready` also for a prefix that another registration has (MG413): the controller of these
-    /// versions does not look.
+    /// Within seconds after a change of an older registration, its route or its Secrets.
     static REGISTRATION_NOT_READY = {
         code: "MG403", name: "registration-not-ready", severity: Error, section: "1.4",
         needs: ["mcpserverregistrations", "httproutes", "gateways", "mcpgatewayextensions"], since: "0.1.0",
@@ -342,7 +341,9 @@ fn registration_not_ready(context: &Context<'_>, findings: &mut Findings) {
                 )
             }
             Some(condition) => {
-                let Some(_) = first.filter(|_| condition.is_true()) else { continue };
+                // Versions until 0.9.0 do not look at other prefixes.
+                let overdue = |fault: &&RegistrationFault<'_>| !matches!(fault, RegistrationFault::PrefixConflict(_));
+                let Some(_) = first.filter(overdue).filter(|_| condition.is_true()) else { continue };
                 let draft = findings.report(
                     &REGISTRATION_NOT_READY,
                     object,

@@ -33,8 +33,9 @@ declare_rule! {
     ///
     /// ## How to fix
     /// Create a ClusterIP Service with the same selector and ports, and name it in the route; for servers
-    /// outside use a ServiceEntry and a backendRef of kind Hostname. (`oc expose service` makes an OpenShift
-    /// Route, unless it is told `--generator=service/v2`.)
+    /// outside use a ServiceEntry and a backendRef of kind Hostname. The commands make a copy of the
+    /// Service without the headless address. (`oc expose service` makes an OpenShift Route, unless it is
+    /// told `--generator=service/v2`.)
     ///
     /// ## When it may be a false alarm
     /// Whenever the server works: only the type is looked at. Headless Services of StatefulSets often do.
@@ -83,12 +84,9 @@ fn backend_service_type(context: &Context<'_>, findings: &mut Findings) {
         users(draft, &backend);
         let name = format!("{}-mcp", service.name());
         if service.str("/spec/clusterIP") == "None" {
-            draft.command(shell!(
-                "oc -n {} expose service {} --name={}",
-                service.namespace(),
-                service.name(),
-                name
-            ));
+            // `oc expose service` would make a Route.
+            let addresses = [".spec.clusterIP", ".spec.clusterIPs"].map(|field| (field, json!(null)));
+            draft.command(remedy::copied(service, &name, &addresses));
             for (route, reference) in backend.routes {
                 draft.command(remedy::patch(
                     route,
@@ -252,7 +250,10 @@ fn leads_nowhere(
             service,
             title,
             service.evidence(&pointer),
-            format!("Lead the Service to the container's port ({}).", has.join(", ")),
+            match has.is_empty() {
+                true => "Lead the Service to the port on which the server listens.".to_owned(),
+                false => format!("Lead the Service to the container's port ({}).", has.join(", ")),
+            },
         );
         draft.severity(severity);
         if let Some(pod) = pods.first() {
@@ -261,11 +262,14 @@ fn leads_nowhere(
         let value = if protocol == "TCP" {
             let same = |c: &&&Value| c.get("containerPort").and_then(Value::as_i64) == Some(number);
             let meant = declared.iter().find(same).or(declared.first());
-            meant.and_then(|c| c.get("containerPort")).cloned().unwrap_or(Value::Null)
+            meant.and_then(|c| c.get("containerPort")).cloned()
         } else {
-            Value::from("TCP")
+            Some(Value::from("TCP"))
         };
-        draft.command(remedy::patch(service, json!([{"op": "add", "path": pointer, "value": value}])));
+        draft.command(match value {
+            Some(value) => remedy::patch(service, json!([{"op": "add", "path": pointer, "value": value}])),
+            None => shell!("oc -n {} edit service {}", service.namespace(), service.name()),
+        });
         users(draft);
         draft.verify(shell!(
             "oc -n {} get endpointslices -l kubernetes.io/service-name={} -o yaml",

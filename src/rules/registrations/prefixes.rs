@@ -57,6 +57,9 @@ fn prefix_invalid(context: &Context<'_>, findings: &mut Findings) {
         let mut fixed: String =
             prefix.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         fixed = fixed.trim_start_matches('_').to_owned();
+        if fixed.is_empty() {
+            fixed = free_prefix(context, object);
+        }
         recreate(
             findings.report(
                 &PREFIX_INVALID,

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::{hide, ready_command, strict};
 use crate::declare_rule;
-use crate::model::gateway_api::{self, Listener, attachments, backend_refs, hostnames, listeners};
+use crate::model::gateway_api::{
+    self, Listener, ParentRef, attachments, backend_refs, hostnames, listeners, parent_refs,
+};
 use crate::model::mcp::{ExtensionFault, RegistrationFault};
 use crate::model::workloads::Component;
 use crate::model::{Object, kinds};
@@ -33,10 +35,11 @@ declare_rule! {
     /// `oc -n NAMESPACE get mcpserverregistration NAME -o jsonpath='{.spec.targetRef}'`.
     ///
     /// ## How to fix
-    /// Where the route is in the other namespace, create the registration there (so do the printed commands),
-    /// with the Secrets of `credentialRef` and `caCertSecretRef`. Where the route in the registration's own
-    /// namespace is the one that was meant, remove the field instead:
-    /// `oc -n NAMESPACE patch mcpsr NAME --type=merge -p '{"spec":{"targetRef":{"namespace":null}}}'`.
+    /// Where the route is in the other namespace, create the registration there (so do the printed
+    /// commands), with the Secrets of `credentialRef` and `caCertSecretRef`. Where only the registration's
+    /// own namespace has a route of this name, the command removes the field; do so, too, where both have
+    /// one and this one was meant: `oc -n NAMESPACE patch mcpsr NAME --type=merge -p
+    /// '{"spec":{"targetRef":{"namespace":null}}}'`.
     ///
     /// ## When it may be a false alarm
     /// The registration works with a route of the same name in its own namespace, and that route is the right
@@ -55,6 +58,9 @@ fn registration_target_namespace(context: &Context<'_>, findings: &mut Findings)
         if target.is_empty() || target == object.namespace() {
             continue;
         }
+        let name = object.str("/spec/targetRef/name");
+        let here = |namespace: &str| context.bundle.get(&kinds::HTTP_ROUTE, namespace, name).is_some();
+        let own = here(object.namespace()) && !here(target);
         let draft = findings
             .report(
                 &REGISTRATION_TARGET_NAMESPACE,
@@ -65,9 +71,17 @@ fn registration_target_namespace(context: &Context<'_>, findings: &mut Findings)
                     object.namespace()
                 ),
                 object.evidence("/spec/targetRef/namespace"),
-                format!("Create the registration in namespace {target}, where its HTTPRoute is."),
+                match own {
+                    true => format!("Remove the namespace: HTTPRoute {name} is in {}.", object.namespace()),
+                    false => format!("Create the registration in namespace {target}, where its HTTPRoute is."),
+                },
             )
             .evidence(object.evidence("/spec/targetRef/name"));
+        if own {
+            let steps = json!([{"op": "remove", "path": "/spec/targetRef/namespace"}]);
+            draft.command(remedy::patch(object, steps)).verify(ready_command(object));
+            continue;
+        }
         for command in remedy::moved(object, target, &[(".spec.targetRef.namespace", Value::Null)]) {
             draft.command(command);
         }
@@ -419,7 +433,13 @@ fn virtual_server_tools(context: &Context<'_>, findings: &mut Findings) {
                 counted(unknown.len(), what)
             ),
             server.evidence(first),
-            format!("Write tools with the prefix of their server: {}.", suggest::some(&prefixes, NAMED)),
+            match prefixes.is_empty() {
+                true => "Register the servers of these tools: there is no registration.".to_owned(),
+                false => format!(
+                    "Write tools with the prefix of their server: {}.",
+                    suggest::some(&prefixes, NAMED)
+                ),
+            },
         );
         for (pointer, _) in unknown.iter().skip(1).take(5) {
             draft.evidence(server.evidence(pointer));
@@ -465,7 +485,7 @@ declare_rule! {
     ///
     /// ## How to fix
     /// Name the listener in the route's parentRef (`sectionName`): then hostnames are not compared. Of
-    /// several parentRefs, change the one that names this Gateway.
+    /// several parentRefs the command changes the first that names this Gateway.
     ///
     /// ## When it may be a false alarm
     /// A later version of the controller may match as the Gateway API does.
@@ -489,6 +509,11 @@ fn registration_chain_strict(context: &Context<'_>, findings: &mut Findings) {
                 continue;
             }
             let object = registration.object;
+            let to_gateway = |p: &ParentRef<'_>| {
+                p.is_gateway() && (p.namespace, p.name) == (gateway.namespace(), gateway.name())
+            };
+            let Some(parent) = parent_refs(route).into_iter().find(to_gateway) else { continue };
+            let section = format!("/spec/parentRefs/{}/sectionName", parent.index);
             let draft = findings.report(
                 &REGISTRATION_CHAIN_STRICT,
                 object,
@@ -505,10 +530,10 @@ fn registration_chain_strict(context: &Context<'_>, findings: &mut Findings) {
                 .object(gateway.reference())
                 .object(chain.extensions[at].object.reference())
                 .evidence(gateway.evidence(&listener.pointer("/hostname")))
-                .evidence(route.evidence("/spec/parentRefs/0/sectionName"))
+                .evidence(route.evidence(&section))
                 .command(remedy::patch(
                     route,
-                    json!([{"op": "add", "path": "/spec/parentRefs/0/sectionName", "value": listener.name}]),
+                    json!([{"op": "add", "path": section, "value": listener.name}]),
                 ))
                 .verify(ready_command(object));
             hide(context, draft, registration, fault);

@@ -16,7 +16,6 @@ use crate::declare_rule;
 use crate::model::gateway_api::{
     Attachment, Listener, Outcome, ParentRef, Refusal, Verdict, backend_refs, hostnames, status,
 };
-use crate::model::json::Value;
 use crate::model::mcp::RouteFacts;
 use crate::model::{Object, kinds};
 use crate::report::ObjectRef;
@@ -511,9 +510,9 @@ declare_rule! {
     /// `oc get namespace NAME --show-labels` and compare with the listener's selector.
     ///
     /// ## How to fix
-    /// Label the namespace (`oc label namespace NAME KEY=VALUE`), or widen `allowedRoutes`. Where there are
-    /// no labels to give, the command writes `from: All`, which opens the listener to the routes of every
-    /// namespace and replaces what `allowedRoutes` held: where that is too much, write a `Selector`.
+    /// Label the namespace (`oc label namespace NAME KEY=VALUE`), or widen `allowedRoutes`. Where no label is
+    /// wanted, the command writes `from: All`, which opens the listener to the routes of every namespace: where
+    /// that is too much, write a `Selector`.
     ///
     /// ## When it may be a false alarm
     /// None known.
@@ -589,19 +588,10 @@ fn route_not_allowed(context: &Context<'_>, findings: &mut Findings) {
         if let Some(object) = context.bundle.get(&kinds::NAMESPACE, "", namespace) {
             draft.evidence(object.evidence("/metadata/labels"));
         }
-        let selector = listener
-            .value
-            .pointer("/allowedRoutes/namespaces/selector/matchLabels")
-            .and_then(Value::as_object);
-        if let Some(selector) = selector.filter(|s| !s.is_empty()) {
-            draft.command(remedy::label(namespace, selector));
-        } else if field == "/allowedRoutes/namespaces" {
-            patch(
-                draft,
-                gateway,
-                &listener.pointer("/allowedRoutes"),
-                json!({"namespaces": {"from": "All"}}),
-            );
+        if field == "/allowedRoutes/namespaces" {
+            draft.command(remedy::admit(context.bundle, gateway, listener, namespace));
+        } else if matches!(listener.protocol, "HTTP" | "HTTPS") {
+            patch(draft, gateway, &listener.pointer("/allowedRoutes/kinds/-"), json!({"kind": route.kind()}));
         }
         for (route, ..) in refused.iter().take(4) {
             draft.verify(accepted(route));

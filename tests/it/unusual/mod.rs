@@ -8,6 +8,7 @@ mod guides;
 mod implementations;
 mod logs;
 mod policies;
+mod reviewed;
 mod routes;
 mod specs;
 
@@ -41,6 +42,7 @@ fn corners_are_judged_as_the_controllers_and_the_proxy_do() {
         guides::GUIDES,
         logs::LOGS,
         policies::CONDITIONS,
+        reviewed::REVIEWED,
     ];
     let mut wrong = Vec::new();
     for (name, fixture, expected) in all.into_iter().flatten() {
