@@ -356,6 +356,12 @@ pub const FIXES: &[Fix] = &[
         &[Answers("/config_dump.json")],
     ),
     fix(
+        "MG235",
+        "istiod is out of the proxy's reach",
+        "Make istiod reachable",
+        &[Log("gateway-system", "mcp-gateway-istio")],
+    ),
+    fix(
         "MG231",
         "timeouts of one server",
         "Repair what stands behind cluster",

@@ -313,7 +313,7 @@ const EXCLUSIVE: &[Exclusive] = &[
     Exclusive {
         why: "Envoy without a listener on the port has no filter chain, no route and no client there.",
         by: &[("MG225", "no listener on the port")],
-        hidden: &["MG223", "MG227", "MG224", "MG231", "MG703"],
+        hidden: &["MG223", "MG227", "MG224", "MG231", "MG703", "MG814"],
         on: "",
     },
     Exclusive {
@@ -334,9 +334,10 @@ const EXCLUSIVE: &[Exclusive] = &[
             ("MG308", "the listener excludes the namespace"),
             ("MG309", "the session store's Secret is gone"),
             ("MG306", "the listener's name has a typo"),
+            ("MG307", "the public host is a URL"),
             ("MG312", "the broker's image cannot be pulled"),
         ],
-        hidden: &["MG310", "MG316"],
+        hidden: &["MG220", "MG310", "MG316"],
         on: "mcp-system/mcp-gateway",
     },
     Exclusive {
@@ -400,10 +401,16 @@ const EXCLUSIVE: &[Exclusive] = &[
         on: "team-platform",
     },
     Exclusive {
-        why: "Without a ServiceEntry no host tells what a DestinationRule was meant for.",
+        why: "Without a ServiceEntry no host tells what a DestinationRule was meant for, and nothing tells its ports.",
         by: &[("MG501", "the ServiceEntry is gone")],
-        hidden: &["MG505"],
+        hidden: &["MG504", "MG505", "MG507"],
         on: "team-platform",
+    },
+    Exclusive {
+        why: "The broker answers anew once the route or the ServiceEntry is another, so that the old answer is gone.",
+        by: &[("MG701", "no rule for the metadata"), ("MG502", "the ServiceEntry's host has a typo")],
+        hidden: &["MG416", "MG417"],
+        on: "",
     },
     Exclusive {
         why: "A configuration from before the filter has no counters of it.",

@@ -280,7 +280,9 @@ static TEMPLATES: &[Template] = &[
     // Istio.
     template("istiod.nack", At::Special(special::istiod_nack), "ACK ERROR", &[]),
     template("proxy.rejected", At::Special(special::proxy_rejected), " rejected: ", &[]),
-    template("proxy.xds-lost", At::InMessage, "gRPC config stream closed", &[]),
+    template("proxy.xds-lost", At::Special(special::xds_lost), "gRPC config stream", &[]),
+    template("proxy.xds-connected", At::Message, "connected to upstream XDS server", &[]),
+    template("proxy.xds-connected", At::Message, "connected to delta upstream XDS server", &[]),
     // Anybody.
     template("rbac.denied", At::Special(special::rbac_denied), " cannot ", &[]),
     template("log.debug", At::Special(special::debug_line), "level=DEBUG", &[]),

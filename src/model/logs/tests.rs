@@ -58,6 +58,18 @@ fn each_format_is_read() {
             "proxy.rejected text=Error adding listener type=Listener",
         ),
         (
+            "2026-09-14T10:00:00.1Z\twarning\tenvoy config external/envoy/source/x.cc:226\tDeltaAggregatedResources gRPC config stream to xds-grpc closed since 40s ago: 14, connection error: desc = \"transport: Error while dialing: dial tcp 10.96.0.15:15012: connect: connection refused\"",
+            "proxy.xds-lost class=refused status=14",
+        ),
+        (
+            "2026-09-14T10:00:00.1Z\twarning\tenvoy config external/envoy/source/x.cc:152\tStreamAggregatedResources gRPC config stream closed: 16, authentication failure",
+            "proxy.xds-lost class=other status=16",
+        ),
+        (
+            "2026-09-14T10:00:00.1Z\tinfo\txdsproxy\tconnected to delta upstream XDS server: istiod.istio-system.svc:15012\tid=2",
+            "proxy.xds-connected",
+        ),
+        (
             "[2026-09-14 10:00:00.123][12][warning][wasm] [source/context.cc:1] wasm log kuadrant: Failed to dispatch dynamic service",
             "wasm.dispatch-failed",
         ),

@@ -165,7 +165,9 @@ fn to_come<'a>(
             && !other.object.is_deleting()
             && other.meant_listener.is_some_and(|own| own.port == listener.port)
     });
-    if written
+    // A route that is refused as its extension is comes in once that is repaired.
+    let refused = extension.faults.iter().any(|f| matches!(f, ExtensionFault::NotAllowed(_)));
+    if (written && !refused)
         || conflicts
         || shares
         || object.is_deleting()

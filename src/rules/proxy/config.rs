@@ -43,7 +43,7 @@ declare_rule! {
     pub(super) static ENVOY_NO_LISTENER = {
         code: "MG225", name: "envoy-no-listener", severity: Error, section: "1.2.3",
         needs: ["mcpgw/envoy config_dump", "gateways"], since: "0.1.0",
-        caused_by: ["MG226", "MG202", "MG203", "MG205", "MG206", "MG207", "MG209"],
+        caused_by: ["MG226", "MG202", "MG203", "MG205", "MG206", "MG207", "MG209", "MG235"],
         check: envoy_no_listener,
     }
 }
@@ -102,7 +102,7 @@ fn envoy_no_listener(context: &Context<'_>, findings: &mut Findings) {
                         ..json_evidence(&dump.file, &dump.value, &pointer, None)
                     });
                 }
-                draft.because_of(&["MG226"], proxy.pod.reference());
+                draft.because_of(&["MG226", "MG235"], proxy.pod.reference());
                 draft.command(shell!("oc -n {} describe gateway {}", gateway.namespace(), gateway.name()));
                 draft.verify(admin_command(proxy.pod, "listeners"));
             }
@@ -255,7 +255,7 @@ declare_rule! {
     /// An older route, or the listener, was changed within a minute before the collection.
     pub(super) static ENVOY_NO_ROUTE = {
         code: "MG228", name: "envoy-no-route", severity: Error, section: "1.2.3",
-        needs: ["mcpgw/envoy config_dump", "httproutes"], since: "0.1.0", caused_by: ["MG226", "MG225", "MG209", "MG211"],
+        needs: ["mcpgw/envoy config_dump", "httproutes"], since: "0.1.0", caused_by: ["MG226", "MG225", "MG209", "MG211", "MG235"],
         check: envoy_no_route,
     }
 }
@@ -328,7 +328,7 @@ fn envoy_no_route(context: &Context<'_>, findings: &mut Findings) {
                     });
                 }
                 draft.object(gateway.reference()).object(proxy.pod.reference());
-                draft.because_of(&["MG226"], proxy.pod.reference());
+                draft.because_of(&["MG226", "MG235"], proxy.pod.reference());
                 draft.because_of(&["MG225"], gateway.reference());
                 draft.command(admin_command(proxy.pod, "config_dump?resource=dynamic_route_configs"));
                 if let Some(deployment) = context.workloads().gateway_deployment(gateway) {

@@ -1,6 +1,7 @@
-//! MG223-MG226, MG228-MG232: Envoy's live configuration and the way through the proxy.
+//! MG223-MG226, MG228-MG232, MG235: Envoy's live configuration and the way through the proxy.
 
 mod config;
+mod connection;
 mod istiod;
 mod network;
 mod router;
@@ -25,6 +26,7 @@ pub(super) static RULES: &[&Rule] = &[
     &traffic::SHARED_LISTENER_PORT,
     &traffic::PROXY_ERRORS,
     &network::NETWORKPOLICY_BLOCKS_GATEWAY,
+    &connection::PROXY_DISCONNECTED,
 ];
 
 /// An extension's listener port as one proxy may know it.

@@ -75,7 +75,7 @@ declare_rule! {
     pub(super) static ROUTER_BYPASSED = {
         code: "MG223", name: "router-bypassed", severity: Error, section: "1.2.3",
         needs: ["mcpgw/envoy config_dump", "envoyfilters", "mcpgatewayextensions"], since: "0.1.0",
-        caused_by: ["MG220", "MG221", "MG222", "MG226", "MG209"],
+        caused_by: ["MG220", "MG221", "MG222", "MG226", "MG209", "MG235"],
         check: router_bypassed,
     }
 }
@@ -292,7 +292,7 @@ fn router_bypassed(context: &Context<'_>, findings: &mut Findings) {
                     draft.because_of(&["MG220"], extension.reference());
                 }
             }
-            draft.because_of(&["MG226"], proxy.pod.reference());
+            draft.because_of(&["MG226", "MG235"], proxy.pod.reference());
             if let Some(filter) = filters.first() {
                 relabel(context, target.gateway, filter, draft);
                 istiod::heed_selectors(context, filter, draft);

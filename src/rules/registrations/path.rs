@@ -1,5 +1,7 @@
 //! MG424: whether the route of a server takes the calls that the router sends to it.
 
+use std::collections::HashMap;
+
 use serde_json::json;
 
 use super::ready_command;
@@ -21,8 +23,8 @@ declare_rule! {
     /// `spec.path` (`/mcp` where it is not set; without a query) against the matches of the route that the
     /// registration targets, and of other routes that share one of its hostnames: path, and method `POST`.
     /// Headers and parameters are left out: a match that asks for some is taken as fitting, and so is an
-    /// expression that cannot be read. A disabled registration, or one whose route is missing or refused
-    /// (MG401, MG419), is not judged.
+    /// expression that cannot be read. A disabled registration, or one whose route the controller refuses
+    /// (MG419), is not judged. Where the route's name is nearly right (MG401), the route that was meant is.
     ///
     /// ## Causes
     /// `spec.path` was changed and the route was not; a route with a path of its own, made before the server
@@ -46,13 +48,18 @@ declare_rule! {
 }
 
 fn registration_path(context: &Context<'_>, findings: &mut Findings) {
-    for registration in &context.chain().registrations {
+    let chain = context.chain();
+    let mut by_host: HashMap<&str, Vec<&Object>> = HashMap::new();
+    for facts in chain.routes.values() {
+        for host in hostnames(facts.object) {
+            by_host.entry(host).or_default().push(facts.object);
+        }
+    }
+    for registration in &chain.registrations {
         let object = registration.object;
         let Some(route) = registration.route else { continue };
         // Until the route is one that the controller takes, its shape is the fault.
-        let shape = |f: &RegistrationFault<'_>| {
-            matches!(f, RegistrationFault::RouteMissing | RegistrationFault::Shape(..))
-        };
+        let shape = |f: &RegistrationFault<'_>| matches!(f, RegistrationFault::Shape(..));
         if registration.is_disabled() || object.is_deleting() || registration.faults.iter().any(shape) {
             continue;
         }
@@ -61,10 +68,9 @@ fn registration_path(context: &Context<'_>, findings: &mut Findings) {
             path => path.split('?').next().unwrap_or(path),
         };
         let hosts = hostnames(route);
-        let routes = || context.chain().routes.values().map(|facts| facts.object);
-        let meets = |other: &&Object| hostnames(other).iter().any(|h| hosts.contains(h));
-        let taken = paths::takes(route, "POST", path)
-            || routes().filter(meets).any(|other| paths::takes(other, "POST", path));
+        let mut others = hosts.iter().filter_map(|host| by_host.get(host)).flatten();
+        let taken =
+            paths::takes(route, "POST", path) || others.any(|other| paths::takes(other, "POST", path));
         if taken {
             continue;
         }
@@ -89,5 +95,8 @@ fn registration_path(context: &Context<'_>, findings: &mut Findings) {
                 json!([{"op": "add", "path": "/spec/rules/0/matches/-", "value": wanted}]),
             ))
             .verify(ready_command(object));
+        if registration.faults.iter().any(|f| matches!(f, RegistrationFault::RouteMissing)) {
+            draft.hidden_behind(&["MG401", "MG402"], object.reference());
+        }
     }
 }

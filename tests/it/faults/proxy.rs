@@ -1,4 +1,4 @@
-//! Faults of Envoy and of the way through the proxy: MG223-MG226, MG228-MG232.
+//! Faults of Envoy and of the way through the proxy: MG223-MG226, MG228-MG232, MG235.
 
 use serde_json::{Value, json};
 
@@ -30,6 +30,7 @@ pub const FAULTS: &[Fault] = &[
         apply: administrator_denies,
     },
     Fault { code: "MG232", name: "the session store is out of reach", root: true, apply: store_policy },
+    Fault { code: "MG235", name: "istiod is out of the proxy's reach", root: true, apply: out_of_reach },
 ];
 
 /// Changes a JSON answer of the gateway's proxy.
@@ -123,6 +124,19 @@ fn rejected(fixture: Fixture) -> Fixture {
             "details": "Error adding/updating listener(s) 0.0.0.0_8080: Didn't find a registered implementation for 'envoy.filters.http.custom'",
         });
     })
+}
+
+/// The proxy tries to come back to istiod, and does not.
+fn out_of_reach(fixture: Fixture) -> Fixture {
+    let line = |minute: u32| {
+        format!(
+            "2026-09-14T10:{minute}:10.151000Z\twarning\tenvoy config external/envoy/source/extensions/config_subscription/grpc/grpc_stream.h:226\t\
+             DeltaAggregatedResources gRPC config stream to xds-grpc closed since 40s ago: 14, connection error: desc = \
+             \"transport: Error while dialing: dial tcp 10.96.0.15:15012: i/o timeout\"\tthread=15\n"
+        )
+    };
+    let lines: String = (24..30).map(line).collect();
+    fixture.append_log("gateway-system", "mcp-gateway-istio", "istio-proxy", &lines)
 }
 
 fn nack(fixture: Fixture) -> Fixture {

@@ -27,6 +27,7 @@ pub const REVIEWED: &[Case] = &[
         || other_namespace("team-commerce"),
         &["MG402"],
     ),
+    ("istiod was updated, and the proxy came back to it", istiod_updated, &[]),
     ("a GatewayClass that nobody has come to yet", || pending("2026-09-14T10:29:50Z"), &[]),
     ("a GatewayClass that nobody comes to", || pending("2026-09-14T09:00:00Z"), &["MG209"]),
 ];
@@ -228,6 +229,17 @@ fn other_namespace(namespace: &str) -> Fixture {
         "/spec/targetRef/namespace",
         json!(namespace),
     )
+}
+
+fn istiod_updated() -> Fixture {
+    let lost = |second: u32| {
+        format!(
+            "2026-09-14T10:29:{second}.1Z\twarning\tenvoy config external/envoy/source/x.h:226\tStreamAggregatedResources gRPC config stream to xds-grpc closed since 9s ago: 14, no healthy upstream\tthread=15\n"
+        )
+    };
+    let lines: String = (10..20).map(lost).collect();
+    let again = "2026-09-14T10:29:21.1Z\tinfo\txdsproxy\tconnected to upstream XDS server: istiod.istio-system.svc:15012\tid=9\n";
+    healthy().append_log("gateway-system", "mcp-gateway-istio", "istio-proxy", &(lines + again))
 }
 
 fn pending(created: &str) -> Fixture {
