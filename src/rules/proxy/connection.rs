@@ -57,7 +57,7 @@ fn last_time(record: &Record) -> Option<DateTime<Utc>> {
 }
 
 /// What a log says of a connection that was lost and not found again: the latest such record.
-fn lost<'l>(log: &'l LogFile, now: DateTime<Utc>) -> Option<&'l Record> {
+fn lost(log: &LogFile, now: DateTime<Utc>) -> Option<&Record> {
     let records = || log.digest.of("proxy.xds-lost");
     let latest = records().max_by_key(|record| last_time(record))?;
     let last = last_time(latest)?;
