@@ -142,14 +142,15 @@ pub(super) fn proxy_rejected(reader: &mut Reader, line: &[u8]) {
 
 /// `StreamAggregatedResources gRPC config stream to xds-grpc closed since 40s ago: 14, no healthy upstream`, with the
 /// statuses (of gRPC) of a server that is away or refuses; older versions do not name the cluster, and the first such
-/// line gives no age.
+/// line gives no age. istiod ends each connection after half an hour, which says 14 as well, and is left out.
 pub(super) fn xds_lost(reader: &mut Reader, line: &[u8]) {
     let Some(parsed) = format::parse(line) else { return };
     let Some((_, rest)) = parsed.message.split_once(" closed") else { return };
     let Some((status, why)) = rest.split_once(": ").and_then(|(_, rest)| rest.split_once(',')) else {
         return;
     };
-    if matches!(status, "7" | "14" | "16") {
+    let ordinary = ["transport is closing", "EOF", "goaway"].iter().any(|end| why.contains(end));
+    if !ordinary && matches!(status, "7" | "14" | "16") {
         let class = ErrorClass::of(why).as_str();
         let fields: Fields<'_> = vec![("class", Cow::Borrowed(class)), ("status", Cow::Borrowed(status))];
         reader.add("proxy.xds-lost", &fields, line, parsed.time.as_deref());

@@ -103,6 +103,21 @@ fn each_format_is_read() {
 }
 
 #[test]
+fn an_ordinary_end_of_the_connection_to_istiod_is_no_loss() {
+    for end in [
+        "14, closing transport due to: connection error: desc = \"error reading from server: EOF\", received prior goaway: code: NO_ERROR",
+        "14, transport is closing",
+        "13, ",
+        "0, ",
+    ] {
+        let line = format!(
+            "2026-09-14T10:00:00.1Z\twarning\tenvoy config\tStreamAggregatedResources gRPC config stream closed: {end}"
+        );
+        assert_eq!(said(&line), Vec::<String>::new(), "{line}");
+    }
+}
+
+#[test]
 fn what_only_quotes_a_template_is_not_one() {
     for line in [
         r#"time=2026-09-14T10:00:00Z level=INFO msg="the user said panic: help""#,

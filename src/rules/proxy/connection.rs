@@ -26,7 +26,8 @@ declare_rule! {
     /// The log of the present run of a running proxy pod (at least a minute old) of a Gateway that the MCP
     /// gateway uses has at least three lines `gRPC config stream … closed` with a status of 14 (unavailable),
     /// 7 or 16 (refused), the last of them within the five minutes before the collection, and none about a new
-    /// connection (`connected to upstream XDS server`) after it. Other statuses are those of an ordinary end.
+    /// connection (`connected to upstream XDS server`) after it. Other statuses are those of an ordinary end, and so
+    /// are `transport is closing`, `EOF` and `goaway`: istiod ends each connection after half an hour.
     /// Lines without a time, and a bundle without the time of its collection, decide nothing.
     ///
     /// ## Causes
