@@ -134,3 +134,16 @@ fn a_lost_file_makes_nothing_of_a_healthy_installation_wrong() {
     assert!(tally.files >= kinds.len() * OF_A_KIND, "{tally:?}");
     assert!(tally.wrong.is_empty(), "{}", tally.wrong.join("\n"));
 }
+
+#[test]
+fn without_its_registration_nobody_knows_that_a_server_is_new() {
+    let kinds = healthy_kinds();
+    let (_, fixture) = kinds.iter().find(|(name, _)| *name == "just-registered").expect("the kind");
+    let mut files = fixture.files();
+    files
+        .remove("namespaces/team-weather/mcp.kuadrant.io/mcpserverregistrations/weather.yaml")
+        .expect("the registration");
+    let report = rules::analyze(&load::load(&Memory(files)).expect("a bundle"));
+    assert!(report.findings.iter().all(|finding| finding.code != "MG416"), "{:#?}", report.findings);
+    assert!(undecided(&report).contains("MG416"));
+}

@@ -175,12 +175,6 @@ fn listed<'n>(names: impl ExactSizeIterator<Item = &'n str>) -> String {
 
 /// Whether a server was registered, or became ready, so recently that the kubelet may not have brought its entry
 /// yet. The Secret itself does not tell when it was written.
-fn is_fresh(context: &Context<'_>, server: &str) -> bool {
-    let registration = context.chain().server(server);
-    registration.is_some_and(|registration| is_new(context, registration.object))
-}
-
-/// The same of a registration.
 fn is_new(context: &Context<'_>, registration: &Object) -> bool {
     let Some(now) = context.now else { return false };
     let since = |index: usize| registration.time(&format!("/status/conditions/{index}/lastTransitionTime"));
@@ -268,8 +262,18 @@ fn broker_stale_config(context: &Context<'_>, findings: &mut Findings) {
         let (secret, config) = (configured.secret, &configured.config);
         let known: HashSet<&str> = status.servers.iter().map(|s| s.name.as_str()).collect();
         let enabled = config.servers.iter().filter(|s| !s.is_disabled()).map(|s| s.name.as_str());
-        let lacking: Vec<&str> =
-            enabled.filter(|name| !known.contains(name) && !is_fresh(context, name)).collect();
+        let mut lacking: Vec<&str> = Vec::new();
+        for name in enabled.filter(|name| !known.contains(name)) {
+            let registration = name.split_once('/').map(|(namespace, name)| {
+                context.bundle.find(&kinds::MCP_SERVER_REGISTRATION, namespace, name)
+            });
+            match registration {
+                // It may be one that was registered just now.
+                Some(Seen::Unknown(missing)) => findings.cannot_tell(&BROKER_STALE_CONFIG, missing),
+                Some(Seen::Found(registration)) if is_new(context, registration) => {}
+                _ => lacking.push(name),
+            }
+        }
         let Some(first) = lacking.first() else { continue };
         let seen =
             secret.evidence_of("/data/config.yaml", format!("lists {}", listed(lacking.iter().copied())));
