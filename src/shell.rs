@@ -218,9 +218,13 @@ pub(crate) use shell;
 const ONLY_OC: &[&str] =
     &["adm", "debug", "expose", "login", "new-project", "project", "rsh", "secrets", "set data", "whoami"];
 
-/// Commands of `oc` as commands of kubectl, where kubectl has them: for who has called this program by the name
-/// `kubectl mcpgw`, and may have no `oc`.
-pub(crate) fn with_kubectl(text: &str) -> String {
+/// A text with the commands for who has called this program by a name. Who has called `kubectl mcpgw` may have no `oc`:
+/// its commands become those of kubectl, where kubectl has them.
+pub(crate) fn for_program(program: &str, text: &str) -> String {
+    if program.starts_with("kubectl") { with_kubectl(text) } else { text.to_owned() }
+}
+
+fn with_kubectl(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("oc ") {

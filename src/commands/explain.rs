@@ -4,7 +4,7 @@ use crate::cli::Global;
 use crate::commands::catalogue;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::rules::{self, Rule};
-use crate::shell::with_kubectl;
+use crate::shell::for_program;
 use crate::{render, term};
 
 /// Arguments of `explain`.
@@ -62,10 +62,6 @@ pub(crate) fn run(args: ExplainArgs, global: &Global) -> CommandResult {
 
 fn terminal(rule: &Rule, global: &Global) -> String {
     let options = term::text_options(&global.program);
-    let page = match global.program.starts_with("kubectl") {
-        true => with_kubectl(rule.page),
-        false => rule.page.to_owned(),
-    };
     format!(
         "{}\n{}\n\n{}",
         render::heading(&format!("{} {}", rule.code, rule.name), &options),
@@ -84,6 +80,6 @@ fn terminal(rule: &Rule, global: &Global) -> String {
             ),
             &options
         ),
-        render::page(&page, &options)
+        render::page(&for_program(&global.program, rule.page), &options)
     )
 }

@@ -10,7 +10,7 @@ use crate::report::{
     BundleInfo, Coverage, Evidence, Finding, Moment, ObjectRef, Remedy, Report, Topology, TopologyNode,
     Unknown,
 };
-use crate::shell::with_kubectl;
+use crate::shell::for_program;
 
 /// A report that has passed the redactor: the only thing that a renderer takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,16 +20,13 @@ impl RedactedReport {
     /// The report with the commands of who has called this program `kubectl mcpgw`, else as it is.
     #[must_use]
     pub fn for_program(mut self, program: &str) -> Self {
-        if !program.starts_with("kubectl") {
-            return self;
-        }
         let report = &mut self.0;
         for remedy in report.findings.iter_mut().map(|finding| &mut finding.remedy) {
             let texts = remedy.commands.iter_mut().chain(&mut remedy.verify).chain([&mut remedy.text]);
-            texts.for_each(|text| *text = with_kubectl(text));
+            texts.for_each(|text| *text = for_program(program, text));
         }
         for unknown in &mut report.unknown {
-            unknown.how_to_gather = with_kubectl(&unknown.how_to_gather);
+            unknown.how_to_gather = for_program(program, &unknown.how_to_gather);
         }
         self
     }

@@ -273,8 +273,10 @@ impl<'a> Context<'a> {
     /// The running Envoys of a Gateway that extensions or registered routes use.
     fn proxies_of(&self, gateway: &Object) -> Option<&GatewayProxies<'a>> {
         let all = self.proxies();
-        let id = |object: &Object| (object.namespace().to_owned(), object.name().to_owned());
-        all.binary_search_by_key(&id(gateway), |group| id(group.gateway)).ok().map(|at| &all[at])
+        let wanted = (gateway.namespace(), gateway.name());
+        let found =
+            all.binary_search_by(|group| (group.gateway.namespace(), group.gateway.name()).cmp(&wanted));
+        found.ok().map(|at| &all[at])
     }
 
     /// What the bundle lacks of the chains from registrations and extensions to their pods.

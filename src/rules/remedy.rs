@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Draft;
 use super::evidence::oc;
 use crate::model::gateway_api::Listener;
+use crate::model::mcp::Extension;
 use crate::model::{Bundle, Object, kinds};
 use crate::report::{ObjectRef, Remedy, Severity};
 use crate::shell::{Command, Words, shell};
@@ -28,6 +29,16 @@ pub(super) fn merge(object: &Object, fields: Value) -> Command {
 pub(super) fn patch(object: &Object, steps: Value) -> Command {
     let (kind, name) = (word(object), object.name());
     shell!("{} patch {} {} --type=json -p {}", oc(&object.reference()), kind, name, steps)
+}
+
+/// Asks for a path of the MCP gateway as its clients do.
+pub(super) fn curl(extension: &Extension<'_>, path: &str) -> Command {
+    let port = extension.listener.map_or(8080, |l| l.port);
+    let host = extension.public_host().unwrap_or_else(|| "HOST".to_owned());
+    match extension.listener.is_some_and(|l| l.protocol == "HTTPS") {
+        true => shell!("curl -sik https://{}:{}{}", host, port, path),
+        false => shell!("curl -si http://{}:{}{}", host, port, path),
+    }
 }
 
 /// Lets a listener take routes from a namespace: by the labels that its selector asks for, where the namespace lacks

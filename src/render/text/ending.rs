@@ -7,6 +7,7 @@ use crate::render::layout::{TEXT_LIMIT, count, cut, one_line, thousands, width, 
 use crate::render::paint::{BOLD, CYAN, DIM};
 use crate::render::view::{Question, View};
 use crate::report::Report;
+use crate::shell::for_program;
 
 /// Open questions that are listed.
 const QUESTIONS: usize = 8;
@@ -106,8 +107,8 @@ impl Printer<'_> {
             }
             let page = format!("{program} analyze {bundle} -o html --output-file report.html");
             commands.push((page, "the same with pictures, in one file"));
-            let client = if program.starts_with("kubectl") { "kubectl" } else { "oc" };
-            let serve = format!("{program} serve {bundle} -- {client} get mcpsr,mcpge,gateway,httproute -A");
+            let look = for_program(program, "oc get mcpsr,mcpge,gateway,httproute -A");
+            let serve = format!("{program} serve {bundle} -- {look}");
             commands.push((serve, "look around as if it were the cluster"));
         }
         if commands.is_empty() {

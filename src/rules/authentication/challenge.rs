@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::json;
 
-use super::discovery::{authenticating, curl};
+use super::discovery::authenticating;
 use crate::declare_rule;
 use crate::model::gateway_api::Verdict;
 use crate::model::json::Value;
@@ -104,7 +104,7 @@ fn header_lost(
         object.namespace(),
         object.name()
     ));
-    draft.verify(shell!("{} | grep -i www-authenticate", curl(extension, "/mcp")));
+    draft.verify(shell!("{} | grep -i www-authenticate", remedy::curl(extension, "/mcp")));
 }
 
 fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
@@ -153,7 +153,7 @@ fn www_authenticate_missing(context: &Context<'_>, findings: &mut Findings) {
             draft.evidence(silent.status_evidence());
         }
         draft.command(remedy::merge(object, patch));
-        draft.verify(shell!("{} | grep -i www-authenticate", curl(extension, "/mcp")));
+        draft.verify(shell!("{} | grep -i www-authenticate", remedy::curl(extension, "/mcp")));
     }
 }
 
@@ -273,7 +273,7 @@ fn www_authenticate_value(context: &Context<'_>, findings: &mut Findings) {
                 entrance.name_route(draft);
             }
             draft.command(remedy::patch(object, json!([{"op": "replace", "path": shown, "value": value}])));
-            draft.verify(shell!("{} | grep -i www-authenticate", curl(extension, "/mcp")));
+            draft.verify(shell!("{} | grep -i www-authenticate", remedy::curl(extension, "/mcp")));
         }
     }
 }
@@ -402,7 +402,7 @@ fn authpolicy_misplaced(context: &Context<'_>, findings: &mut Findings) {
                 draft.command(command);
             }
         }
-        draft.verify(curl(extension, "/mcp"));
+        draft.verify(remedy::curl(extension, "/mcp"));
     }
 }
 

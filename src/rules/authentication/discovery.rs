@@ -13,7 +13,7 @@ use crate::model::{Object, Seen, kinds};
 use crate::rules::policies::{Entrance, say_what_is_missing};
 use crate::rules::remedy;
 use crate::rules::{Context, Findings};
-use crate::shell::{Command, shell};
+use crate::shell::shell;
 
 /// The entrance that takes MCP requests of an extension, and the policies that authenticate there.
 pub(super) fn authenticating<'c, 'a>(
@@ -30,15 +30,6 @@ pub(super) fn authenticating<'c, 'a>(
 fn wants_authentication<'a>(context: &Context<'a>, extension: &Extension<'a>) -> bool {
     extension.object.get("/spec/oauthProtectedResource").is_some()
         || authenticating(context, extension).is_some()
-}
-
-pub(super) fn curl(extension: &Extension<'_>, path: &str) -> Command {
-    let port = extension.listener.map_or(8080, |l| l.port);
-    let host = extension.public_host().unwrap_or_else(|| "HOST".to_owned());
-    match extension.listener.is_some_and(|l| l.protocol == "HTTPS") {
-        true => shell!("curl -sik https://{}:{}{}", host, port, path),
-        false => shell!("curl -si http://{}:{}{}", host, port, path),
-    }
 }
 
 declare_rule! {
@@ -105,7 +96,7 @@ fn wellknown_route_missing(context: &Context<'_>, findings: &mut Findings) {
                 "backendRefs": [{"name": "mcp-gateway", "namespace": object.namespace(), "port": 8080}],
             }}]),
         ));
-        draft.verify(curl(extension, WELL_KNOWN));
+        draft.verify(remedy::curl(extension, WELL_KNOWN));
     }
 }
 
@@ -194,7 +185,7 @@ fn wellknown_protected(context: &Context<'_>, findings: &mut Findings) {
             json!({"op": "add", "path": format!("{body}/when/-"), "value": predicate})
         };
         draft.command(remedy::patch(object, json!([step])));
-        draft.verify(curl(extension, WELL_KNOWN));
+        draft.verify(remedy::curl(extension, WELL_KNOWN));
     }
 }
 
@@ -224,7 +215,7 @@ fn denied_by_something(
             "oc -n {} get authorizationpolicies,requestauthentications,wasmplugins,envoyfilters",
             entrance.gateway.namespace()
         ))
-        .verify(curl(extension, WELL_KNOWN));
+        .verify(remedy::curl(extension, WELL_KNOWN));
 }
 
 declare_rule! {
@@ -307,7 +298,7 @@ fn wellknown_not_found(context: &Context<'_>, findings: &mut Findings) {
         entrance.show_rule(draft);
         draft.object(extension.object.reference());
         draft.command(shell!("oc -n {} edit httproute {}", route.namespace(), route.name()));
-        draft.verify(curl(extension, WELL_KNOWN));
+        draft.verify(remedy::curl(extension, WELL_KNOWN));
     }
 }
 
@@ -379,7 +370,7 @@ fn oauth_resource(context: &Context<'_>, findings: &mut Findings) {
                 "Write the URL that clients use into spec.oauthProtectedResource.resource.",
             )
             .command(remedy::merge(object, json!({"spec": {"oauthProtectedResource": {"resource": right}}})))
-            .verify(curl(extension, WELL_KNOWN));
+            .verify(remedy::curl(extension, WELL_KNOWN));
     }
 }
 
@@ -469,6 +460,6 @@ fn oauth_env_missing(context: &Context<'_>, findings: &mut Findings) {
             object,
             json!({"spec": {"oauthProtectedResource": {"authorizationServers": [issuer]}}}),
         ));
-        draft.verify(curl(extension, WELL_KNOWN));
+        draft.verify(remedy::curl(extension, WELL_KNOWN));
     }
 }

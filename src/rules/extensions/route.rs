@@ -8,7 +8,7 @@ use crate::model::mcp::extension::{MANAGED_ROUTE, names_listeners};
 use crate::model::probes::WELL_KNOWN;
 use crate::model::{Object, kinds};
 use crate::rules::routes::leads_to_broker;
-use crate::rules::{Context, Findings};
+use crate::rules::{Context, Findings, remedy};
 use crate::shell::{Command, shell};
 
 declare_rule! {
@@ -127,12 +127,8 @@ fn missing(context: &Context<'_>, findings: &mut Findings, extension: &Extension
     if let Some(route) = written {
         draft.object(route.reference()).evidence(route.evidence("/spec/hostnames"));
     }
-    let port = extension.listener.map_or(8080, |l| l.port);
     draft.because_of(&["MG310"], object.reference()).command(command);
-    draft.verify(match extension.listener.is_some_and(|l| l.protocol == "HTTPS") {
-        true => shell!("curl -sik https://{}:{}/mcp", host, port),
-        false => shell!("curl -si http://{}:{}/mcp", host, port),
-    });
+    draft.verify(remedy::curl(extension, "/mcp"));
 }
 
 /// The route that the controller would write.

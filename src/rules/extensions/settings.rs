@@ -145,15 +145,17 @@ fn extension_hostname(context: &Context<'_>, findings: &mut Findings) {
         // One that the listener does not serve is no better without its scheme: the listener's own host is taken then.
         let served = extension.listener.is_none_or(|l| hostname::intersection(l.hostname, host).is_some());
         let own = extension.listener.is_some_and(|l| !l.hostname.is_empty());
-        draft.command(match (known, served && known, own) {
-            (true, true, _) => remedy::merge(object, json!({"spec": {"publicHost": host}})),
-            (_, _, true) => remedy::merge(object, json!({"spec": {"publicHost": null}})),
+        draft.command(if known && served {
+            remedy::merge(object, json!({"spec": {"publicHost": host}}))
+        } else if own {
+            remedy::merge(object, json!({"spec": {"publicHost": null}}))
+        } else {
             // Nobody but the reader knows it.
-            _ => shell!(
+            shell!(
                 "oc -n {} patch mcpgatewayextension {} --type=merge -p \"{{\\\"spec\\\":{{\\\"publicHost\\\":\\\"${{PUBLIC_HOST}}\\\"}}}}\"",
                 object.namespace(),
                 object.name()
-            ),
+            )
         });
     }
 }

@@ -8,11 +8,11 @@ use crate::model::broker_config::Server;
 use crate::model::gateway_api::{Verdict, hostnames, paths};
 use crate::model::json::Value;
 use crate::model::logs::{ErrorClass, access};
-use crate::model::mcp::{Registration, RouteFacts};
+use crate::model::mcp::Registration;
 use crate::model::{Missing, Object};
 use crate::rules::evidence;
 use crate::rules::extensions::hosts::flag;
-use crate::rules::routes::leads_to_broker;
+use crate::rules::routes::{by_host, leads_to_broker};
 use crate::rules::{Context, Findings};
 use crate::shell::shell;
 
@@ -241,22 +241,6 @@ fn explain(flags: &str, details: &str, reason: &str) -> Option<String> {
         };
         Some(text.to_owned())
     })
-}
-
-/// Routes by the hosts that they name.
-fn by_host<'c, 'a>(
-    routes: impl Iterator<Item = &'c RouteFacts<'a>>,
-) -> HashMap<&'a str, Vec<&'c RouteFacts<'a>>>
-where
-    'a: 'c,
-{
-    let mut found: HashMap<&str, Vec<_>> = HashMap::new();
-    for facts in routes {
-        for host in hostnames(facts.object) {
-            found.entry(host).or_default().push(facts);
-        }
-    }
-    found
 }
 
 fn proxy_errors(context: &Context<'_>, findings: &mut Findings) {

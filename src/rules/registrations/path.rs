@@ -1,14 +1,12 @@
 //! MG424: whether the route of a server takes the calls that the router sends to it.
 
-use std::collections::HashMap;
-
 use serde_json::json;
 
 use super::ready_command;
 use crate::declare_rule;
-use crate::model::Object;
 use crate::model::gateway_api::{hostnames, paths};
 use crate::model::mcp::RegistrationFault;
+use crate::rules::routes::by_host;
 use crate::rules::{Context, Findings, remedy};
 
 declare_rule! {
@@ -49,12 +47,7 @@ declare_rule! {
 
 fn registration_path(context: &Context<'_>, findings: &mut Findings) {
     let chain = context.chain();
-    let mut by_host: HashMap<&str, Vec<&Object>> = HashMap::new();
-    for facts in chain.routes.values() {
-        for host in hostnames(facts.object) {
-            by_host.entry(host).or_default().push(facts.object);
-        }
-    }
+    let by_host = by_host(chain.routes.values());
     for registration in &chain.registrations {
         let object = registration.object;
         let Some(route) = registration.route else { continue };
@@ -70,7 +63,7 @@ fn registration_path(context: &Context<'_>, findings: &mut Findings) {
         let hosts = hostnames(route);
         let mut others = hosts.iter().filter_map(|host| by_host.get(host)).flatten();
         let taken =
-            paths::takes(route, "POST", path) || others.any(|other| paths::takes(other, "POST", path));
+            paths::takes(route, "POST", path) || others.any(|other| paths::takes(other.object, "POST", path));
         if taken {
             continue;
         }

@@ -11,7 +11,7 @@ use crate::model::gateway_api::{
 };
 use crate::model::mcp::{ExtensionFault, RegistrationFault};
 use crate::model::workloads::Component;
-use crate::model::{Object, kinds};
+use crate::model::{Object, Seen, kinds};
 use crate::rules::{Context, Findings, remedy, suggest};
 use crate::shell::{Command, shell};
 use crate::term::counted;
@@ -59,8 +59,8 @@ fn registration_target_namespace(context: &Context<'_>, findings: &mut Findings)
             continue;
         }
         let name = object.str("/spec/targetRef/name");
-        let here = |namespace: &str| context.bundle.get(&kinds::HTTP_ROUTE, namespace, name).is_some();
-        let own = here(object.namespace()) && !here(target);
+        let route = |namespace| context.bundle.find(&kinds::HTTP_ROUTE, namespace, name);
+        let own = matches!((route(object.namespace()), route(target)), (Seen::Found(_), Seen::Absent));
         let draft = findings
             .report(
                 &REGISTRATION_TARGET_NAMESPACE,

@@ -7,7 +7,7 @@ mod shadowed;
 mod stale;
 
 pub(super) use backends::grant_remedy;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::json;
 
@@ -349,6 +349,22 @@ fn other_namespace(findings: &mut Findings, route: &Object, parent: &ParentRef<'
     draft.object(right.reference()).evidence(right.evidence("/metadata/namespace"));
     patch(draft, route, &pointer, json!(right.namespace()));
     draft.verify(accepted(route));
+}
+
+/// Routes by the hosts that they name.
+pub(super) fn by_host<'c, 'a>(
+    routes: impl Iterator<Item = &'c RouteFacts<'a>>,
+) -> HashMap<&'a str, Vec<&'c RouteFacts<'a>>>
+where
+    'a: 'c,
+{
+    let mut found: HashMap<&str, Vec<_>> = HashMap::new();
+    for facts in routes {
+        for host in hostnames(facts.object) {
+            found.entry(host).or_default().push(facts);
+        }
+    }
+    found
 }
 
 /// Adds the command that sets one field of an object.
